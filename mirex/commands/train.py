@@ -1,0 +1,123 @@
+"""`mirex train`: from a corpus to a checkpoint, resumable."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train the network",
+        description="Train on any of three sources: scores, chroma, recordings. The run's folder gets "
+        "checkpoint.safetensors, log.jsonl and curve.png; the same command goes on where it stopped. "
+        "Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folder", type=Path, help="of the run; made if missing")
+    parser.add_argument("--scores", type=Path, help="scores.npz; needs --patches")
+    parser.add_argument("--patches", type=Path, nargs="+", default=[], help="files of 'mirex patches'")
+    parser.add_argument("--chroma", type=Path, help="hpcp.npz")
+    parser.add_argument("--recordings", type=Path, help="a CSV with the header work,path")
+    parser.add_argument("--anthems", type=Path, help="anthems.npz, for validation only")
+    parser.add_argument(
+        "--works", type=int, nargs="+", default=[12, 4], help="works a batch, one number a source (12 4)"
+    )
+    parser.add_argument("--versions", type=int, default=3, help="versions of each work in a batch (3)")
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=[64, 96], help="crop lengths, steps of 0.93 s"
+    )
+    parser.add_argument("--steps", type=int, default=2800, help="training steps in all (2800)")
+    parser.add_argument("--decay-steps", type=int, default=700, help="last steps, of falling rate (700)")
+    parser.add_argument("--curriculum-steps", type=int, default=800, help="to full augmentation (800)")
+    parser.add_argument("--stitching", type=float, default=0.3, help="share of stitched samples (0.3)")
+    parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
+    parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="of the network on the CPU (1)")
+    parser.add_argument("--processes", type=int, default=0, help="rendering processes (0: in the main one)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build the recipe, resume if there is a checkpoint, train."""
+    from functools import partial
+
+    import torch
+
+    from mirex.training.loop import Trainer, train
+    from mirex.training.plot import plot_log
+    from mirex.training.recipe import SUMMARY, make_batches, validation_sets
+
+    torch.set_num_threads(args.threads)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    corpus, recipe = _corpus(args), _recipe(args)
+    maker = make_batches(corpus, recipe=recipe)
+    trainer = Trainer(maker.works, settings=recipe.loop, device=device)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = args.folder / "checkpoint.safetensors"
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+        _say(f"going on from step {trainer.step}")
+    factory = partial(make_batches, corpus, recipe=recipe) if args.processes else lambda: maker
+    train(
+        trainer,
+        make_batches=factory,
+        validation=validation_sets(corpus, recipe=recipe),
+        folder=args.folder,
+        metadata={
+            "recipe": dataclasses.asdict(recipe),
+            "data": [SUMMARY[name] for name in corpus.sources],
+            "works": maker.works,
+        },
+        processes=args.processes,
+        report=_say,
+    )
+    plot_log(args.folder / "log.jsonl", path=args.folder / "curve.png")
+    _say(f"trained to step {trainer.step}; seal it with: mirex seal {checkpoint} weights.safetensors")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _corpus(args: argparse.Namespace) -> Any:
+    from mirex.training.recipe import Corpus
+
+    return Corpus(
+        scores=args.scores,
+        chroma=args.chroma,
+        recordings=args.recordings,
+        anthems=args.anthems,
+        patches=tuple(args.patches),
+        scratch=args.folder / "scratch",
+        decoders=max(args.processes, 1),
+    )
+
+
+def _recipe(args: argparse.Namespace) -> Any:
+    from mirex.training.batches import BatchSettings
+    from mirex.training.loop import LoopSettings
+    from mirex.training.recipe import Recipe
+    from mirex.training.stitching import StitchSettings
+
+    return Recipe(
+        batch=BatchSettings(
+            works=tuple(args.works),
+            versions=args.versions,
+            lengths=tuple(args.lengths),
+            curriculum_steps=args.curriculum_steps,
+        ),
+        stitching=StitchSettings(probability=args.stitching),
+        loop=LoopSettings(
+            steps=args.steps,
+            decay_steps=args.decay_steps,
+            validate_every=args.validate_every,
+            checkpoint_every=args.checkpoint_every,
+            seed=args.seed,
+        ),
+    )

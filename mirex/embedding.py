@@ -1,0 +1,69 @@
+"""Embedding: CQT columns to one unit vector a recording.
+
+A recording is normalised in one or two views (`mirex.normalisation`); a long one is cut into equal parts.
+Each view's vector is the mean over the parts of the network's unit-length output, made unit length; the
+embedding is their weighted sum, made unit length. Cosine similarity compares embeddings.
+
+The network runs on one recording at a time, its parts and views as one batch: so an embedding's bytes
+depend on the recording alone, not on what else is in the list.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mirex.errors import AudioError
+from mirex.normalisation import BINS, chroma_view, cqt_view, to_steps
+from mirex.settings import NetworkSettings
+from mirex.weights import Sealed
+
+Array = NDArray[np.float32]
+
+
+def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
+    """Embeddings of recordings: float32 [recordings, 2048], rows of unit length.
+
+    columns: float32 [84, columns] each, as `mirex.cqt.columns` gives them. Raises AudioError for
+    columns of another shape or with values that are not finite.
+    """
+    result = np.zeros((len(columns), sealed.settings.embedding_size), np.float32)
+    for index, each in enumerate(columns):
+        result[index] = _embed_one(each, sealed)
+    return result
+
+
+def views(columns: Array, *, settings: NetworkSettings) -> list[Array]:
+    """Network input of a recording: for each view, float32 [parts, 84, steps of a part]."""
+    steps = to_steps(columns, settings=settings)
+    found = [cqt_view(steps, settings=settings)]
+    if settings.chroma_weight > 0:
+        found.append(chroma_view(steps))
+    return [_split(view, settings.max_steps) for view in found]
+
+
+def _split(view: Array, most: int) -> Array:
+    """Equal parts of at most `most` steps; what an equal division leaves over at the end is dropped."""
+    parts = -(-view.shape[1] // most)
+    length = view.shape[1] // parts
+    return np.ascontiguousarray(view[:, : parts * length].reshape(BINS, parts, length).swapaxes(0, 1))
+
+
+def _embed_one(columns: Array, sealed: Sealed) -> Array:
+    if columns.ndim != 2 or columns.shape[0] != BINS or columns.shape[1] == 0:
+        raise AudioError(f"columns of shape {columns.shape}: [84, at least 1] is needed")
+    if not np.isfinite(columns).all():
+        raise AudioError("columns hold values that are not finite; extract them again")
+    stacked = views(columns, settings=sealed.settings)
+    device = next(sealed.network.parameters()).device
+    x = torch.from_numpy(np.concatenate(stacked)[:, None]).to(device)
+    with torch.inference_mode():
+        _, embedding = sealed.network(x)
+    vectors = _unit(embedding.cpu().numpy().astype(np.float64)).reshape(len(stacked), -1, embedding.shape[1])
+    weights = np.array([1.0, sealed.settings.chroma_weight])[: len(stacked)]
+    return _unit((weights[:, None] * _unit(vectors.mean(axis=1))).sum(axis=0)).astype(np.float32)
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

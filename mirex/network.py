@@ -1,0 +1,142 @@
+"""ResNet50-IBN: network input to embedding.
+
+ResNet-50 (He et al., CVPR 2016) with one input channel; IBN-a (Pan et al., "Two at Once", ECCV
+2018) in stages 1-3: half of the channels after a block's first convolution are instance-normalised,
+half batch-normalised; plain BatchNorm in stage 4, whose stride is 1. GeM pooling (Radenovic et al.,
+TPAMI 2019) with a learned exponent; BNNeck (Luo et al., "Bag of Tricks", CVPRW 2019): the embedding
+is the BatchNorm of the pooled vector. This is the network of CasperNet (MIREX 2020) as far as its
+abstract and ByteCover (ICASSP 2021, Table 1) tell.
+
+InstanceNorm and GeM use the clip's own statistics, so padding a clip changes its embedding: every
+batch holds clips of one length only.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+STAGE_BLOCKS = (3, 4, 6, 3)
+STAGE_WIDTHS = (64, 128, 256, 512)
+EXPANSION = 4
+
+
+class InstanceBatchNorm(nn.Module):
+    """IBN-a: InstanceNorm on the first half of the channels, BatchNorm on the second.
+
+    Shape: [batch, channels, bins, steps] to the same.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.instance_channels = channels // 2
+        self.instance = nn.InstanceNorm2d(self.instance_channels, affine=True)
+        self.batch = nn.BatchNorm2d(channels - self.instance_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x[:, : self.instance_channels], x[:, self.instance_channels :]
+        return torch.cat([self._instance_norm(first), self.batch(second)], dim=1)
+
+    def _instance_norm(self, x: Tensor) -> Tensor:
+        # Written out: one position per channel is legal here (variance 0), and the plain
+        # arithmetic keeps the channels-last layout, which the built-in copies away from.
+        x32 = x.float()
+        mean = x32.mean(dim=(2, 3), keepdim=True)
+        centred = x32 - mean
+        variance = centred.square().mean(dim=(2, 3), keepdim=True)
+        scale = self.instance.weight.view(1, -1, 1, 1) * torch.rsqrt(variance + self.instance.eps)
+        return (centred * scale + self.instance.bias.view(1, -1, 1, 1)).to(x.dtype)
+
+
+class Bottleneck(nn.Module):
+    """Residual bottleneck: 1x1, 3x3 (with the stride), 1x1; the first norm is IBN-a where asked."""
+
+    def __init__(self, inputs: int, width: int, *, stride: int, ibn: bool) -> None:
+        super().__init__()
+        outputs = width * EXPANSION
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.norm1 = InstanceBatchNorm(width) if ibn else nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.norm3 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = functional.relu(self.norm2(self.conv2(y)), inplace=True)
+        return functional.relu(self.norm3(self.conv3(y)) + self.shortcut(x), inplace=True)
+
+
+class GeneralisedMean(nn.Module):
+    """GeM: (mean of x^p over bins and steps)^(1/p), p learned from 3.
+
+    Shape: [batch, channels, bins, steps] to [batch, channels].
+    """
+
+    def __init__(self, *, p: float = 3.0, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(p))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        # float32: x^3 of half-precision activations loses most of its digits.
+        powered = x.float().clamp(min=self.eps).pow(self.p)
+        return powered.mean(dim=(2, 3)).pow(1.0 / self.p)
+
+
+class ResNet50IBN(nn.Module):
+    """The trunk, GeM and BNNeck.
+
+    `forward` returns (pooled, embedding): float32 [batch, 2048] before and after the neck. Triplet
+    and center loss act on the first, classification and retrieval on the second.
+    """
+
+    def __init__(self, *, embedding_size: int = 2048, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        if embedding_size != STAGE_WIDTHS[-1] * EXPANSION:
+            raise ValueError(f"embedding_size {embedding_size}: this network gives 2048")
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        self.stages = nn.Sequential(*_stages())
+        self.pool = GeneralisedMean()
+        self.neck = nn.BatchNorm1d(embedding_size)
+        self.neck.bias.requires_grad_(False)
+        _initialise(self, generator)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: float [batch, 1, 84, steps], normalised by `mirex.normalisation`."""
+        pooled = self.pool(self.stages(self.stem(x)))
+        return pooled, self.neck(pooled)
+
+
+def _stages() -> list[nn.Module]:
+    stages: list[nn.Module] = []
+    inputs = 64
+    for index, (blocks, width) in enumerate(zip(STAGE_BLOCKS, STAGE_WIDTHS, strict=True)):
+        stride = 2 if index in (1, 2) else 1
+        layers: list[nn.Module] = []
+        for block in range(blocks):
+            layers.append(Bottleneck(inputs, width, stride=stride if block == 0 else 1, ibn=index < 3))
+            inputs = width * EXPANSION
+        stages.append(nn.Sequential(*layers))
+    return stages
+
+
+def _initialise(network: nn.Module, generator: torch.Generator | None) -> None:
+    """He's normal initialisation, fan out; the last norm of a block starts at 0.
+
+    Goyal et al. 2017, section 5.1: with the residual branch at zero a block starts as identity.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        elif isinstance(module, Bottleneck):
+            nn.init.zeros_(module.norm3.weight)

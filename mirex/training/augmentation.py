@@ -1,0 +1,87 @@
+"""Augmentation of magnitudes and of network input.
+
+Sound: equaliser curve, noise floor, detuning, level changes along time, on magnitudes [84, steps].
+SpecAugment (Park et al., Interspeech 2019): whole bands and stretches of the network input set to 0.
+Transposition shifts bins and fills with silence, never rolls: a roll would put bass notes on top.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+def transpose(steps: Array, *, semitones: int) -> Array:
+    """Shift by whole bins up (or down), filling with silence. float32 [84, steps] to the same shape."""
+    result = np.zeros_like(steps)
+    if semitones >= 0:
+        result[semitones:] = steps[: len(steps) - semitones]
+    else:
+        result[:semitones] = steps[-semitones:]
+    return result
+
+
+def stretch(steps: Array, *, length: int) -> Array:
+    """Resample along time to `length` steps by linear interpolation."""
+    source = np.linspace(0, steps.shape[1] - 1, length)
+    low = np.floor(source).astype(np.int64).clip(0, max(steps.shape[1] - 2, 0))
+    high = np.minimum(low + 1, steps.shape[1] - 1)
+    part = (source - low).astype(np.float32)
+    return steps[:, low] * (1 - part) + steps[:, high] * part
+
+
+def detune(steps: Array, *, bins: float) -> Array:
+    """Shift by a fraction of a bin in [-1, 1]: powers are shared between neighbours."""
+    power = steps**2
+    moved = transpose(power, semitones=1 if bins > 0 else -1)
+    share = np.float32(abs(bins))
+    return np.sqrt((1 - share) * power + share * moved)
+
+
+def recolour(steps: Array, *, strength: float, generator: np.random.Generator) -> Array:
+    """Draw an equaliser curve, a noise floor, detuning and a slow change of level.
+
+    steps: float32 [84, steps] magnitudes; strength in [0, 1].
+    """
+    bins, length = steps.shape
+    result = detune(steps, bins=float(generator.uniform(-0.5, 0.5)) * strength)
+    decibels = generator.normal(0, 6.0, 5) * strength
+    curve = np.interp(np.arange(bins), np.linspace(0, bins - 1, 5), decibels)
+    swell = np.interp(
+        np.arange(length), np.linspace(0, length - 1, 4), generator.normal(0, 3.0, 4) * strength
+    )
+    result = (
+        result * (10 ** (curve[:, None] / 20)).astype(np.float32) * (10 ** (swell / 20)).astype(np.float32)
+    )
+    if generator.random() < 0.6 * strength:
+        result = _with_noise(result, generator)
+    if generator.random() < 0.25 * strength:
+        cut = int(generator.integers(40, 78))
+        result[cut:] *= (10 ** (-0.15 * np.arange(1, bins - cut + 1)))[:, None].astype(np.float32)
+    return result.astype(np.float32)
+
+
+def _with_noise(steps: Array, generator: np.random.Generator) -> Array:
+    reference = np.sqrt(np.mean(steps.max(axis=0) ** 2))
+    level = reference * 10 ** (generator.uniform(-50, -18) / 20)
+    # A band of constant Q gets more of white noise the higher it lies; of pink noise always the same.
+    colour = 2 ** (np.arange(len(steps)) / 24 * generator.uniform(-0.5, 1.0))
+    noise = level * colour[:, None] / colour.mean() * generator.gamma(8.0, 1 / 8.0, steps.shape)
+    return np.sqrt(steps**2 + noise**2).astype(np.float32)
+
+
+def mask(view: Array, *, strength: float, generator: np.random.Generator) -> Array:
+    """SpecAugment: with probability `strength` each, one band of up to 24 bins and one stretch of up
+    to a tenth of the steps are set to 0. float32 [84, steps] to the same shape.
+    """
+    result = view.copy()
+    bins, length = view.shape
+    if generator.random() < strength * 0.5:
+        width = int(generator.integers(1, 25))
+        start = int(generator.integers(0, bins - width + 1))
+        result[start : start + width] = 0
+    if generator.random() < strength * 0.5:
+        width = int(generator.integers(1, max(length // 10, 1) + 1))
+        start = int(generator.integers(0, length - width + 1))
+        result[:, start : start + width] = 0
+    return result

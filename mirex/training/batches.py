@@ -1,0 +1,115 @@
+"""Batches: P works x K versions of one length, each a pure function of seed and step.
+
+So any number of rendering processes gives the same batches, and a resumed run goes on with exactly
+the batches that the uninterrupted one would have had.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirex.training.sources import Source
+
+
+class Batch(NamedTuple):
+    """views: float32 [batch, 1, 84, steps]. labels, recordings, sources: int64 [batch]."""
+
+    views: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    recordings: NDArray[np.int64]
+    sources: NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSettings:
+    """works: P, for each source. versions: K. lengths: crop lengths in steps, one a batch."""
+
+    works: tuple[int, ...]
+    versions: int = 3
+    lengths: tuple[int, ...] = (64, 96, 128)
+    curriculum_steps: int = 1000
+    start_strength: float = 0.25
+
+
+class BatchMaker:
+    """Draws batches from sources; labels number the works of all sources one after the other."""
+
+    def __init__(self, sources: Sequence[Source], *, settings: BatchSettings, seed: int) -> None:
+        self._sources = sources
+        self._settings = settings
+        self._seed = seed
+        counts = [len(source.work_weights) for source in sources]
+        self._first_label = np.concatenate([[0], np.cumsum(counts)])
+        self._shares = [source.work_weights / source.work_weights.sum() for source in sources]
+
+    @property
+    def works(self) -> int:
+        """Number of works in all sources."""
+        return int(self._first_label[-1])
+
+    def batch(self, step: int) -> Batch:
+        """The batch of this training step."""
+        generator = np.random.default_rng([self._seed, step])
+        settings = self._settings
+        strength = min(1.0, settings.start_strength + step / max(settings.curriculum_steps, 1))
+        steps = int(generator.choice(settings.lengths))
+        views: list[NDArray[np.float32]] = []
+        labels: list[int] = []
+        recordings: list[int] = []
+        for index, (source, count) in enumerate(zip(self._sources, settings.works, strict=True)):
+            chosen = generator.choice(len(self._shares[index]), count, replace=False, p=self._shares[index])
+            for work in chosen.tolist():
+                versions = source.draw(
+                    work, count=settings.versions, steps=steps, strength=strength, generator=generator
+                )
+                for version in versions:
+                    recordings.append(self._recording(index, version.recording, step, len(views)))
+                    views.append(version.view)
+                labels += [int(self._first_label[index]) + work] * len(versions)
+        sources = np.searchsorted(self._first_label, labels, side="right") - 1
+        return Batch(np.stack(views)[:, None], np.array(labels), np.array(recordings), sources)
+
+    @staticmethod
+    def _recording(source: int, recording: int | None, step: int, place: int) -> int:
+        """A number that no other recording has; a made version (None) is a recording of its own."""
+        if recording is None:
+            return -(step * 100_000 + place) - 1
+        return recording * 16 + source
+
+
+def stream(
+    make: Callable[[], BatchMaker], *, first: int, last: int, processes: int = 0
+) -> Iterator[tuple[int, Batch]]:
+    """Yield (step, batch) in order, made ahead by so many processes (0: here, when asked)."""
+    if processes == 0:
+        maker = make()
+        for step in range(first, last):
+            yield step, maker.batch(step)
+        return
+    context = get_context("spawn")
+    with ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(make,)) as pool:
+        ahead: list[Future[Batch]] = []
+        for step in range(first, min(first + 2 * processes, last)):
+            ahead.append(pool.submit(_worker_batch, step))
+        for step in range(first, last):
+            batch = ahead.pop(0).result()
+            following = step + 2 * processes
+            if following < last:
+                ahead.append(pool.submit(_worker_batch, following))
+            yield step, batch
+
+
+_worker_maker: list[BatchMaker] = []
+
+
+def _start_worker(make: Callable[[], BatchMaker]) -> None:
+    _worker_maker.append(make())
+
+
+def _worker_batch(step: int) -> Batch:
+    return _worker_maker[0].batch(step)

@@ -1,0 +1,88 @@
+"""Checkpoints: everything that a resumed run needs, as safetensors with JSON metadata; no pickle.
+
+Tensors are named `part/name`; the optimiser's are `optimiser/<parameter>/<slot>`.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mirex.errors import TrainingError
+
+
+def save_checkpoint(
+    modules: dict[str, nn.Module],
+    *,
+    optimiser: torch.optim.Optimizer,
+    parameters: dict[str, nn.Parameter],
+    metadata: dict[str, Any],
+    path: Path,
+) -> None:
+    """Write beside and rename, so that a killed run leaves the last whole checkpoint.
+
+    parameters: the optimiser's parameters by name.
+    """
+    tensors: dict[str, Tensor] = {}
+    for part, module in modules.items():
+        tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
+    for name, parameter in parameters.items():
+        for slot, value in optimiser.state[parameter].items():
+            tensors[f"optimiser/{name}/{slot}"] = torch.as_tensor(value)
+    whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    save_file(whole, beside, metadata={"checkpoint": json.dumps(metadata)})
+    os.replace(beside, path)
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata given to `save_checkpoint`. Raises TrainingError for another file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["checkpoint"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(f"{path}: not a checkpoint of 'mirex train' ({error})") from error
+
+
+def load_checkpoint(
+    modules: dict[str, nn.Module],
+    *,
+    optimiser: torch.optim.Optimizer | None,
+    parameters: dict[str, nn.Parameter],
+    path: Path,
+) -> dict[str, Any]:
+    """Fill modules and optimiser in place; returns the metadata.
+
+    Raises TrainingError where the file is no checkpoint or does not fit.
+    """
+    metadata = read_metadata(path)
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        try:
+            for part, module in modules.items():
+                state = {n.split("/", 1)[1]: file.get_tensor(n) for n in names if n.startswith(f"{part}/")}
+                module.load_state_dict(state)
+        except RuntimeError as error:
+            raise TrainingError(f"{path}: does not fit this network or corpus ({error})") from error
+        if optimiser is not None:
+            _load_optimiser(file, names, optimiser, parameters)
+    return metadata
+
+
+def _load_optimiser(
+    file: Any, names: list[str], optimiser: torch.optim.Optimizer, parameters: dict[str, nn.Parameter]
+) -> None:
+    for name, parameter in parameters.items():
+        prefix = f"optimiser/{name}/"
+        for key in (n for n in names if n.startswith(prefix)):
+            value = file.get_tensor(key)
+            slot = key.removeprefix(prefix)
+            on = value if slot == "step" else value.to(parameter.device)
+            if on.dim() == 4:
+                on = on.contiguous(memory_format=torch.channels_last)
+            optimiser.state[parameter][slot] = on

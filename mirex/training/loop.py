@@ -1,0 +1,207 @@
+"""The training loop: batches to a trained network, resumable, with a log that can be plotted.
+
+Learning rate: linear warm-up, constant, linear decay over the last `decay_steps` ("warm-up, stable, decay"),
+so that a run can be made longer by resuming with more steps. An exponential moving average of the weights
+is kept, validated, and sealed at the end.
+"""
+
+import copy
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mirex.network import ResNet50IBN
+from mirex.training import losses
+from mirex.training.batches import Batch, BatchMaker, stream
+from mirex.training.checkpoint import load_checkpoint, save_checkpoint
+from mirex.training.validation import ValidationSet, embed_clips, mean_average_precision
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """steps: length of the run, the last decay_steps with falling rate. Weights of loss terms as named."""
+
+    steps: int = 3000
+    decay_steps: int = 600
+    warmup_steps: int = 100
+    learning_rate: float = 6e-4
+    weight_decay: float = 1e-4
+    clip_norm: float = 5.0
+    average_decay: float = 0.998
+    classification_weight: float = 0.3
+    triplet_weight: float = 0.3
+    center_weight: float = 5e-4
+    contrastive_weight: float = 1.0
+    validate_every: int = 200
+    checkpoint_every: int = 100
+    seed: int = 1
+
+
+class Trainer:
+    """Network, loss modules, optimiser and moving average, which make one checkpoint together."""
+
+    def __init__(self, works: int, *, settings: LoopSettings, device: str = "cpu") -> None:
+        generator = torch.Generator().manual_seed(settings.seed)
+        self.settings = settings
+        self.device = device
+        network = ResNet50IBN(generator=generator)
+        self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.classifier = losses.CosineClassifier(works, generator=generator).to(device)
+        self.centers = losses.Centers(works).to(device)
+        self.parameters = {
+            f"{part}.{name}": parameter
+            for part, module in (("network", self.network), ("classifier", self.classifier))
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        self.optimiser = torch.optim.AdamW(_groups(self.parameters, settings.weight_decay), lr=0.0)
+        self.step = 0
+
+    def modules(self) -> dict[str, nn.Module]:
+        """The parts of a checkpoint by name."""
+        return {
+            "network": self.network,
+            "average": self.average,
+            "classifier": self.classifier,
+            "centers": self.centers,
+        }
+
+    def save(self, path: Path, *, metadata: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+        save_checkpoint(
+            self.modules(),
+            optimiser=self.optimiser,
+            parameters=self.parameters,
+            metadata=metadata | {"step": self.step},
+            path=path,
+        )
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Go on from a checkpoint; returns its metadata."""
+        metadata = load_checkpoint(
+            self.modules(), optimiser=self.optimiser, parameters=self.parameters, path=path
+        )
+        self.step = int(metadata["step"])
+        return metadata
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One step; returns the terms of the loss."""
+        views = torch.from_numpy(batch.views).to(self.device).contiguous(memory_format=torch.channels_last)
+        labels = torch.from_numpy(batch.labels).to(self.device)
+        recordings = torch.from_numpy(batch.recordings).to(self.device)
+        sources = torch.from_numpy(batch.sources).to(self.device)
+        chosen = losses.pairs(labels, recordings, sources)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, settings=self.settings)
+        self.network.train()
+        with torch.autocast(device_type=self.device, dtype=torch.bfloat16):
+            pooled, embedding = self.network(views)
+            logits = self.classifier(embedding)
+        terms = self._terms(pooled.float(), embedding.float(), logits, labels, chosen)
+        total = self._weighted(terms)
+        self.optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip_norm)
+        self.optimiser.step()
+        self.centers.update(pooled, labels)
+        self._update_average()
+        self.step += 1
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        return values | {"total": float(total.detach()), "gradient_norm": float(norm)}
+
+    def _terms(
+        self, pooled: Tensor, embedding: Tensor, logits: Tensor, labels: Tensor, chosen: losses.Pairs
+    ) -> dict[str, Tensor]:
+        return {
+            "classification": losses.classification(logits, labels),
+            "triplet": losses.batch_hard_triplet(pooled, chosen),
+            "center": self.centers(pooled, labels),
+            "contrastive": losses.supervised_contrastive(embedding, chosen),
+        }
+
+    def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
+        weights = dataclasses.asdict(self.settings)
+        return torch.stack([weights[f"{name}_weight"] * term for name, term in terms.items()]).sum()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        # Young averages follow faster, so that they are worth validating from the start.
+        decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
+        for mine, theirs in zip(
+            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+        ):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(theirs, 1 - decay)
+            else:
+                mine.copy_(theirs)
+
+
+def learning_rate(step: int, *, settings: LoopSettings) -> float:
+    """Rate of this step: warm-up, constant, decay to zero."""
+    warm = (step + 1) / max(settings.warmup_steps, 1)
+    cool = (settings.steps - step) / max(settings.decay_steps, 1)
+    return settings.learning_rate * max(min(1.0, warm, cool), 0.0)
+
+
+def train(
+    trainer: Trainer,
+    *,
+    make_batches: Callable[[], BatchMaker],
+    validation: dict[str, ValidationSet],
+    folder: Path,
+    metadata: dict[str, Any],
+    processes: int = 0,
+    report: Callable[[str], None] = print,
+) -> None:
+    """Run to settings.steps; checkpoints `checkpoint.safetensors` and `log.jsonl` lie in `folder`.
+
+    metadata: goes into every checkpoint (recipe, data), for `mirex seal`.
+    """
+    settings = trainer.settings
+    began, samples = time.monotonic(), 0
+    for step, batch in stream(make_batches, first=trainer.step, last=settings.steps, processes=processes):
+        entry: dict[str, Any] = {"step": step, **trainer.train_step(batch)}
+        samples += len(batch.labels)
+        entry["samples_per_second"] = samples / (time.monotonic() - began)
+        done = step + 1
+        if done % settings.validate_every == 0 or done == settings.steps:
+            entry["validation"] = validate(trainer, validation)
+        if done % settings.checkpoint_every == 0 or done == settings.steps:
+            trainer.save(folder / "checkpoint.safetensors", metadata=metadata)
+        _log(folder / "log.jsonl", entry)
+        if done % 20 == 0 or "validation" in entry:
+            report(_line(entry))
+
+
+def validate(trainer: Trainer, validation: dict[str, ValidationSet]) -> dict[str, float]:
+    """mAP of the averaged weights on each set."""
+    return {
+        name: mean_average_precision(embed_clips(trainer.average, clips, device=trainer.device), labels)
+        for name, (clips, labels) in validation.items()
+    }
+
+
+def _groups(parameters: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels only, not for norms and biases."""
+    decayed = [p for p in parameters.values() if p.dim() > 1]
+    plain = [p for p in parameters.values() if p.dim() <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+def _log(path: Path, entry: dict[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+def _line(entry: dict[str, Any]) -> str:
+    terms = " ".join(f"{k} {v:.3f}" for k, v in entry.items() if isinstance(v, float) and np.isfinite(v))
+    maps = " ".join(f"{k} {v:.3f}" for k, v in entry.get("validation", {}).items())
+    return f"step {entry['step'] + 1}: {terms}" + (f" | mAP {maps}" if maps else "")

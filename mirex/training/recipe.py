@@ -1,0 +1,112 @@
+"""The recipe: from data and settings to sources, batches, validation sets and a trainer.
+
+Everything that decides a run is in one frozen `Recipe`, which goes into each checkpoint and from there into
+the metadata of the sealed weights. Where the data lies is a `Corpus`; what it holds decides the sources.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from mirex.errors import TrainingError
+from mirex.settings import NetworkSettings
+from mirex.training.batches import BatchMaker, BatchSettings
+from mirex.training.loop import LoopSettings
+from mirex.training.patches import load_patches
+from mirex.training.recordings import load_columns, read_recordings
+from mirex.training.scores import ScoreCorpus
+from mirex.training.sources import ChromaSource, RecordingSource, ScoreSource, Source
+from mirex.training.stitching import StitchSettings
+from mirex.training.validation import ValidationSet, anthem_set, chroma_set, score_set
+
+SOURCES = ("scores", "chroma", "recordings")
+SUMMARY = {
+    "scores": "scores.npz, split train: MIDI transcriptions by fans, rendered to CQT as new arrangements",
+    "chroma": "hpcp.npz, split train: pitch-class profiles of real covers (works of SHS100K-TEST)",
+    "recordings": "a private collection of recordings",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that decides what a run learns and how. fold_share: of rendered crops given as chroma view."""
+
+    network: NetworkSettings = dataclasses.field(default_factory=NetworkSettings)
+    batch: BatchSettings = dataclasses.field(default_factory=lambda: BatchSettings(works=(12, 4)))
+    stitching: StitchSettings = dataclasses.field(default_factory=StitchSettings)
+    loop: LoopSettings = dataclasses.field(default_factory=LoopSettings)
+    fold_share: float = 0.25
+
+    def to_json(self) -> str:
+        """Canonical JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Where the data lies; None: not used. patches: files of `mirex patches`, needed for scores.
+    scratch: where columns of recordings are kept.
+    """
+
+    scores: Path | None = None
+    chroma: Path | None = None
+    recordings: Path | None = None
+    anthems: Path | None = None
+    patches: tuple[Path, ...] = ()
+    scratch: Path = Path("scratch")
+    decoders: int = 1
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources that there are, in the order of `BatchSettings.works`."""
+        return tuple(name for name in SOURCES if getattr(self, name) is not None)
+
+
+def make_batches(corpus: Corpus, *, recipe: Recipe) -> BatchMaker:
+    """Load the sources. Raises TrainingError where data and recipe do not fit."""
+    if len(corpus.sources) != len(recipe.batch.works) or not corpus.sources:
+        raise TrainingError(
+            f"works per batch {recipe.batch.works} for the sources {corpus.sources}: give one number a source"
+        )
+    made: dict[str, Source] = {}
+    if corpus.scores is not None:
+        made["scores"] = _score_source(corpus, recipe)
+    if corpus.chroma is not None:
+        made["chroma"] = ChromaSource(corpus.chroma, stitching=recipe.stitching)
+    if corpus.recordings is not None:
+        works = read_recordings(corpus.recordings)
+        found = load_columns(works, scratch=corpus.scratch, processes=corpus.decoders, report=print)
+        made["recordings"] = RecordingSource(
+            found, settings=recipe.network, stitching=recipe.stitching, fold_share=recipe.fold_share
+        )
+    return BatchMaker(list(made.values()), settings=recipe.batch, seed=recipe.loop.seed)
+
+
+def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSet]:
+    """The quick sets that the corpus has data for; see `mirex.training.validation`."""
+    sets: dict[str, ValidationSet] = {}
+    if corpus.scores is not None:
+        held_out = ScoreCorpus.load(corpus.scores, split="validation")
+        patches = load_patches(corpus.patches[0])
+        sets["scores"] = score_set(held_out, patches=patches, settings=recipe.network, works=100)
+    if corpus.anthems is not None:
+        sets["anthems"] = anthem_set(corpus.anthems, settings=recipe.network)
+        sets["anthems_chroma"] = anthem_set(corpus.anthems, settings=recipe.network, view="chroma")
+    if corpus.chroma is not None:
+        chroma = ChromaSource(corpus.chroma, split="validation", stitching=recipe.stitching)
+        sets["chroma"] = chroma_set(chroma, works=75, versions=4, settings=recipe.network)
+    return sets
+
+
+def _score_source(corpus: Corpus, recipe: Recipe) -> ScoreSource:
+    if not corpus.patches or corpus.scores is None:
+        raise TrainingError(
+            "scores need note patches: make them with 'mirex patches', give them with --patches"
+        )
+    return ScoreSource(
+        ScoreCorpus.load(corpus.scores),
+        patches=[load_patches(path) for path in corpus.patches],
+        settings=recipe.network,
+        stitching=recipe.stitching,
+        fold_share=recipe.fold_share,
+    )

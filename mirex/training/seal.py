@@ -1,0 +1,54 @@
+"""Sealing: a checkpoint's averaged weights to the weights file of record."""
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from mirex import weights
+from mirex.settings import FrontEndSettings, NetworkSettings
+from mirex.training.checkpoint import read_metadata
+
+LICENCE = "AGPL-3.0-or-later"
+
+
+def seal(
+    checkpoint: Path,
+    *,
+    path: Path,
+    results: dict[str, Any] | None = None,
+    calibration: dict[str, Any] | None = None,
+    date: str | None = None,
+    half: bool = True,
+) -> str:
+    """Write the moving average of a checkpoint as sealed weights; returns their fingerprint.
+
+    results, calibration: go into the metadata as JSON. date: ISO, today if None.
+    """
+    found = read_metadata(checkpoint)
+    recipe = found["recipe"]
+    batch, step = recipe["batch"], found["step"]
+    training = {
+        "data": found["data"],
+        "works": found["works"],
+        "recipe": recipe,
+        "steps": step,
+        "samples": step * sum(batch["works"]) * batch["versions"],
+    }
+    metadata = {
+        "training": json.dumps(training, sort_keys=True),
+        "results": json.dumps(results or {}, sort_keys=True),
+        "date": date or datetime.date.today().isoformat(),
+        "licence": LICENCE,
+    }
+    if calibration is not None:
+        metadata["calibration"] = json.dumps(calibration, sort_keys=True)
+    with safe_open(checkpoint, framework="pt") as file:
+        prefix = "average/"
+        tensors = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
+    settings = NetworkSettings(**recipe["network"])
+    return weights.save(
+        tensors, front_end=FrontEndSettings(), settings=settings, metadata=metadata, path=path, half=half
+    )

@@ -1,0 +1,252 @@
+"""Sources of training versions behind one interface: scores, chroma, recordings.
+
+A source knows works and draws versions of them as network input. Everything random comes from the
+generator passed in, so a sample is a pure function of seed, step and place in the batch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirex.normalisation import chroma_view, cqt_view, fold, tile, to_steps
+from mirex.settings import FrontEndSettings, NetworkSettings
+from mirex.training import augmentation
+from mirex.training.arrangement import arrange
+from mirex.training.rendering import render
+from mirex.training.scores import SPLITS, ScoreCorpus
+from mirex.training.stitching import StitchSettings, draw_lengths, stitch
+
+Array = NDArray[np.float32]
+
+
+class Version(NamedTuple):
+    """view: float32 [84, steps], network input. recording: its number in the source; None: made anew."""
+
+    view: Array
+    recording: int | None
+
+
+class Source(Protocol):
+    """Works to draw training versions of.
+
+    work_weights: float64 [works], how often each work is wanted, relative.
+    """
+
+    work_weights: NDArray[np.float64]
+
+    def draw(
+        self, work: int, *, count: int, steps: int, strength: float, generator: np.random.Generator
+    ) -> list[Version]:
+        """`count` versions of a work.
+
+        Different recordings serve before one is used twice. strength in [0, 1]: how far augmentation goes.
+        """
+
+
+def choose_versions(available: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of `count` versions; every one is taken once before any is taken twice."""
+    rounds = [generator.permutation(available) for _ in range(-(-count // available))]
+    return np.concatenate(rounds)[:count]
+
+
+class ScoreSource:
+    """Rendered scores: a new arrangement for every crop, now and then folded to chroma.
+
+    fold_share: share of crops given as the chroma view, so that rendered and real chroma meet.
+    """
+
+    def __init__(
+        self,
+        corpus: ScoreCorpus,
+        *,
+        patches: Sequence[Array],
+        settings: NetworkSettings,
+        stitching: StitchSettings,
+        fold_share: float = 0.25,
+        multiple_weight: float = 4.0,
+    ) -> None:
+        self._corpus = corpus
+        self._patches = patches
+        self._settings = settings
+        self._stitching = stitching
+        self._fold_share = fold_share
+        sizes = np.array([len(songs) for songs in corpus.works])
+        self.work_weights = np.where(sizes > 1, multiple_weight, 1.0)
+
+    def draw(
+        self, work: int, *, count: int, steps: int, strength: float, generator: np.random.Generator
+    ) -> list[Version]:
+        songs = self._corpus.works[work]
+        chosen = songs[choose_versions(len(songs), count, generator)]
+        return [Version(self._version(song, songs, steps, strength, generator), None) for song in chosen]
+
+    def _version(
+        self, song: int, songs: NDArray[np.int64], steps: int, strength: float, generator: np.random.Generator
+    ) -> Array:
+        stitching = self._stitching
+        if generator.random() < stitching.probability:
+            lengths = draw_lengths(steps, settings=stitching, generator=generator)
+            others = generator.choice(songs, len(lengths) - 1)
+            key = int(round(generator.uniform(-6.5, 6.5) * strength)) if stitching.share_key else None
+            parts = [
+                self._render(each, length, strength, generator, key)
+                for each, length in zip([song, *others], lengths, strict=True)
+            ]
+            magnitude = stitch(parts, match_level=stitching.match_level)
+        else:
+            magnitude = self._render(song, steps, strength, generator, None)
+        magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
+        if generator.random() < self._fold_share:
+            view = tile(fold(magnitude)) * _envelope(generator)
+        else:
+            view = cqt_view(magnitude, settings=self._settings)
+        return augmentation.mask(view, strength=strength, generator=generator)
+
+    def _render(
+        self, song: int, steps: int, strength: float, generator: np.random.Generator, key: int | None
+    ) -> Array:
+        columns = steps * self._settings.columns_per_step
+        duration = columns * FrontEndSettings().seconds_per_column
+        notes = arrange(
+            self._corpus.score(song),
+            duration=duration,
+            strength=strength,
+            generator=generator,
+            transposition=key,
+        )
+        patches = self._patches[int(generator.integers(len(self._patches)))]
+        release = float(generator.uniform(0.05, 0.7))
+        rendered = render(notes, patches=patches, columns=columns, release=release)
+        # The cut undoes the repetition of what is shorter than the network's least input.
+        return to_steps(rendered, settings=self._settings)[:, :steps]
+
+
+class ChromaSource:
+    """Real covers as pitch-class profiles, tiled over the octaves under a random envelope."""
+
+    def __init__(self, path: Path, *, split: str = "train", stitching: StitchSettings) -> None:
+        with np.load(path, allow_pickle=False) as archive:
+            # Row 0 of the archive is A; C is three semitones up.
+            self._chroma = np.roll(archive["hpcp"], -3, axis=0)
+            offsets = archive["recording_offset"].astype(np.int64)
+            works, splits = archive["recording_work"], archive["recording_split"]
+        self._offsets = offsets
+        kept = np.flatnonzero(splits == SPLITS[split])
+        self.works = [kept[works[kept] == work] for work in np.unique(works[kept])]
+        self._stitching = stitching
+        self.work_weights = np.ones(len(self.works))
+
+    def profile(self, recording: int) -> Array:
+        """The whole recording: float32 [12, steps] in 0..1, row 0 is C, steps of 0.93 s."""
+        return self._chroma[:, self._offsets[recording] : self._offsets[recording + 1]] / np.float32(15)
+
+    def draw(
+        self, work: int, *, count: int, steps: int, strength: float, generator: np.random.Generator
+    ) -> list[Version]:
+        recordings = self.works[work]
+        chosen = recordings[choose_versions(len(recordings), count, generator)]
+        return [
+            Version(self._version(each, recordings, steps, strength, generator), int(each)) for each in chosen
+        ]
+
+    def _version(
+        self,
+        recording: int,
+        recordings: NDArray[np.int64],
+        steps: int,
+        strength: float,
+        generator: np.random.Generator,
+    ) -> Array:
+        lengths = [steps]
+        if generator.random() < self._stitching.probability:
+            lengths = draw_lengths(steps, settings=self._stitching, generator=generator)
+        others = generator.choice(recordings, len(lengths) - 1)
+        parts = [
+            self._crop(each, length, strength, generator)
+            for each, length in zip([recording, *others], lengths, strict=True)
+        ]
+        chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
+        return augmentation.mask(tile(chroma) * _envelope(generator), strength=strength, generator=generator)
+
+    def _crop(self, recording: int, steps: int, strength: float, generator: np.random.Generator) -> Array:
+        profile = self.profile(recording)
+        tempo = np.exp(generator.uniform(-1, 1) * np.log(1.3) * strength)
+        wanted = max(int(round(steps * tempo)), 2)
+        if profile.shape[1] < wanted:
+            profile = np.tile(profile, -(-wanted // profile.shape[1]))
+        start = int(generator.integers(0, profile.shape[1] - wanted + 1))
+        return augmentation.stretch(profile[:, start : start + wanted], length=steps)
+
+
+class RecordingSource:
+    """A user's own recordings: a CSV of `work,path`, columns from the ordinary front end.
+
+    columns: for each work the recordings' CQT columns, float32 [84, columns] each.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Sequence[Array]],
+        *,
+        settings: NetworkSettings,
+        stitching: StitchSettings,
+        fold_share: float = 0.25,
+    ) -> None:
+        self._steps = [[to_steps(c, settings=settings) for c in work] for work in columns]
+        self._first_recording = [0, *np.cumsum([len(work) for work in columns]).tolist()]
+        self._settings = settings
+        self._stitching = stitching
+        self._fold_share = fold_share
+        self.work_weights = np.ones(len(self._steps))
+
+    def draw(
+        self, work: int, *, count: int, steps: int, strength: float, generator: np.random.Generator
+    ) -> list[Version]:
+        recordings = self._steps[work]
+        order = choose_versions(len(recordings), count, generator).tolist()
+        first = self._first_recording[work]
+        return [Version(self._version(i, recordings, steps, strength, generator), first + i) for i in order]
+
+    def _version(
+        self,
+        index: int,
+        recordings: Sequence[Array],
+        steps: int,
+        strength: float,
+        generator: np.random.Generator,
+    ) -> Array:
+        lengths = [steps]
+        if generator.random() < self._stitching.probability:
+            lengths = draw_lengths(steps, settings=self._stitching, generator=generator)
+        chosen = [index, *generator.integers(0, len(recordings), len(lengths) - 1)]
+        parts = [
+            self._crop(recordings[i], length, strength, generator)
+            for i, length in zip(chosen, lengths, strict=True)
+        ]
+        magnitude = stitch(parts, match_level=self._stitching.match_level)
+        magnitude = augmentation.transpose(
+            magnitude, semitones=int(round(generator.uniform(-6.5, 6.5) * strength))
+        )
+        magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
+        folded = generator.random() < self._fold_share
+        view = chroma_view(magnitude) if folded else cqt_view(magnitude, settings=self._settings)
+        return augmentation.mask(view, strength=strength, generator=generator)
+
+    def _crop(self, recording: Array, steps: int, strength: float, generator: np.random.Generator) -> Array:
+        tempo = np.exp(generator.uniform(-1, 1) * np.log(1.3) * strength)
+        wanted = max(int(round(steps * tempo)), 2)
+        if recording.shape[1] < wanted:
+            recording = np.tile(recording, -(-wanted // recording.shape[1]))
+        start = int(generator.integers(0, recording.shape[1] - wanted + 1))
+        return augmentation.stretch(recording[:, start : start + wanted], length=steps)
+
+
+def _envelope(generator: np.random.Generator) -> Array:
+    """How loud each octave of a tiled profile is: flat, or smooth between 0.3 and 1. float32 [84, 1]."""
+    if generator.random() < 0.4:
+        return np.ones((84, 1), np.float32)
+    points = generator.uniform(0.3, 1.0, 5)
+    return np.interp(np.arange(84), np.linspace(0, 83, 5), points)[:, None].astype(np.float32)

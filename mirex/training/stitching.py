@@ -1,0 +1,62 @@
+"""Spectrum stitching: segments of different versions of one song joined along time.
+
+After CasperNet (Du, Yu, Zhu, Chen: MIREX 2020, figure 2): the joined excerpt keeps the song's label, so
+that the network cannot tell songs by what only one recording has. The paper leaves open how many
+segments, how short, whether levels are matched and whether the parts share a key: see StitchSettings.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class StitchSettings:
+    """probability: share of samples that are stitched. segments: most parts in one. shortest: steps of
+    the shortest part. match_level: scale every part to one mean level first. share_key: the parts'
+    arrangements are all drawn in one key.
+    """
+
+    probability: float = 0.3
+    segments: int = 3
+    shortest: int = 16
+    match_level: bool = True
+    share_key: bool = True
+
+
+def draw_lengths(total: int, *, settings: StitchSettings, generator: np.random.Generator) -> list[int]:
+    """Lengths of the parts of a stitched excerpt, in steps; their sum is `total`.
+
+    At least two parts where `total` has room for them, each at least settings.shortest.
+    """
+    most = min(settings.segments, total // settings.shortest)
+    if most < 2:
+        return [total]
+    count = int(generator.integers(2, most + 1))
+    spare = total - count * settings.shortest
+    cuts = np.sort(generator.integers(0, spare + 1, count - 1))
+    extra = np.diff(np.concatenate([[0], cuts, [spare]]))
+    return [settings.shortest + int(e) for e in extra]
+
+
+def stitch(parts: Sequence[Array], *, match_level: bool) -> Array:
+    """Join parts along time: each float32 [84, steps of the part], magnitudes; result [84, all steps].
+
+    match_level: bring every part to the geometric mean of the parts' levels (root mean square); silent
+    parts stay silent. Raises ValueError without parts.
+    """
+    if not parts:
+        raise ValueError("stitch: no parts")
+    if not match_level:
+        return np.concatenate(parts, axis=1)
+    levels = np.array([np.sqrt(np.mean(part.astype(np.float64) ** 2)) for part in parts])
+    sounding = levels > 0
+    if not sounding.any():
+        return np.concatenate(parts, axis=1)
+    target = np.exp(np.log(levels[sounding]).mean())
+    factors = np.where(sounding, target / np.where(sounding, levels, 1.0), 1.0).astype(np.float32)
+    return np.concatenate([part * factor for part, factor in zip(parts, factors, strict=True)], axis=1)

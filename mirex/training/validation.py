@@ -1,0 +1,111 @@
+"""Validation during training: mAP of held-out works in three quick sets.
+
+`scores`: validation scores, human-made versions, rendered as written. `anthems`: real recordings. `chroma`:
+real covers as tiled profiles. Each clip is embedded whole, in the view named.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from mirex.distance import distance_matrix
+from mirex.metrics import score
+from mirex.normalisation import chroma_view, cqt_view, tile, to_steps
+from mirex.settings import NetworkSettings
+from mirex.training.arrangement import arrange
+from mirex.training.rendering import render
+from mirex.training.scores import ScoreCorpus
+from mirex.training.sources import ChromaSource
+
+Array = NDArray[np.float32]
+COLUMN_SECONDS = 20 * 512 / 22050
+
+
+class ValidationSet(NamedTuple):
+    """clips: network input, float32 [84, steps] each. labels: int64 [clips], the works."""
+
+    clips: list[Array]
+    labels: NDArray[np.int64]
+
+
+def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings, works: int) -> ValidationSet:
+    """The first so many works with several versions, rendered as written, in a key of their own each."""
+    generator = np.random.default_rng(0)
+    clips, labels = [], []
+    for label, songs in enumerate([songs for songs in corpus.works if len(songs) > 1][:works]):
+        for song in songs.tolist():
+            found = corpus.score(song)
+            length = min(float((found.onset + found.duration).max()), 180.0)
+            key = int(generator.integers(-6, 7))
+            notes = arrange(found, duration=length, strength=0.0, generator=generator, transposition=key)
+            columns = render(notes, patches=patches, columns=max(int(length / COLUMN_SECONDS), 32))
+            clips.append(cqt_view(to_steps(columns, settings=settings), settings=settings))
+            labels.append(label)
+    return ValidationSet(clips, np.array(labels))
+
+
+def anthem_set(path: Path, *, settings: NetworkSettings, view: str = "cqt") -> ValidationSet:
+    """Real recordings of anthems; only the cliques confirmed by alignment."""
+    with np.load(path, allow_pickle=False) as archive:
+        decibels = archive["level"].astype(np.float32) / 2 - 120
+        offsets = archive["recording_offset"].astype(np.int64)
+        codes = bytes(archive["clique"]).decode().split("\n")
+        confirmed = archive["confirmed"].astype(bool)
+    clips, labels = [], []
+    for index in np.flatnonzero(confirmed).tolist():
+        level = 10 ** (decibels[offsets[index] : offsets[index + 1]].T / 20)
+        pairs = level.shape[1] // 2 * 2  # the archive's columns are half as long as ours
+        steps = to_steps(level[:, :pairs].reshape(84, -1, 2).mean(axis=2), settings=settings)
+        clips.append(cqt_view(steps, settings=settings) if view == "cqt" else chroma_view(steps))
+        labels.append(sorted(set(codes)).index(codes[index]))
+    return ValidationSet(clips, np.array(labels))
+
+
+def chroma_set(
+    source: ChromaSource, *, works: int, versions: int, settings: NetworkSettings
+) -> ValidationSet:
+    """Up to so many versions of each of the first works."""
+    clips, labels = [], []
+    for label, recordings in enumerate(source.works[:works]):
+        for recording in recordings[:versions].tolist():
+            profile = source.profile(recording)
+            repeats = -(-settings.min_steps // max(profile.shape[1], 1))
+            clips.append(tile(np.tile(profile, repeats)).astype(np.float32))
+            labels.append(label)
+    return ValidationSet(clips, np.array(labels))
+
+
+def mean_average_precision(embeddings: Array, labels: NDArray[np.int64]) -> float:
+    """mAP with every clip a query against all others."""
+    positions = np.arange(len(labels))
+    distances = distance_matrix(embeddings, embeddings)
+    return float(score(distances, query_positions=positions, labels=labels).average_precision.mean())
+
+
+@torch.no_grad()
+def embed_clips(network: nn.Module, clips: Sequence[Array], *, device: str, batch_size: int = 16) -> Array:
+    """Embeddings of clips, unit length: float32 [clips, 2048]. Equal lengths share a batch."""
+    was_training = network.training
+    network.eval()
+    result = np.zeros((len(clips), 2048), np.float32)
+    for indices in _equal_length_batches(clips, batch_size):
+        x = torch.from_numpy(np.stack([clips[i] for i in indices])[:, None]).to(device)
+        with torch.autocast(device_type=device, dtype=torch.bfloat16):
+            _, embedding = network(x.contiguous(memory_format=torch.channels_last))
+        result[indices] = torch.nn.functional.normalize(embedding.float(), dim=1).cpu().numpy()
+    network.train(was_training)
+    return result
+
+
+def _equal_length_batches(clips: Sequence[Array], batch_size: int) -> Iterable[list[int]]:
+    by_length: dict[int, list[int]] = {}
+    for index, clip in enumerate(clips):
+        by_length.setdefault(clip.shape[1], []).append(index)
+    for indices in by_length.values():
+        for start in range(0, len(indices), batch_size):
+            yield indices[start : start + batch_size]

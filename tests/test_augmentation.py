@@ -1,0 +1,61 @@
+"""Augmentation of magnitudes: transposition with fill, stretching, detuning, recolouring, masks."""
+
+import numpy as np
+import pytest
+
+from mirex.training import augmentation
+
+
+@pytest.mark.parametrize("semitones", [-7, -1, 0, 1, 12])
+def test_transposition_fills_with_silence_and_never_rolls(rng, semitones):
+    steps = rng.random((84, 6), dtype=np.float32) + 0.1
+    moved = augmentation.transpose(steps, semitones=semitones)
+    for b in range(84):
+        expected = steps[b - semitones] if 0 <= b - semitones < 84 else np.zeros(6)
+        assert np.array_equal(moved[b], expected)
+
+
+def test_stretch_keeps_ends_and_interpolates():
+    steps = np.tile(np.arange(5, dtype=np.float32), (84, 1))
+    assert augmentation.stretch(steps, length=9)[0].tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]
+    assert augmentation.stretch(steps, length=3)[0].tolist() == [0, 2, 4]
+
+
+def test_detuning_by_a_whole_bin_is_transposition_and_power_is_kept(rng):
+    steps = np.zeros((84, 3), np.float32)
+    steps[30] = 2.0
+    assert np.allclose(augmentation.detune(steps, bins=1.0), augmentation.transpose(steps, semitones=1))
+    half = augmentation.detune(steps, bins=-0.5)
+    assert np.allclose((half**2).sum(axis=0), 4.0)
+    assert half[29, 0] == half[30, 0] > 0
+
+
+def test_strength_zero_changes_nothing(rng):
+    steps = rng.random((84, 20), dtype=np.float32)
+    assert np.allclose(augmentation.recolour(steps, strength=0.0, generator=rng), steps, rtol=1e-6)
+    assert np.array_equal(augmentation.mask(steps, strength=0.0, generator=rng), steps)
+
+
+def test_recolouring_is_finite_positive_and_seeded():
+    steps = np.random.default_rng(0).random((84, 40), dtype=np.float32)
+    first, second = (
+        augmentation.recolour(steps, strength=1.0, generator=np.random.default_rng(5)) for _ in range(2)
+    )
+    assert np.array_equal(first, second)
+    assert np.isfinite(first).all()
+    assert (first >= 0).all()
+    assert not np.allclose(first, steps)
+
+
+def test_masks_are_one_band_and_one_stretch_at_most():
+    view = np.ones((84, 60), np.float32)
+    widths = []
+    for seed in range(60):
+        masked = augmentation.mask(view, strength=1.0, generator=np.random.default_rng(seed))
+        bands = int((masked == 0).all(axis=1).sum())
+        stretches = int((masked == 0).all(axis=0).sum())
+        assert bands <= 24
+        assert stretches <= 6
+        widths.append((bands > 0, stretches > 0))
+    assert len(set(widths)) == 4
+    assert (view == 1).all()

@@ -1,0 +1,268 @@
+"""Scores, arrangements, rendering, sources and batches, on a corpus made by code."""
+
+import shutil
+from pathlib import Path
+
+import made_corpus
+import numpy as np
+import pytest
+
+from mirex.cqt import columns
+from mirex.errors import TrainingError
+from mirex.settings import NetworkSettings
+from mirex.training import patches as patch_module
+from mirex.training.arrangement import arrange
+from mirex.training.batches import Batch, BatchMaker, BatchSettings, stream
+from mirex.training.patches import FRAME_SECONDS, PRE_FRAMES, load_patches, save_patches
+from mirex.training.rendering import render
+from mirex.training.scores import ScoreCorpus
+from mirex.training.sources import ChromaSource, RecordingSource, ScoreSource, choose_versions
+from mirex.training.stitching import StitchSettings
+from mirex.training.synthesis import DRUMS, Notes, synthesise
+
+SETTINGS = NetworkSettings()
+STITCHING = StitchSettings(probability=0.5, shortest=8)
+SOUNDFONT = Path("/usr/share/sounds/sf2/TimGM6mb.sf2")
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "scores.npz"
+    made_corpus.write_scores(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def chroma(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "hpcp.npz"
+    made_corpus.write_chroma(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def patches():
+    return made_corpus.patches()
+
+
+def _source(scores, patches):
+    return ScoreSource(
+        ScoreCorpus.load(scores), patches=[patches], settings=SETTINGS, stitching=STITCHING, fold_share=0.3
+    )
+
+
+def test_scores_are_read_by_split_and_by_part(scores):
+    assert len(ScoreCorpus.load(scores, split="train").works) == 6
+    held_out = ScoreCorpus.load(scores, split="validation")
+    assert [len(songs) for songs in held_out.works] == [2, 2]
+    score = held_out.score(int(held_out.works[1][1]))
+    # Each part's onsets start again at 0 and run on by 25 ticks of 20 ms.
+    assert score.onset[:60].tolist() == pytest.approx((np.arange(60) * 0.5).tolist())
+    assert score.onset[60:].tolist() == pytest.approx((np.arange(60) * 0.5).tolist())
+    assert score.duration[0] == pytest.approx(0.4)
+    assert score.part.tolist() == [0] * 60 + [1] * 60
+    assert score.melody.tolist() == [True, False]
+    assert score.chord_time[1] == pytest.approx(2.0)
+
+
+def test_another_file_is_not_taken_for_scores(tmp_path):
+    path = tmp_path / "scores.npz"
+    path.write_text("no archive")
+    with pytest.raises(TrainingError, match="not a scores archive"):
+        ScoreCorpus.load(path)
+
+
+def test_an_arrangement_of_strength_zero_is_the_score(scores):
+    corpus = ScoreCorpus.load(scores)
+    score = corpus.score(0)
+    notes = arrange(score, duration=29.8, strength=0.0, generator=np.random.default_rng(0))
+    order = np.argsort(notes.onset, kind="stable")
+    expected = np.argsort(score.onset, kind="stable")
+    # Only the start is drawn: all onsets are shifted by the same 0 to 0.1 s.
+    shift = score.onset[expected] - notes.onset[order]
+    assert np.allclose(shift, shift[0])
+    assert 0 <= shift[0] <= 0.1 + 1e-6
+    assert sorted(notes.pitch.tolist()) == sorted(score.pitch.tolist())
+
+
+def test_a_given_transposition_moves_every_pitch_but_drums(scores):
+    score = ScoreCorpus.load(scores).score(0)
+    plain, moved = (
+        arrange(score, duration=30.0, strength=1.0, generator=np.random.default_rng(3), transposition=t)
+        for t in (0, 5)
+    )
+    pitched = plain.program != DRUMS
+    assert (moved.pitch - plain.pitch)[pitched].tolist() == [5] * int(pitched.sum())
+    assert (moved.pitch - plain.pitch)[~pitched].tolist() == [0] * int((~pitched).sum())
+
+
+def test_a_short_song_is_repeated(scores):
+    score = ScoreCorpus.load(scores).score(0)
+    notes = arrange(score, duration=95.0, strength=0.0, generator=np.random.default_rng(0))
+    length = float((score.onset + score.duration).max())
+    assert np.isclose(notes.onset, score.onset[1] + length, atol=1e-9).any()
+    assert notes.onset.max() > 90
+
+
+def test_arrangements_differ_and_are_seeded(scores):
+    score = ScoreCorpus.load(scores).score(0)
+
+    def make(seed):
+        return arrange(score, duration=30.0, strength=1.0, generator=np.random.default_rng(seed))
+
+    assert all(np.array_equal(a, b) for a, b in zip(make(1), make(1), strict=True))
+    assert len({make(seed).onset.tobytes() for seed in range(20)}) == 20
+
+
+def test_rendering_against_loops(patches, rng):
+    count = 12
+    notes = Notes(
+        onset=rng.uniform(-1, 8, count),
+        duration=rng.uniform(0.1, 4.0, count),
+        pitch=rng.integers(20, 112, count),
+        velocity=rng.integers(20, 127, count),
+        program=rng.integers(0, 100, count),
+    )
+    found = render(notes, patches=patches, columns=20, release=0.3)
+    power = np.zeros((100, 84))
+    for onset, duration, pitch, velocity, program in zip(*notes, strict=True):
+        if not 0 <= pitch - 24 < 84:
+            continue
+        patch = patches[program, pitch - 24].astype(np.float64)
+        low = max(pitch - 24 - 3, 0)
+        early, late = patch[20, low:].sum(), patch[28, low:].sum()
+        decay = min(1.0, (late / early) ** 0.125) if early > 0 else 1.0
+        first = int(np.floor(onset / FRAME_SECONDS + 0.5)) - PRE_FRAMES
+        length = max(round(duration / FRAME_SECONDS), 1) + PRE_FRAMES
+        for t in range(length + 4):
+            held = decay ** max(t - 28, 0)
+            released = 0.3 ** max(t - length + 1, 0)
+            if 0 <= first + t < 100:
+                level = (velocity / 90) ** 4 * held * released
+                power[first + t, low:] += level * patch[min(t, 28), low:]
+    expected = np.sqrt(power).reshape(20, 5, 84).mean(axis=1).T
+    assert np.allclose(found, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_patches_round_trip_and_shape_is_checked(tmp_path):
+    levels = np.zeros((129, 84, 29, 84), np.uint8)
+    levels[0, 1, 2, 3] = 200
+    save_patches(levels, path=tmp_path / "patches.npz")
+    power = load_patches(tmp_path / "patches.npz")
+    assert power[0, 1, 2, 3] == pytest.approx(10 ** (-20 / 10))
+    assert power.sum() == pytest.approx(10 ** (-20 / 10))
+    np.savez(tmp_path / "other.npz", level=levels[:3])
+    with pytest.raises(TrainingError, match="shape"):
+        load_patches(tmp_path / "other.npz")
+
+
+@pytest.mark.skipif(
+    shutil.which("fluidsynth") is None or not SOUNDFONT.exists(),
+    reason="fluidsynth or TimGM6mb not installed",
+)
+def test_the_renderer_agrees_with_fluidsynth_and_the_front_end(scores):
+    """One program, so that the patches' levelling of programs plays no part."""
+    power = np.zeros((1, 84, 29, 84), np.float32)
+    decibels = patch_module.make_patches(SOUNDFONT, programs=range(1)).astype(np.float32) / 2 - 120
+    power[:] = 10 ** (decibels / 10)
+    score = ScoreCorpus.load(scores).score(0)
+    notes = Notes(
+        score.onset, score.duration, score.pitch, score.velocity, np.zeros(len(score.onset), np.int64)
+    )
+    rendered = render(notes, patches=power, columns=60)
+    heard = columns(synthesise(notes, soundfont=SOUNDFONT))[:, :60]
+    rendered = rendered[:, : heard.shape[1]]
+    correlation = np.corrcoef(rendered.ravel(), heard.ravel())[0, 1]
+    assert correlation > 0.9
+
+
+def test_versions_are_used_once_before_any_is_used_twice(rng):
+    for available, count in ((5, 3), (3, 5), (1, 4), (4, 4)):
+        chosen = choose_versions(available, count, rng)
+        assert len(chosen) == count
+        counts = np.bincount(chosen, minlength=available)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_every_source_gives_views_of_the_wanted_shape(scores, chroma, patches, rng):
+    recording = RecordingSource(
+        [[rng.random((84, n), dtype=np.float32) for n in (50, 300)] for _ in range(3)],
+        settings=SETTINGS,
+        stitching=STITCHING,
+    )
+    for source in (_source(scores, patches), ChromaSource(chroma, stitching=STITCHING), recording):
+        for seed in range(6):
+            generator = np.random.default_rng(seed)
+            versions = source.draw(1, count=3, steps=40, strength=1.0, generator=generator)
+            assert [v.view.shape for v in versions] == [(84, 40)] * 3
+            assert all(v.view.dtype == np.float32 and np.isfinite(v.view).all() for v in versions)
+            assert all(v.view.min() >= 0 and v.view.max() < 1.6 for v in versions)
+
+
+def test_chroma_row_zero_is_turned_from_a_to_c(tmp_path):
+    profile = np.zeros((12, 40), np.uint8)
+    profile[3] = 15  # row 0 is A, so row 3 is C
+    np.savez(
+        tmp_path / "hpcp.npz",
+        hpcp=profile,
+        recording_offset=np.array([0, 40], np.uint32),
+        recording_work=np.array([0], np.uint32),
+        recording_split=np.array([0], np.uint8),
+    )
+    source = ChromaSource(tmp_path / "hpcp.npz", stitching=STITCHING)
+    assert source.profile(0)[:, 0].tolist() == [1.0] + [0.0] * 11
+
+
+def _maker(scores, chroma, patches):
+    sources = [_source(scores, patches), ChromaSource(chroma, stitching=STITCHING)]
+    settings = BatchSettings(works=(3, 2), versions=4, lengths=(16, 24), curriculum_steps=10)
+    return BatchMaker(sources, settings=settings, seed=7)
+
+
+def _equal(first: Batch, second: Batch) -> bool:
+    return all(getattr(first, f).tobytes() == getattr(second, f).tobytes() for f in Batch._fields)
+
+
+def test_a_batch_is_p_works_by_k_versions_of_one_length(scores, chroma, patches):
+    maker = _maker(scores, chroma, patches)
+    lengths = set()
+    for step in range(8):
+        views, labels, recordings, sources = maker.batch(step)
+        assert views.shape[:3] == (20, 1, 84)
+        lengths.add(views.shape[3])
+        works, counts = np.unique(labels, return_counts=True)
+        assert counts.tolist() == [4] * 5
+        assert (works < 6).sum() == 3
+        assert sources.tolist() == [0] * 12 + [1] * 8
+        assert works.max() < maker.works == 10
+        made = recordings[labels < 6]
+        assert len(set(made.tolist())) == len(made)  # a made version is a recording of its own
+        # Four crops of three real recordings: one recording is drawn twice and says so.
+        assert len(set(recordings[labels >= 6].tolist())) == 2 * 3
+    assert lengths == {16, 24}
+
+
+def test_batches_are_a_function_of_seed_and_step(scores, chroma, patches):
+    first, second = (_maker(scores, chroma, patches).batch(5) for _ in range(2))
+    assert _equal(first, second)
+    other = _maker(scores, chroma, patches).batch(6)
+    assert first.views.tobytes() != other.views.tobytes()
+
+
+class _Make:
+    """A picklable maker of batches for worker processes."""
+
+    def __init__(self, chroma):
+        self.chroma = chroma
+
+    def __call__(self):
+        settings = BatchSettings(works=(2,), versions=2, lengths=(16,))
+        return BatchMaker([ChromaSource(self.chroma, stitching=STITCHING)], settings=settings, seed=1)
+
+
+def test_worker_processes_give_the_same_batches_in_order(chroma):
+    make = _Make(chroma)
+    here = list(stream(make, first=2, last=7, processes=0))
+    there = list(stream(make, first=2, last=7, processes=2))
+    assert [step for step, _ in here] == [step for step, _ in there] == [2, 3, 4, 5, 6]
+    for (_, a), (_, b) in zip(here, there, strict=True):
+        assert _equal(a, b)

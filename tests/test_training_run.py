@@ -1,0 +1,156 @@
+"""The loop end to end on a made corpus: resuming, sealing, the learning rate, recordings as data."""
+
+import contextlib
+import dataclasses
+import json
+
+import made_corpus
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mirex import weights
+from mirex.embedding import embed
+from mirex.errors import TrainingError
+from mirex.training.batches import BatchSettings
+from mirex.training.checkpoint import read_metadata
+from mirex.training.loop import LoopSettings, Trainer, learning_rate, train
+from mirex.training.plot import plot_log, read_log
+from mirex.training.recipe import Corpus, Recipe, make_batches
+from mirex.training.recordings import load_columns, read_recordings
+from mirex.training.seal import seal
+
+LOOP = LoopSettings(
+    steps=4, decay_steps=2, warmup_steps=1, validate_every=4, checkpoint_every=2
+)
+RECIPE = Recipe(batch=BatchSettings(works=(2,), versions=2, lengths=(16,), curriculum_steps=4), loop=LOOP)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "hpcp.npz"
+    made_corpus.write_chroma(path)
+    return Corpus(chroma=path)
+
+
+class _Killed(Exception):
+    """Stands for the kill of the process."""
+
+
+class _Killable(Trainer):
+    """A trainer that dies before a step."""
+
+    def __init__(self, trainer, stop_at):
+        self.__dict__.update(trainer.__dict__)
+        self._stop_at = stop_at
+
+    def train_step(self, batch):
+        if self.step == self._stop_at:
+            raise _Killed
+        return super().train_step(batch)
+
+
+def _run(corpus, folder, *, stop_at=None):
+    """Train in `folder`, or go on there; `stop_at` ends the run early, as a kill would."""
+    folder.mkdir(exist_ok=True)
+    maker = make_batches(corpus, recipe=RECIPE)
+    trainer = Trainer(maker.works, settings=RECIPE.loop)
+    checkpoint = folder / "checkpoint.safetensors"
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    metadata = {"recipe": dataclasses.asdict(RECIPE), "data": ["made"], "works": maker.works}
+
+    def report(line: str) -> None:
+        """Called after every validation; nothing to see here."""
+
+    with contextlib.suppress(_Killed):
+        train(
+            trainer if stop_at is None else _Killable(trainer, stop_at),
+            make_batches=lambda: maker,
+            validation={},
+            folder=folder,
+            metadata=metadata,
+            report=report,
+        )
+    return checkpoint
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    return _run(corpus, tmp_path_factory.mktemp("run") / "whole")
+
+
+def test_a_resumed_run_ends_with_the_bytes_of_an_uninterrupted_one(corpus, finished, tmp_path):
+    _run(corpus, tmp_path / "broken", stop_at=3)
+    assert read_metadata(tmp_path / "broken" / "checkpoint.safetensors")["step"] == 2
+    resumed = _run(corpus, tmp_path / "broken")
+    assert resumed.read_bytes() == finished.read_bytes()
+
+
+def test_the_log_can_be_read_and_plotted(finished, tmp_path):
+    entries = read_log(finished.parent / "log.jsonl")
+    assert [entry["step"] for entry in entries] == [0, 1, 2, 3]
+    assert all(np.isfinite(entry["total"]) for entry in entries)
+    pytest.importorskip("matplotlib")
+    plot_log(finished.parent / "log.jsonl", path=tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_sealed_weights_load_and_say_what_they_were_trained_on(finished, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    fingerprint = seal(finished, path=path, results={"x": 1}, date="2026-01-01")
+    sealed = weights.load(path)
+    assert sealed.fingerprint == fingerprint
+    training = json.loads(sealed.metadata["training"])
+    assert training["data"] == ["made"]
+    assert (training["steps"], training["samples"]) == (4, 16)
+    vector = embed([np.random.default_rng(0).random((84, 64), dtype=np.float32)], sealed=sealed)
+    assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_another_file_is_not_taken_for_a_checkpoint(corpus, finished, tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    torch.save({"x": torch.zeros(1)}, path)
+    with pytest.raises(TrainingError, match="not a checkpoint"):
+        read_metadata(path)
+    with pytest.raises(TrainingError, match="does not fit"):
+        Trainer(99, settings=LOOP).load(finished)
+
+
+def test_learning_rate_warms_up_holds_and_decays():
+    settings = LoopSettings(steps=100, decay_steps=20, warmup_steps=10, learning_rate=1.0)
+    rates = [learning_rate(step, settings=settings) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:81] == [1.0] * 72
+    assert rates[90] == pytest.approx(0.5)
+    assert rates[100] == 0.0
+
+
+def test_recipe_and_data_must_fit(corpus):
+    with pytest.raises(TrainingError, match="one number a source"):
+        make_batches(corpus, recipe=Recipe())
+
+
+def test_recordings_are_read_cached_and_bad_ones_reported(tmp_path):
+    generator = np.random.default_rng(0)
+    for name in ("a1", "a2", "b1"):
+        soundfile.write(tmp_path / f"{name}.wav", generator.normal(0, 0.1, 22050), 22050)
+    (tmp_path / "b2.wav").write_text("not audio")
+    table = tmp_path / "works.csv"
+    table.write_text("work,path\nA,a1.wav\nA,a2.wav\nB,b1.wav\nB,b2.wav\n", encoding="utf-8")
+    works = read_recordings(table)
+    said: list[str] = []
+    first = load_columns(works, scratch=tmp_path / "scratch", processes=1, report=said.append)
+    assert [len(work) for work in first] == [2]
+    assert len(said) == 1
+    assert "b2.wav" in said[0]
+    again = load_columns(works, scratch=tmp_path / "scratch", processes=1, report=said.append)
+    assert all(np.array_equal(x, y) for x, y in zip(first[0], again[0], strict=True))
+
+
+def test_a_csv_without_the_columns_is_an_error(tmp_path):
+    table = tmp_path / "works.csv"
+    table.write_text("song,file\nA,a.wav\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match="work and path"):
+        read_recordings(table)
