@@ -1,9 +1,10 @@
 """Weights: one safetensors file, sealed with everything needed to use it and to know what it is.
 
 Metadata (strings, JSON where noted): `format`; `front_end` and `network` (JSON of the settings) with
-`front_end_fingerprint` and `network_fingerprint`; `content_sha256` over settings and tensors; `training`,
-`results`, `calibration` (JSON); `date`; `licence`. Tensors with two or more axes may be float16, others are
-float32. Loading checks hash and fingerprints, and never unpickles.
+`front_end_fingerprint` and `network_fingerprint`; `training`, `results`, `calibration` (JSON); `date`;
+`licence`; `content_sha256` over settings and tensors, `metadata_sha256` over all other entries. Tensors
+with two or more axes may be float16, others are float32. Loading checks hashes and fingerprints, and never
+unpickles.
 """
 
 import hashlib
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
 
 FORMAT = "mirex-weights-1"
 FILE_NAME = "mirex.safetensors"
-REQUIRED = ("front_end", "front_end_fingerprint", "network", "network_fingerprint", "content_sha256")
+REQUIRED = (
+    "front_end",
+    "front_end_fingerprint",
+    "network",
+    "network_fingerprint",
+    "content_sha256",
+    "metadata_sha256",
+)
 
 
 class Sealed(NamedTuple):
@@ -45,7 +53,10 @@ def default_path() -> Path:
 
 
 def read_metadata(path: Path | None = None) -> dict[str, str]:
-    """Metadata without the tensors, hash unchecked. Raises WeightsError for another kind of file."""
+    """Metadata without the tensors, checked against their own hash.
+
+    Raises WeightsError for a damaged file or another kind of file.
+    """
     path = path or default_path()
     try:
         with open(path, "rb") as file:
@@ -64,6 +75,8 @@ def read_metadata(path: Path | None = None) -> dict[str, str]:
     absent = [name for name in REQUIRED if not isinstance(metadata.get(name), str)]
     if absent:
         raise WeightsError(f"{path}: metadata lack {', '.join(absent)}; the file is damaged, fetch it again")
+    if metadata_hash(metadata) != metadata["metadata_sha256"]:
+        raise WeightsError(f"{path}: metadata do not match their hash; the file is damaged, fetch it again")
     return metadata
 
 
@@ -130,6 +143,7 @@ def save(
         "network_fingerprint": settings.fingerprint(),
     }
     sealed["content_sha256"] = content_hash(kept, metadata=sealed)
+    sealed["metadata_sha256"] = metadata_hash(sealed)
     save_file(kept, path, metadata=sealed)
     return fingerprint(sealed)
 
@@ -143,6 +157,12 @@ def content_hash(tensors: Mapping[str, "Tensor"], *, metadata: Mapping[str, str]
         digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
         digest.update(value.numpy().tobytes())
     return digest.hexdigest()
+
+
+def metadata_hash(metadata: Mapping[str, str]) -> str:
+    """SHA-256 over all entries but itself, as canonical JSON."""
+    others = {name: value for name, value in metadata.items() if name != "metadata_sha256"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def _read_tensors(path: Path) -> dict[str, "Tensor"]:

@@ -140,6 +140,6 @@ def test_a_value_that_is_not_finite_is_an_error(bad: float) -> None:
         ((2, 3), (2, 3), {"query_positions": [0, -1]}, "query_positions"),
     ],
 )
-def test_a_wrong_call_raises_at_once(queries, references, options, message) -> None:  # type: ignore[no-untyped-def]
+def test_a_wrong_call_raises_at_once(queries, references, options, message) -> None:
     with pytest.raises(UsageError, match=message):
         rows(np.ones(queries), np.ones(references), **options)

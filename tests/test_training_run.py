@@ -4,12 +4,12 @@ import contextlib
 import dataclasses
 import json
 
-import made_corpus
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+import made_corpus
 from mirex import weights
 from mirex.embedding import embed
 from mirex.errors import TrainingError

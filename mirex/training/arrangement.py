@@ -2,7 +2,7 @@
 
 Every call makes a version of its own: transposition, tempo, start, parts kept or dropped, programs,
 octaves, an accompaniment re-made from the chords, drums, timing and velocity jitter. `strength` in
-[0, 1] scales how far a version may go from the score, for a curriculum; at 0 only the start varies.
+[0, 1] scales how far a version may go from the score, for a curriculum; at 0 it is the score.
 """
 
 from typing import NamedTuple
@@ -23,6 +23,20 @@ FULL_WEIGHTS = np.array([0.30, 0.22, 0.30, 0.06, 0.06, 0.06])
 KICK, SNARE, HAT = 36, 38, 42
 
 
+class Excerpt(NamedTuple):
+    """What stretch of a song is wanted. All in seconds of the music made, not of the score.
+
+    duration: of the stretch. whole: of the excerpt that it is a part of (the same, if it is not a part).
+    elapsed: how much of that excerpt lies before it. position: where the excerpt lies in the song, from 0
+    (the beginning) to 1 (as late as it fits).
+    """
+
+    duration: float
+    whole: float
+    elapsed: float
+    position: float
+
+
 class Placement(NamedTuple):
     """Where a version lies: seconds of the score a second of music, first second of the score, key shift."""
 
@@ -34,19 +48,19 @@ class Placement(NamedTuple):
 def arrange(
     score: Score,
     *,
-    duration: float,
+    excerpt: Excerpt,
     strength: float,
     generator: np.random.Generator,
     transposition: int | None = None,
 ) -> Notes:
-    """Notes of a new version, times relative to its start; notes may begin before 0.
+    """Notes of a new version of the excerpt, times relative to its start; notes may begin before 0.
 
-    duration: seconds of music wanted; a shorter song is repeated. transposition: semitones, or None to draw.
+    A song shorter than the excerpt is repeated. transposition: semitones, or None to draw.
     """
-    placement = place(score, duration=duration, strength=strength, generator=generator)
+    placement = place(score, excerpt=excerpt, strength=strength, generator=generator)
     if transposition is not None:
         placement = placement._replace(transposition=transposition)
-    window = _window(score, placement, duration)
+    window = _window(score, placement, excerpt.duration)
     melody = _melody(window)
     weights = strength * FULL_WEIGHTS + (1 - strength) * np.eye(len(MODES))[0]
     mode = MODES[generator.choice(len(MODES), p=weights)]
@@ -59,11 +73,17 @@ def arrange(
     return _perform(played, placement, strength, generator)
 
 
-def place(score: Score, *, duration: float, strength: float, generator: np.random.Generator) -> Placement:
-    """Draw tempo, start and key."""
+def from_start(duration: float) -> Excerpt:
+    """The excerpt of so many seconds from the beginning."""
+    return Excerpt(duration, duration, 0.0, 0.0)
+
+
+def place(score: Score, *, excerpt: Excerpt, strength: float, generator: np.random.Generator) -> Placement:
+    """Draw tempo and key, and find the start."""
     tempo = float(np.exp(generator.uniform(-1, 1) * np.log(MAX_TEMPO) * strength))
     length = float((score.onset + score.duration).max(initial=1.0))
-    start = generator.uniform(0.0, max(length - duration * tempo, 0.0) + 1e-9)
+    room = max(length - excerpt.whole * tempo, 0.0)
+    start = (excerpt.position * room + excerpt.elapsed * tempo) % length
     transposition = round(generator.uniform(-MAX_TRANSPOSITION - 0.5, MAX_TRANSPOSITION + 0.5) * strength)
     return Placement(tempo, start, transposition)
 

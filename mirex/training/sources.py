@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from mirex.normalisation import chroma_view, cqt_view, fold, tile, to_steps
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training import augmentation
-from mirex.training.arrangement import arrange
+from mirex.training.arrangement import Excerpt, arrange
 from mirex.training.rendering import render
 from mirex.training.scores import SPLITS, ScoreCorpus
 from mirex.training.stitching import StitchSettings, draw_lengths, stitch
 
 Array = NDArray[np.float32]
+POSITION_SPREAD = 0.1
 
 
 class Version(NamedTuple):
@@ -52,6 +53,22 @@ def choose_versions(available: int, count: int, generator: np.random.Generator) 
     return np.concatenate(rounds)[:count]
 
 
+def part_lengths(steps: int, *, stitching: StitchSettings, generator: np.random.Generator) -> list[int]:
+    """Lengths of the parts of one sample: one part, or several where it is to be stitched."""
+    if generator.random() >= stitching.probability:
+        return [steps]
+    return draw_lengths(steps, settings=stitching, generator=generator)
+
+
+def near(anchor: float, *, strength: float, generator: np.random.Generator) -> float:
+    """A position in [0, 1] about the anchor that the versions of a work in one batch share.
+
+    Whole songs are compared in the end, so crops of one work should mostly show the same music; crops from
+    anywhere in the song may have nothing in common.
+    """
+    return float(np.clip(anchor + generator.normal(0, POSITION_SPREAD * strength), 0.0, 1.0))
+
+
 class ScoreSource:
     """Rendered scores: a new arrangement for every crop, now and then folded to chroma.
 
@@ -81,23 +98,33 @@ class ScoreSource:
     ) -> list[Version]:
         songs = self._corpus.works[work]
         chosen = songs[choose_versions(len(songs), count, generator)]
-        return [Version(self._version(song, songs, steps, strength, generator), None) for song in chosen]
+        anchor = generator.random()
+        return [
+            Version(self._version(song, songs, steps, strength, generator, anchor), None) for song in chosen
+        ]
 
     def _version(
-        self, song: int, songs: NDArray[np.int64], steps: int, strength: float, generator: np.random.Generator
+        self,
+        song: int,
+        songs: NDArray[np.int64],
+        steps: int,
+        strength: float,
+        generator: np.random.Generator,
+        anchor: float,
     ) -> Array:
         stitching = self._stitching
-        if generator.random() < stitching.probability:
-            lengths = draw_lengths(steps, settings=stitching, generator=generator)
-            others = generator.choice(songs, len(lengths) - 1)
-            key = int(round(generator.uniform(-6.5, 6.5) * strength)) if stitching.share_key else None
-            parts = [
-                self._render(each, length, strength, generator, key)
-                for each, length in zip([song, *others], lengths, strict=True)
-            ]
-            magnitude = stitch(parts, match_level=stitching.match_level)
-        else:
-            magnitude = self._render(song, steps, strength, generator, None)
+        lengths = part_lengths(steps, stitching=stitching, generator=generator)
+        others = generator.choice(songs, len(lengths) - 1)
+        key = None
+        if len(lengths) > 1 and stitching.share_key:
+            key = round(generator.uniform(-6.5, 6.5) * strength)
+        position = near(anchor, strength=strength, generator=generator)
+        parts, elapsed = [], 0
+        for each, length in zip([song, *others], lengths, strict=True):
+            excerpt = Excerpt(self._seconds(length), self._seconds(steps), self._seconds(elapsed), position)
+            parts.append(self._render(each, length, excerpt, strength, generator, key))
+            elapsed += length
+        magnitude = stitch(parts, match_level=stitching.match_level) if len(parts) > 1 else parts[0]
         magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
         if generator.random() < self._fold_share:
             view = tile(fold(magnitude)) * _envelope(generator)
@@ -105,20 +132,28 @@ class ScoreSource:
             view = cqt_view(magnitude, settings=self._settings)
         return augmentation.mask(view, strength=strength, generator=generator)
 
+    def _seconds(self, steps: int) -> float:
+        return steps * self._settings.columns_per_step * FrontEndSettings().seconds_per_column
+
     def _render(
-        self, song: int, steps: int, strength: float, generator: np.random.Generator, key: int | None
+        self,
+        song: int,
+        steps: int,
+        excerpt: Excerpt,
+        strength: float,
+        generator: np.random.Generator,
+        key: int | None,
     ) -> Array:
-        columns = steps * self._settings.columns_per_step
-        duration = columns * FrontEndSettings().seconds_per_column
         notes = arrange(
             self._corpus.score(song),
-            duration=duration,
+            excerpt=excerpt,
             strength=strength,
             generator=generator,
             transposition=key,
         )
         patches = self._patches[int(generator.integers(len(self._patches)))]
         release = float(generator.uniform(0.05, 0.7))
+        columns = steps * self._settings.columns_per_step
         rendered = render(notes, patches=patches, columns=columns, release=release)
         # The cut undoes the repetition of what is shorter than the network's least input.
         return to_steps(rendered, settings=self._settings)[:, :steps]
@@ -148,8 +183,10 @@ class ChromaSource:
     ) -> list[Version]:
         recordings = self.works[work]
         chosen = recordings[choose_versions(len(recordings), count, generator)]
+        anchor = generator.random()
         return [
-            Version(self._version(each, recordings, steps, strength, generator), int(each)) for each in chosen
+            Version(self._version(each, recordings, steps, strength, generator, anchor), int(each))
+            for each in chosen
         ]
 
     def _version(
@@ -159,26 +196,14 @@ class ChromaSource:
         steps: int,
         strength: float,
         generator: np.random.Generator,
+        anchor: float,
     ) -> Array:
-        lengths = [steps]
-        if generator.random() < self._stitching.probability:
-            lengths = draw_lengths(steps, settings=self._stitching, generator=generator)
-        others = generator.choice(recordings, len(lengths) - 1)
-        parts = [
-            self._crop(each, length, strength, generator)
-            for each, length in zip([recording, *others], lengths, strict=True)
-        ]
+        lengths = part_lengths(steps, stitching=self._stitching, generator=generator)
+        chosen = [recording, *generator.choice(recordings, len(lengths) - 1)]
+        profiles = [self.profile(each) for each in chosen]
+        parts = crop_parts(profiles, lengths, anchor=anchor, strength=strength, generator=generator)
         chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
         return augmentation.mask(tile(chroma) * _envelope(generator), strength=strength, generator=generator)
-
-    def _crop(self, recording: int, steps: int, strength: float, generator: np.random.Generator) -> Array:
-        profile = self.profile(recording)
-        tempo = np.exp(generator.uniform(-1, 1) * np.log(1.3) * strength)
-        wanted = max(int(round(steps * tempo)), 2)
-        if profile.shape[1] < wanted:
-            profile = np.tile(profile, -(-wanted // profile.shape[1]))
-        start = int(generator.integers(0, profile.shape[1] - wanted + 1))
-        return augmentation.stretch(profile[:, start : start + wanted], length=steps)
 
 
 class RecordingSource:
@@ -208,7 +233,11 @@ class RecordingSource:
         recordings = self._steps[work]
         order = choose_versions(len(recordings), count, generator).tolist()
         first = self._first_recording[work]
-        return [Version(self._version(i, recordings, steps, strength, generator), first + i) for i in order]
+        anchor = generator.random()
+        return [
+            Version(self._version(i, recordings, steps, strength, generator, anchor), first + i)
+            for i in order
+        ]
 
     def _version(
         self,
@@ -217,31 +246,48 @@ class RecordingSource:
         steps: int,
         strength: float,
         generator: np.random.Generator,
+        anchor: float,
     ) -> Array:
-        lengths = [steps]
-        if generator.random() < self._stitching.probability:
-            lengths = draw_lengths(steps, settings=self._stitching, generator=generator)
+        lengths = part_lengths(steps, stitching=self._stitching, generator=generator)
         chosen = [index, *generator.integers(0, len(recordings), len(lengths) - 1)]
-        parts = [
-            self._crop(recordings[i], length, strength, generator)
-            for i, length in zip(chosen, lengths, strict=True)
-        ]
-        magnitude = stitch(parts, match_level=self._stitching.match_level)
+        parts = crop_parts(
+            [recordings[i] for i in chosen], lengths, anchor=anchor, strength=strength, generator=generator
+        )
+        magnitude = stitch(parts, match_level=self._stitching.match_level) if len(parts) > 1 else parts[0]
         magnitude = augmentation.transpose(
-            magnitude, semitones=int(round(generator.uniform(-6.5, 6.5) * strength))
+            magnitude, semitones=round(generator.uniform(-6.5, 6.5) * strength)
         )
         magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
         folded = generator.random() < self._fold_share
         view = chroma_view(magnitude) if folded else cqt_view(magnitude, settings=self._settings)
         return augmentation.mask(view, strength=strength, generator=generator)
 
-    def _crop(self, recording: Array, steps: int, strength: float, generator: np.random.Generator) -> Array:
+
+def crop_parts(
+    recordings: Sequence[Array],
+    lengths: Sequence[int],
+    *,
+    anchor: float,
+    strength: float,
+    generator: np.random.Generator,
+) -> list[Array]:
+    """Consecutive stretches of one excerpt, each from the recording in its place and in a tempo of its own.
+
+    recordings: float32 [bins, steps] each; a shorter one than needed is repeated. lengths: steps wanted of
+    each. Returns float32 [bins, length] each.
+    """
+    position = near(anchor, strength=strength, generator=generator)
+    parts, elapsed = [], 0
+    for recording, length in zip(recordings, lengths, strict=True):
         tempo = np.exp(generator.uniform(-1, 1) * np.log(1.3) * strength)
-        wanted = max(int(round(steps * tempo)), 2)
-        if recording.shape[1] < wanted:
-            recording = np.tile(recording, -(-wanted // recording.shape[1]))
-        start = int(generator.integers(0, recording.shape[1] - wanted + 1))
-        return augmentation.stretch(recording[:, start : start + wanted], length=steps)
+        wanted = max(round(length * tempo), 2)
+        room = max(recording.shape[1] - round(sum(lengths) * tempo), 0)
+        start = (round(position * room) + round(elapsed * tempo)) % recording.shape[1]
+        repeats = -(-(start + wanted) // recording.shape[1])
+        found = np.tile(recording, repeats)[:, start : start + wanted]
+        parts.append(augmentation.stretch(found, length=length))
+        elapsed += length
+    return parts
 
 
 def _envelope(generator: np.random.Generator) -> Array:

@@ -58,6 +58,8 @@ def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[n
         midi, wave = Path(folder, "notes.mid"), Path(folder, "notes.wav")
         write_midi(notes, path=midi)
         command = [program, "-ni", "-q", "-R", "0", "-C", "0", "-g", str(gain), "-r", "22050", "-O", "s16"]
+        # Samples are read when a note needs them: an SF3 decodes all of them else.
+        command += ["-o", "synth.dynamic-sample-loading=1"]
         done = subprocess.run(
             [*command, "-F", str(wave), str(soundfont), str(midi)],
             stdin=subprocess.DEVNULL,

@@ -17,7 +17,7 @@ from mirex.distance import distance_matrix
 from mirex.metrics import score
 from mirex.normalisation import chroma_view, cqt_view, tile, to_steps
 from mirex.settings import NetworkSettings
-from mirex.training.arrangement import arrange
+from mirex.training.arrangement import arrange, from_start
 from mirex.training.rendering import render
 from mirex.training.scores import ScoreCorpus
 from mirex.training.sources import ChromaSource
@@ -42,7 +42,9 @@ def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings,
             found = corpus.score(song)
             length = min(float((found.onset + found.duration).max()), 180.0)
             key = int(generator.integers(-6, 7))
-            notes = arrange(found, duration=length, strength=0.0, generator=generator, transposition=key)
+            notes = arrange(
+                found, excerpt=from_start(length), strength=0.0, generator=generator, transposition=key
+            )
             columns = render(notes, patches=patches, columns=max(int(length / COLUMN_SECONDS), 32))
             clips.append(cqt_view(to_steps(columns, settings=settings), settings=settings))
             labels.append(label)

@@ -15,7 +15,7 @@ import numpy as np
 from mirex.cqt import columns
 from mirex.normalisation import cqt_view
 from mirex.settings import NetworkSettings
-from mirex.training.arrangement import arrange
+from mirex.training.arrangement import arrange, from_start
 from mirex.training.patches import load_patches
 from mirex.training.rendering import render
 from mirex.training.scores import ScoreCorpus
@@ -42,7 +42,7 @@ def main() -> None:
     pairs = []
     for songs in corpus.works[:SONGS]:
         score = corpus.score(int(songs[0]))
-        notes = arrange(score, duration=28.0, strength=0.0, generator=generator, transposition=0)
+        notes = arrange(score, excerpt=from_start(28.0), strength=0.0, generator=generator, transposition=0)
         whole = notes.select(notes.onset >= 0)
         program = np.bincount(whole.program).argmax()
         alone = whole.select(whole.program == program)
