@@ -1,0 +1,125 @@
+"""The command line: `mirex <command>`. Parse, call the command, map errors to the exit status.
+
+Exit status: 0 complete, 1 failed or interrupted, 2 wrong usage. Results go to stdout, everything
+else to stderr. With MIREX_DEBUG=1 an error shows its traceback, and the workers' messages appear.
+"""
+
+import argparse
+import contextlib
+import importlib
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from types import FrameType
+
+from mirex.errors import MirexError
+
+# In the order of the job; the module of "a-b" is mirex.commands.a_b.
+COMMANDS = (
+    "extract",
+    "query",
+    "check",
+    "evaluate",
+    "report",
+    "compare",
+    "search",
+    "patches",
+    "train",
+    "seal",
+    "benchmark-accuracy",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (argparse exits by itself, with 2, on wrong usage)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold any bytes
+    args = build_parser().parse_args(argv)
+    with _logging(), _termination():
+        try:
+            return args.run(args)
+        except MirexError as error:
+            return _report(f"{error}{_notes(error)}", error.exit_code)
+        except KeyboardInterrupt:
+            return _report("interrupted; what is finished is kept, so the same command goes on from here", 1)
+        except BrokenPipeError:
+            # Whoever read our output has gone; Python must not complain again when it flushes.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except Exception as error:
+            hint = "this is a defect, or the machine's; MIREX_DEBUG=1 shows where"
+            return _report(f"{type(error).__name__}: {error}{_notes(error)} ({hint})", 1)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole argument tree."""
+    from mirex import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="mirex",
+        description="Audio cover song identification for MIREX. Exit status: 0 complete, 1 failed, "
+        "2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"mirex {__version__}")
+    subparsers = parser.add_subparsers(metavar="<command>", required=True)
+    for command in COMMANDS:
+        importlib.import_module(f"mirex.commands.{command.replace('-', '_')}").add_parser(subparsers)
+    return parser
+
+
+def _report(message: str, status: int) -> int:
+    """One line for a person who reads the log; the traceback only for who asks for it."""
+    if os.environ.get("MIREX_DEBUG"):
+        logging.getLogger("mirex").exception("traceback")
+    print(f"mirex: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _notes(error: BaseException) -> str:
+    return "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+
+
+@contextlib.contextmanager
+def _logging() -> Iterator[None]:
+    """Messages of the package, as plain lines, to stderr."""
+    from mirex.progress import LogHandler
+
+    logger, handler = logging.getLogger("mirex"), LogHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        level = "warning: " if record.levelno >= logging.WARNING else ""
+        return f"mirex: {level}{super().format(record)}"
+
+
+@contextlib.contextmanager
+def _termination() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does, so that nothing temporary is left behind."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: the caller's business
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,50 @@
+"""One module per command of the command line; each has `add_parser` and `run`.
+
+Here: what commands that extract have in common.
+"""
+
+import argparse
+import os
+from typing import Any
+
+MOST_DEFAULT_THREADS = 16  # each worker takes some 500 MB
+
+
+def program(command: str) -> str:
+    """How the command was called: `mirex <command>`, or the script that called it."""
+    return os.environ.get("MIREX_PROGRAM") or f"mirex {command}"
+
+
+def add_extraction_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mirex.extract`."""
+    threads = min(len(os.sched_getaffinity(0)), MOST_DEFAULT_THREADS)
+    parser.add_argument(
+        "-numThreads", "--num-threads", dest="threads", type=_count, default=threads, metavar="N",
+        help=f"worker processes, of one thread each (default {threads})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network (default auto)"
+    )
+    parser.add_argument(
+        "--cqt", choices=("matrix", "essentia"), default="matrix", help="transform (default matrix)"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
+    )
+    parser.add_argument("--strict", action="store_true", help="an undecodable file is an error")
+
+
+def extraction_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options as keyword arguments of `mirex.extract`."""
+    names = ("threads", "device", "cqt", "weights", "strict")
+    return {name: getattr(args, name) for name in names}
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_count.__name__ = "number of 1 or more"  # argparse names the type in its message

@@ -1,0 +1,44 @@
+"""`mirex extract`: audio to embeddings in a scratch folder. Exit status 0 complete, 1 failed."""
+
+import argparse
+from typing import Any
+
+from mirex.commands import add_extraction_options, extraction_options, program
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "extract",
+        prog=program("extract"),
+        help="audio files to embeddings in a scratch folder",
+        description="Compute the embeddings that the scratch folder lacks. Exit status: 0 complete, "
+        "1 failed, 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    add_extraction_options(parser)
+    parser.add_argument("--keep-columns", action="store_true", help="store the CQT columns too")
+    parser.add_argument("scratch", metavar="scratch_folder", help="made if missing; may be shared")
+    parser.add_argument("list", metavar="file_list", help="one path per line")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extract, and say where it is."""
+    from mirex.extraction import extract, locate
+    from mirex.filelist import read_list
+    from mirex.progress import ProgressLine
+
+    paths = read_list(args.list).paths
+    with ProgressLine() as progress:
+        result = extract(
+            paths,
+            scratch=args.scratch,
+            locations=locate(paths, list_file=args.list),
+            keep_columns=args.keep_columns,
+            progress=progress,
+            **extraction_options(args),
+        )
+    failed = f", {len(result.failures)} failed (see failed.tsv there)" if result.failures else ""
+    print(f"embeddings of {len(paths) - len(result.failures)} files in {args.scratch}{failed}")
+    return 0

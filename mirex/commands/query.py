@@ -1,0 +1,130 @@
+"""`mirex query`: two list files to a distance matrix, the calling format of MIREX's task.
+
+Exit status 0: the matrix is complete; 1 failed, and no matrix was written; 2 wrong usage.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mirex.commands import add_extraction_options, extraction_options, program
+
+MOST_SHOWN = 50  # nearest matches on a terminal
+
+log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "query",
+        prog=program("query"),
+        help="collection and query list to a distance matrix",
+        description="Write the distances of every query to the whole collection; first extract what the "
+        "working directory lacks. Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    add_extraction_options(parser)
+    parser.add_argument("collection", metavar="collection_list", help="one path per line")
+    parser.add_argument("queries", metavar="query_list", help="one path per line")
+    parser.add_argument("scratch", metavar="working_directory", help="made if missing; may be shared")
+    parser.add_argument("output", metavar="output_file", help="the matrix; appears when it is whole")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the lists, extract, write the matrix, say where it is."""
+    from mirex import __version__
+    from mirex.distance import rows
+    from mirex.extraction import extract, locate
+    from mirex.filelist import name_warnings, number_collection, read_list
+    from mirex.matrix import write_matrix
+    from mirex.progress import ProgressLine
+
+    collection, queries = read_list(args.collection).paths, read_list(args.queries).paths
+    numbering = number_collection(collection, queries)
+    output = check_output(args.output, inputs=(args.collection, args.queries))
+    for warning in name_warnings(numbering.paths):
+        log.warning("%s", warning)
+    if numbering.appended:
+        log.warning("%d queries are missing from the collection and were appended to it", numbering.appended)
+    appended = numbering.paths[len(collection) :]
+    locations = locate(collection, list_file=args.collection) + locate(appended, list_file=args.queries)
+    with ProgressLine() as progress:
+        extraction = extract(
+            numbering.paths,
+            scratch=args.scratch,
+            locations=locations,
+            progress=progress,
+            **extraction_options(args),
+        )
+    positions = np.array(numbering.query_positions)
+    nearest = Nearest(positions)
+    blocks = rows(extraction.embeddings[positions], extraction.embeddings, query_positions=positions)
+    write_matrix(
+        output,
+        names=numbering.paths,
+        query_positions=positions,
+        rows=nearest.watch(blocks),
+        system=f"mirex {__version__}, weights {extraction.weights}",
+    )
+    print(f"matrix of {len(positions)} queries x {len(numbering.paths)} recordings: {args.output}")
+    if sys.stdout and sys.stdout.isatty():
+        print("\n".join(nearest.lines(numbering.paths)))
+    return 0
+
+
+def check_output(path: str, *, inputs: Sequence[str]) -> Path:
+    """The file to write, links followed; found out now, not after hours of work, if it cannot be."""
+    from mirex.errors import MirexError, UsageError
+
+    output = Path(os.path.realpath(path))
+    if output.exists() and not output.is_file():
+        raise UsageError(f"output {path!r} exists and is not a regular file; name a file")
+    if output.exists() and any(os.path.exists(other) and output.samefile(other) for other in inputs):
+        raise UsageError(f"output {path!r} is one of the list files; name another file")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise MirexError(f"output {path!r} cannot be written: {error.strerror}") from error
+    return output
+
+
+class Nearest:
+    """Notes the nearest other recording of every query while the rows pass by."""
+
+    def __init__(self, query_positions: np.ndarray) -> None:
+        self._queries = query_positions
+        self._found: list[tuple[int, float]] = []
+
+    def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Pass on blocks of rows, in query order."""
+        for block in blocks:
+            own = self._queries[len(self._found) : len(self._found) + len(block)]
+            others = block.copy()
+            others[np.arange(len(block)), own] = np.inf
+            best = others.argmin(axis=1)
+            self._found += [(int(i), float(row[i])) for i, row in zip(best, others, strict=True)]
+            yield block
+
+    def lines(self, names: Sequence[str]) -> list[str]:
+        """One line per query, "query -> nearest (distance)"; a collection of one has no other."""
+        from mirex.progress import printable
+
+        pairs = list(zip(self._queries, self._found, strict=True))
+        lines = [
+            f"  {printable(names[query])} -> {printable(names[best])} ({distance:.3f})"
+            for query, (best, distance) in pairs[:MOST_SHOWN]
+            if np.isfinite(distance)
+        ]
+        more = [f"  and {len(pairs) - MOST_SHOWN} more queries"] if len(pairs) > MOST_SHOWN else []
+        return ["nearest matches:", *lines, *more] if lines else []

@@ -1,0 +1,74 @@
+"""Progress and log lines on stderr.
+
+On a terminal: a tqdm bar with rate and time left. Elsewhere, where the lines end up in a file that a
+person reads later: a plain line now and then, and never a carriage return.
+"""
+
+import logging
+import sys
+import time
+from typing import IO
+
+from tqdm import tqdm
+
+_FIRST, _GROWTH, _LONGEST = 10.0, 1.5, 300.0  # seconds between plain lines
+
+log = logging.getLogger(__name__)
+
+
+class ProgressLine:
+    """Shows how far a job is: call it with (done, total); use it as a context manager."""
+
+    def __init__(self, *, stream: IO[str] | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._bar: tqdm | None = None
+        self._start = self._last = time.monotonic()
+        self._wait = _FIRST
+
+    def __enter__(self) -> "ProgressLine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Report that `done` of `total` files are done; the first call, with 0, starts the clock."""
+        if self._stream.isatty():
+            self._show_bar(done, total)
+        elif not done:
+            self._start = self._last = time.monotonic()
+        elif done < total and time.monotonic() - self._last >= self._wait:
+            self._last = time.monotonic()
+            self._wait = min(self._wait * _GROWTH, _LONGEST)
+            log.info("%s", describe(done, total, self._last - self._start))
+
+    def _show_bar(self, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=total, unit="file", file=self._stream, dynamic_ncols=True)
+        self._bar.update(done - self._bar.n)
+
+
+def describe(done: int, total: int, seconds: float) -> str:
+    """One plain line: "120 of 1000 files, 3.4 files/s, 4 min left"."""
+    rate = done / max(seconds, 1e-9)
+    return f"{done} of {total} files, {rate:.3g} files/s, {_duration((total - done) / rate)} left"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def printable(text: str) -> str:
+    """Text for a log: control characters and bytes that are not UTF-8 are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class LogHandler(logging.StreamHandler):
+    """Log lines that step around a progress bar on the same terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)

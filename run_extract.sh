@@ -1,0 +1,15 @@
+#!/bin/sh
+# Audio files to embeddings in a scratch folder:
+#   run_extract.sh [-numThreads N] [--device auto|cpu|cuda] [options] <scratch_folder> <file_list>
+# --help tells more. Exit status: 0 complete, 1 failed, 2 wrong usage.
+set -eu
+
+self=$0 # through symbolic links to the checkout
+while [ -L "$self" ]; do
+    target=$(readlink -- "$self")
+    case $target in /*) self=$target ;; *) self=$(dirname -- "$self")/$target ;; esac
+done
+here=$(CDPATH='' cd -P -- "$(dirname -- "$self")" && pwd)
+
+. "$here/mirex/environment.sh"
+run_mirex run_extract.sh extract "$@"

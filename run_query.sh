@@ -1,0 +1,16 @@
+#!/bin/sh
+# Collection and query list to a distance matrix, extracting what the working directory lacks:
+#   run_query.sh [-numThreads N] [--device auto|cpu|cuda] [options] \
+#       <collection_list> <query_list> <working_directory> <output_file>
+# --help tells more. Exit status: 0 complete, 1 failed, 2 wrong usage.
+set -eu
+
+self=$0 # through symbolic links to the checkout
+while [ -L "$self" ]; do
+    target=$(readlink -- "$self")
+    case $target in /*) self=$target ;; *) self=$(dirname -- "$self")/$target ;; esac
+done
+here=$(CDPATH='' cd -P -- "$(dirname -- "$self")" && pwd)
+
+. "$here/mirex/environment.sh"
+run_mirex run_query.sh query "$@"

@@ -1,0 +1,46 @@
+"""Packaging: `pip install .` gives the `mirex` command, with the weights inside."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def requirements(path: str) -> list[str]:
+    """The lines of a requirements file, without comments."""
+    lines = [line.partition("#")[0].strip() for line in (HERE / path).read_text("utf-8").splitlines()]
+    return [line for line in lines if line]
+
+
+def version() -> str:
+    """The version that the package states; read, not imported."""
+    match = re.search(r'__version__ = "(.+?)"', (HERE / "mirex/__init__.py").read_text("utf-8"))
+    assert match
+    return match[1]
+
+
+setup(
+    name="mirex",
+    version=version(),
+    description="Audio cover song identification for MIREX: ResNet50-IBN on a constant-Q transform",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="AGPL-3.0-or-later",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    install_requires=requirements("mirex/requirements.txt"),
+    extras_require={
+        "plots": ["matplotlib>=3.8"],
+        "train": ["mido>=1.3", "numba>=0.60"],
+        "test": requirements("tests/requirements.txt"),
+    },
+    packages=[*find_packages(include=["mirex", "mirex.*"]), "mirex.shipped_weights"],
+    package_dir={"mirex.shipped_weights": "weights"},
+    package_data={
+        "mirex": ["*.html", "*.sh", "*.txt"],
+        "mirex.shipped_weights": ["*.safetensors", "README.md"],
+    },
+    entry_points={"console_scripts": ["mirex = mirex.cli:main"]},
+)

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Set everything up and run the checks: lint, types, tests. Arguments go to pytest, from any directory:
+#   tests/run.sh -k matrix
+set -eu
+
+here=$(CDPATH='' cd -P -- "$(dirname -- "$0")/.." && pwd)
+. "$here/mirex/environment.sh"
+python=$(environment_python "$here/tests") || exit 1
+
+cd "$here"
+PYTHONPATH=$here
+export PYTHONPATH PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1
+status=0
+"$python" -m ruff check . || status=1
+"$python" -m mypy || status=1
+"$python" -m pytest -q "$@" </dev/null || status=1
+exit $status
