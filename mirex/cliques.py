@@ -1,0 +1,115 @@
+"""Cliques file: which recordings are versions of the same work.
+
+One line per recording, `path<TAB>clique`, UTF-8, no header::
+
+    /data/audio/yesterday_beatles.wav<TAB>yesterday
+    /data/audio/yesterday_ray.wav<TAB>yesterday
+
+Conventions:
+
+* Paths are written as in the matrix. A BOM, CRLF, blank lines, trailing blanks and further tab columns
+  are tolerated; a line that begins with `#` is a comment.
+* A recording has one clique. The same path twice with one clique is accepted, with two it is an error.
+* A path of the matrix that is not in the file is looked up by its base name (what follows the last `/`),
+  and only where nothing is ambiguous: one path of the file has that base name, and one path of the matrix.
+* A path found neither way has no clique: as a reference it is a non-cover of everything, as a query it is
+  left out of the evaluation and counted.
+"""
+
+import dataclasses
+import pathlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from mirex.errors import EvaluationError
+
+NO_CLIQUE = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Cliques of a list of recordings.
+
+    numbers: int64 [n], index into `names` or `NO_CLIQUE`. names: the cliques, in order of appearance.
+    by_base_name: how many recordings were found by their base name only.
+    """
+
+    numbers: np.ndarray
+    names: tuple[str, ...]
+    by_base_name: int
+
+    def name(self, number: int) -> str:
+        """The clique's name, or "" for `NO_CLIQUE`."""
+        return "" if number == NO_CLIQUE else self.names[number]
+
+
+def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
+    """Read a cliques file into {path: clique}; `EvaluationError` with the line number if it is ill-formed."""
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise EvaluationError(f"cannot read the cliques file {path}: {error.strerror}") from error
+    cliques: dict[str, str] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        recording, clique = _fields(line, where=f"{path}, line {number}")
+        if cliques.setdefault(recording, clique) != clique:
+            raise EvaluationError(
+                f"{path}, line {number}: {recording!r} is in clique {clique!r} here "
+                f"and in {cliques[recording]!r} above; keep one of the two lines"
+            )
+    if not cliques:
+        raise EvaluationError(f"{path}: no line of the form path<TAB>clique; the cliques file is empty")
+    return cliques
+
+
+def _fields(line: str, *, where: str) -> tuple[str, str]:
+    recording, _, rest = line.partition("\t")
+    clique = rest.split("\t")[0].strip()
+    recording = recording.rstrip()
+    if not recording or not clique:
+        raise EvaluationError(f"{where}: expected path<TAB>clique, found {line.strip()!r}")
+    return recording, clique
+
+
+def label(names: Sequence[str], *, cliques: Mapping[str, str]) -> Labels:
+    """Look up the clique of every recording of a matrix.
+
+    names: paths as in the matrix. cliques: {path: clique} as `read_cliques` returns it.
+
+    >>> labels = label(["a/x.wav", "a/y.wav", "z.wav"], cliques={"a/x.wav": "one", "b/y.wav": "one"})
+    >>> labels.numbers.tolist(), labels.names, labels.by_base_name
+    ([0, 0, -1], ('one',), 1)
+    """
+    fallback = _unambiguous_base_names(names, cliques=cliques)
+    found = [cliques.get(name, fallback.get(_base_name(name))) for name in names]
+    order = {clique: number for number, clique in enumerate(dict.fromkeys(filter(None, found)))}
+    numbers = [NO_CLIQUE if clique is None else order[clique] for clique in found]
+    by_base_name = sum(
+        clique is not None and name not in cliques for name, clique in zip(names, found, strict=True)
+    )
+    return Labels(np.array(numbers, dtype=np.int64), tuple(order), by_base_name)
+
+
+def _unambiguous_base_names(names: Iterable[str], *, cliques: Mapping[str, str]) -> dict[str, str]:
+    """{base name: clique} where one path of the file and one path of the matrix have that base name."""
+    in_matrix, in_file = _by_base_name(names), _by_base_name(cliques)
+    return {
+        base: cliques[next(iter(paths))]
+        for base, paths in in_file.items()
+        if len(paths) == 1 and len(in_matrix.get(base, ())) == 1
+    }
+
+
+def _by_base_name(paths: Iterable[str]) -> dict[str, set[str]]:
+    groups: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        groups[_base_name(path)].add(path)
+    return groups
+
+
+def _base_name(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,118 @@
+"""`mirex evaluate`: MIREX's tables from a matrix and a cliques file."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mirex.evaluation import Comparison, Evaluation, Interval
+    from mirex.matrix import Matrix
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the argument tree."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="MIREX metrics of a distance matrix",
+        description="Print MIREX's tables for a distance matrix of any system.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("matrix", help="distance matrix in the MIREX format")
+    parser.add_argument("cliques", help="text file, one path<TAB>clique per line, paths as in the matrix")
+    parser.add_argument("--against", metavar="MATRIX", help="another system's matrix: paired differences")
+    parser.add_argument("--resample", choices=("cliques", "queries"), default="cliques")
+    parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap (default 2000)")
+    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
+    parser.add_argument("--permutations", type=int, default=10_000, metavar="N", help="default 10000")
+    parser.add_argument("--seed", type=int, default=0, help="of the random draws (default 0)")
+    parser.add_argument(
+        "--calibrate", metavar="FILE", help="fit a calibration, for 'mirex seal'; needs --set"
+    )
+    parser.add_argument("--set", metavar="NAME", help="of the data set, shown with every probability")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--explain", action="store_true", help="add the definitions in words")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print, return the exit status."""
+    import numpy as np
+
+    from mirex import evaluation
+    from mirex.errors import UsageError
+
+    if args.calibrate and not args.set:
+        raise UsageError("--calibrate needs --set: a probability is shown with the name of its data set")
+    ours = _evaluate(args.matrix, args)
+    drawing = {"resample": args.resample, "resamples": args.resamples, "level": args.level}
+    summary = evaluation.summarise(ours, generator=np.random.default_rng(args.seed), **drawing)
+    comparison = None
+    if args.against:
+        comparison = evaluation.compare(
+            ours,
+            _evaluate(args.against, args, calibrate=False),
+            generator=np.random.default_rng(args.seed),
+            permutations=args.permutations,
+            **drawing,
+        )
+    print(_json(args, ours, summary, comparison) if args.json else _text(args, ours, summary, comparison))
+    return 0
+
+
+def _evaluate(path: str, args: argparse.Namespace, *, calibrate: bool = True) -> "Evaluation":
+    """Evaluate a matrix file; the matrix is released on return, so that two never lie in memory."""
+    from mirex.cliques import read_cliques
+    from mirex.evaluation import evaluate
+    from mirex.matrix import read_matrix
+
+    cliques = read_cliques(args.cliques)
+    matrix = read_matrix(path)
+    evaluation = evaluate(matrix, cliques=cliques)
+    if calibrate and args.calibrate:
+        _calibrate(args, matrix, evaluation)
+    return evaluation
+
+
+def _calibrate(args: argparse.Namespace, matrix: "Matrix", evaluation: "Evaluation") -> None:
+    import numpy as np
+
+    from mirex.calibration import fit_matrix
+    from mirex.errors import MirexError
+
+    generator = np.random.default_rng(args.seed)
+    calibration = fit_matrix(matrix, evaluation, set=args.set, generator=generator)
+    try:
+        Path(args.calibrate).write_text(calibration.to_json() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise MirexError(f"cannot write the calibration {args.calibrate}: {error.strerror}") from error
+
+
+def _json(
+    args: argparse.Namespace,
+    ours: "Evaluation",
+    summary: "dict[str, Interval]",
+    comparison: "Comparison | None",
+) -> str:
+    from mirex import tables
+
+    result = tables.evaluation_json(ours, summary, level=args.level, resample=args.resample)
+    if comparison:
+        result["against"] = tables.comparison_json(comparison)
+    if args.explain:
+        result["explanation"] = tables.explanation_json()
+    return json.dumps(result, indent=2)
+
+
+def _text(
+    args: argparse.Namespace,
+    ours: "Evaluation",
+    summary: "dict[str, Interval]",
+    comparison: "Comparison | None",
+) -> str:
+    from mirex import tables
+
+    parts = [tables.evaluation_text(ours, summary, level=args.level, resample=args.resample)]
+    parts += [tables.comparison_text(comparison, level=args.level)] if comparison else []
+    parts += [tables.explanation_text()] if args.explain else []
+    return "\n\n".join(parts)

@@ -1,0 +1,60 @@
+"""`mirex report`: one self-contained HTML page from a matrix and a cliques file."""
+
+import argparse
+from typing import Any
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the argument tree."""
+    parser = subparsers.add_parser(
+        "report",
+        help="HTML page on a distance matrix",
+        description="Write one self-contained page: tables, charts, worst cases with links that play the "
+        "audio, and pictures of where missed covers match. Needs the extra mirex[plots].",
+        allow_abbrev=False,
+    )
+    parser.add_argument("matrix", help="distance matrix in the MIREX format")
+    parser.add_argument("cliques", help="text file, one path<TAB>clique per line, paths as in the matrix")
+    parser.add_argument("-o", "--output", required=True, metavar="PAGE", help="the page, e.g. report.html")
+    parser.add_argument(
+        "--cliques", dest="worst_cliques", type=_count, default=25, metavar="N", help="default 25"
+    )
+    parser.add_argument(
+        "--misses", type=_count, default=6, metavar="N", help="with pictures (default 6; 0: none)"
+    )
+    parser.add_argument(
+        "--audio-root", default=".", metavar="FOLDER", help="where relative paths start (default: current)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+    parser.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, write the page, say where it is."""
+    import numpy as np
+
+    from mirex.cliques import read_cliques
+    from mirex.evaluation import evaluate
+    from mirex.matrix import read_matrix
+    from mirex.report import write_report
+
+    cliques = read_cliques(args.cliques)
+    matrix = read_matrix(args.matrix)
+    write_report(
+        args.output,
+        matrix=matrix,
+        evaluation=evaluate(matrix, cliques=cliques),
+        generator=np.random.default_rng(args.seed),
+        cliques=args.worst_cliques,
+        misses=args.misses,
+        audio_root=args.audio_root,
+    )
+    print(f"report: {args.output}")
+    return 0

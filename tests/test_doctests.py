@@ -1,0 +1,15 @@
+"""The examples in docstrings run as tests."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = ("calibration", "cliques", "metrics", "plots", "ranking", "significance", "similarity")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    result = doctest.testmod(importlib.import_module(f"mirex.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
