@@ -1,0 +1,1 @@
+"""Benchmarks: how well versions are found, beside what a user could pick instead."""

@@ -1,0 +1,136 @@
+"""What a user could pick instead: two systems without learning, on the same CQT columns as ours.
+
+Chroma. Both take the pitch-class profile of `mirex.normalisation.fold`, which is made as Essentia's HPCP
+is: power, folded into 12 classes, each frame divided by its loudest class. It comes from the CQT columns
+because not every test set has audio; one column is 0.464 s, the frame length that Serra et al. advise.
+
+Qmax (J. Serra, X. Serra, R. Andrzejak, "Cross recurrence quantification for cover song identification", New
+Journal of Physics 11, 2009), by Essentia's ChromaCrossSimilarity and CoverSongSimilarity at their defaults,
+the optimal transposition index among them. Compares each pair: distance sqrt(reference length) / Qmax.
+
+2-D Fourier magnitude (T. Bertin-Mahieux, D. Ellis, "Large-scale cover song recognition using the 2D Fourier
+transform magnitude", ISMIR 2012; as a time series: P. Seetharaman, Z. Rafii, ICASSP 2017). One vector a
+recording: the median, over patches of 75 frames at every frame, of the magnitude of the patch's 2-D Fourier
+transform, which shifts in pitch and time leave as it is. Differences from the paper: frames of fixed
+length stand for beats; no principal components, which would have to be learned; amplitudes instead of the
+power 1.96, and no constant term, because that is better on the anthems. The distance is the cosine distance.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirex.distance import distance_matrix
+from mirex.normalisation import fold
+
+Array = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+MIN_FRAMES = 12  # Essentia stacks 9 frames and wants 2 more
+PATCH_FRAMES = 75
+NO_MATCH = 1e6  # distance of a pair without any similar frames; finite, so that means can be taken
+
+
+class System(Protocol):
+    """A system under test: `describe` once a recording, `compare` for every pair."""
+
+    name: str
+
+    def describe(self, columns: Array) -> Array:
+        """What the system keeps of a recording. columns: float32 [84, columns], from `mirex.cqt`."""
+
+    def compare(
+        self, queries: Sequence[Array], references: Sequence[Array], *, progress: Progress | None = None
+    ) -> Array:
+        """Distances, float32 [queries, references]; lower is more similar.
+
+        progress: called with (done, total) recordings.
+        """
+
+
+class Qmax:
+    """Essentia's ChromaCrossSimilarity and CoverSongSimilarity.
+
+    columns_per_frame: columns averaged into one chroma frame; twice as many make a pair four times as fast.
+    """
+
+    def __init__(self, *, columns_per_frame: int = 1) -> None:
+        frame = "" if columns_per_frame == 1 else f", {columns_per_frame} columns a frame"
+        self.name = f"Qmax{frame}"
+        self._columns_per_frame = columns_per_frame
+
+    def describe(self, columns: Array) -> Array:
+        """Chroma: float32 [frames, 12], at least MIN_FRAMES (a shorter recording is repeated)."""
+        chroma = fold(_average(columns, self._columns_per_frame))
+        repeats = -(-MIN_FRAMES // chroma.shape[1])
+        return np.ascontiguousarray(np.tile(chroma, repeats).T)
+
+    def compare(
+        self, queries: Sequence[Array], references: Sequence[Array], *, progress: Progress | None = None
+    ) -> Array:
+        distance = _qmax_distance()
+        result = np.zeros((len(queries), len(references)), np.float32)
+        # Of a pair within one list only one order is computed: Qmax is the same for the other.
+        within = queries is references
+        for row, query in enumerate(queries):
+            for column in range(row) if within else range(len(references)):
+                value, ratio = distance(query, references[column])
+                result[row, column] = min(value, NO_MATCH)
+                if within:
+                    result[column, row] = min(value * ratio, NO_MATCH)
+            if progress:
+                progress(row + 1, len(queries))
+        return result
+
+
+def _qmax_distance() -> Callable[[Array, Array], tuple[float, float]]:
+    """Function of two chromas: the distance, and the factor that gives it with the two exchanged."""
+    import essentia
+
+    essentia.log.infoActive = False
+    essentia.log.warningActive = False
+    from essentia import standard
+
+    cross_similarity, similarity = standard.ChromaCrossSimilarity(), standard.CoverSongSimilarity()
+
+    def distance(query: Array, reference: Array) -> tuple[float, float]:
+        similar = cross_similarity(query, reference)
+        rows, columns = similar.shape
+        if not similar.any():
+            return NO_MATCH, 1.0
+        return float(similarity(similar)[1]), float(np.sqrt(rows / columns))
+
+    return distance
+
+
+class FourierMagnitude:
+    """The 2-D Fourier magnitude of chroma, one unit vector a recording."""
+
+    name = "2-D Fourier magnitude"
+
+    def describe(self, columns: Array) -> Array:
+        """Unit vector: float32 [12 * 38]; zeros for silence."""
+        chroma = np.sqrt(fold(columns))
+        chroma = np.tile(chroma, -(-PATCH_FRAMES // chroma.shape[1]))
+        patches = np.lib.stride_tricks.sliding_window_view(chroma, PATCH_FRAMES, axis=1).swapaxes(0, 1)
+        magnitude = np.median(np.abs(np.fft.rfft2(patches)), axis=0)
+        magnitude[0, 0] = 0.0
+        return (magnitude / max(np.linalg.norm(magnitude), 1e-12)).ravel().astype(np.float32)
+
+    def compare(
+        self, queries: Sequence[Array], references: Sequence[Array], *, progress: Progress | None = None
+    ) -> Array:
+        return compare_vectors(queries, references)
+
+
+def compare_vectors(queries: Iterable[Array], references: Iterable[Array]) -> Array:
+    """Cosine distances of vectors: float32 [queries, references]."""
+    return distance_matrix(np.stack(list(queries)), np.stack(list(references)))
+
+
+def _average(columns: Array, count: int) -> Array:
+    """Mean of `count` columns at a time; a rest of fewer is dropped, unless it is all there is."""
+    frames = max(columns.shape[1] // count, 1)
+    return columns[:, : frames * count].reshape(len(columns), frames, -1).mean(axis=2)
