@@ -1,0 +1,163 @@
+"""Normalisation: what the network does and does not get to hear."""
+
+import numpy as np
+import pytest
+
+from mirex import cqt
+from mirex.normalisation import chroma_view, cqt_view, fold, tile, to_steps
+from mirex.settings import FrontEndSettings, NetworkSettings
+
+SETTINGS = NetworkSettings()
+
+
+def random_columns(rng: np.random.Generator, columns: int) -> np.ndarray:
+    return (10 ** rng.uniform(-4, 0, (84, columns))).astype(np.float32)
+
+
+# --- steps --------------------------------------------------------------------------------------
+
+
+def test_steps_are_means_of_columns(rng):
+    columns = random_columns(rng, 41)
+    found = to_steps(columns, settings=SETTINGS)
+    expected = np.array([[row[2 * i : 2 * i + 2].mean() for i in range(20)] for row in columns])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=1e-6)  # the 41st column is a rest
+
+
+@pytest.mark.parametrize("per_step", [1, 2, 3, 5])
+def test_every_step_length(rng, per_step):
+    columns = random_columns(rng, 100)
+    settings = NetworkSettings(columns_per_step=per_step)
+    found = to_steps(columns, settings=settings)
+    assert found.shape == (84, 100 // per_step)
+    end = found.shape[1] * per_step
+    np.testing.assert_allclose(found[:, -1], columns[:, end - per_step : end].mean(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 9, 10, 31, 32, 33, 34])
+def test_short_clips_are_repeated_to_the_least_length(rng, columns):
+    given = random_columns(rng, columns)
+    found = to_steps(given, settings=SETTINGS)
+    own = max(columns // 2, 1)
+    assert found.shape == (84, max(16, own))
+    for step in range(own, found.shape[1]):
+        np.testing.assert_array_equal(found[:, step], found[:, step - own])
+
+
+def test_a_rest_is_used_when_it_is_all_there_is(rng):
+    columns = random_columns(rng, 3)
+    found = to_steps(columns, settings=NetworkSettings(columns_per_step=5, min_steps=1))
+    np.testing.assert_allclose(found[:, 0], columns.mean(axis=1), rtol=1e-6)
+
+
+# --- CQT view -----------------------------------------------------------------------------------
+
+
+def test_level_compression_by_loops(rng):
+    steps = random_columns(rng, 20)
+    found = cqt_view(steps, settings=SETTINGS)
+    reference = np.sqrt(sum(max(map(float, column)) ** 2 for column in steps.T) / 20)
+    for row, column in rng.integers(0, (84, 20), (50, 2)):
+        expected = np.log(1 + 100 * float(steps[row, column]) / reference) / np.log(101)
+        assert found[row, column] == pytest.approx(expected, rel=1e-5)
+
+
+def test_reference_level_is_one_and_silence_zero():
+    steps = np.zeros((84, 16), np.float32)
+    steps[40] = 0.3
+    found = cqt_view(steps, settings=SETTINGS)
+    np.testing.assert_allclose(found[40], 1.0, rtol=1e-6)
+    assert not np.delete(found, 40, axis=0).any()
+
+
+def test_forty_decibels_below_the_reference_fade():
+    steps = np.full((84, 16), 0.01, np.float32)
+    steps[40] = 1.0
+    assert cqt_view(steps, settings=SETTINGS)[0, 0] == pytest.approx(np.log(2) / np.log(101), rel=1e-5)
+
+
+@pytest.mark.parametrize("gain", [1e-2, 0.37, 8.0, 1e3])
+def test_a_clips_gain_does_not_matter(rng, gain):
+    steps = random_columns(rng, 30)
+    louder = steps * np.float32(gain)
+    expected = cqt_view(steps, settings=SETTINGS)
+    np.testing.assert_allclose(cqt_view(louder, settings=SETTINGS), expected, rtol=1e-5)
+    np.testing.assert_allclose(chroma_view(louder), chroma_view(steps), rtol=1e-5)
+
+
+def test_order_of_levels_is_kept(rng):
+    steps = random_columns(rng, 10)
+    found = cqt_view(steps, settings=SETTINGS)
+    assert (np.diff(found.ravel()[np.argsort(steps.ravel())]) >= 0).all()
+
+
+# --- chroma view --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("midi", "row"), [(60, 0), (61, 1), (69, 9), (24, 0), (107, 11)])
+def test_row_zero_is_c(midi, row):
+    frequency = 440 * 2 ** ((midi - 69) / 12)
+    tone = np.sin(2 * np.pi * frequency * np.arange(4 * 22_050) / 22_050)
+    columns = cqt.columns(tone.astype(np.float32), settings=FrontEndSettings())
+    profile = fold(columns[:, 2:6])
+    assert (profile.argmax(axis=0) == row).all()
+    assert (profile[row] == 1).all()
+    assert (np.delete(profile, [row - 1, row, (row + 1) % 12], axis=0) < 5e-3).all()
+
+
+def test_fold_by_loops(rng):
+    steps = random_columns(rng, 7)
+    found = fold(steps)
+    for step in range(7):
+        power = np.zeros(12)
+        for index in range(84):
+            power[index % 12] += float(steps[index, step]) ** 2
+        np.testing.assert_allclose(found[:, step], power / power.max(), rtol=1e-6)
+
+
+def test_octaves_are_alike(rng):
+    low = np.zeros((84, 5), np.float32)
+    low[:12] = random_columns(rng, 5)[:12]
+    np.testing.assert_array_equal(fold(low), fold(np.roll(low, 36, axis=0)))
+
+
+def test_transposition_rotates_the_profile(rng):
+    steps = random_columns(rng, 5)
+    np.testing.assert_allclose(fold(np.roll(steps, 5, axis=0)), np.roll(fold(steps), 5, axis=0), rtol=1e-6)
+
+
+def test_tile_lays_the_profile_over_every_octave(rng):
+    profile = rng.random((12, 9)).astype(np.float32)
+    found = tile(profile)
+    assert found.shape == (84, 9)
+    for octave in range(7):
+        np.testing.assert_array_equal(found[12 * octave : 12 * octave + 12], profile)
+
+
+# --- limits -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-38, 1e-7])
+def test_silence_stays_silent(level):
+    steps = np.full((84, 16), level, np.float32)
+    assert cqt_view(steps, settings=SETTINGS).max() < 0.2
+    assert not chroma_view(steps).any()
+
+
+@pytest.mark.parametrize("level", [1e-4, 1.0, 1e15, 1e38])
+def test_any_level_gives_zero_to_about_one(level):
+    steps = np.full((84, 16), level, np.float32)
+    for view in (cqt_view(steps, settings=SETTINGS), chroma_view(steps)):
+        np.testing.assert_allclose(view, 1.0, rtol=1e-5)
+
+
+def test_nothing_given_is_changed(rng):
+    columns = random_columns(rng, 40)
+    before = columns.copy()
+    steps = to_steps(columns, settings=NetworkSettings(columns_per_step=1))
+    kept = steps.copy()
+    cqt_view(steps, settings=SETTINGS)
+    chroma_view(steps)
+    np.testing.assert_array_equal(columns, before)
+    np.testing.assert_array_equal(steps, kept)
