@@ -36,7 +36,7 @@ def written(path: Path, **changes: object) -> bytes:
     return path.read_bytes()
 
 
-def read_text(folder: Path, text: bytes):  # type: ignore[no-untyped-def]
+def read_text(folder: Path, text: bytes):
     path = folder / "read.txt"
     path.write_bytes(text)
     return read_matrix(path)

@@ -17,7 +17,7 @@ from mirex.training.batches import BatchSettings
 from mirex.training.checkpoint import read_metadata
 from mirex.training.loop import LoopSettings, Trainer, learning_rate, train
 from mirex.training.plot import plot_log, read_log
-from mirex.training.recipe import Corpus, Recipe, make_batches
+from mirex.training.recipe import Corpus, Recipe, changed_recipes, make_batches
 from mirex.training.recordings import load_columns, read_recordings
 from mirex.training.seal import seal
 
@@ -125,6 +125,18 @@ def test_learning_rate_warms_up_holds_and_decays():
     assert rates[9:81] == [1.0] * 72
     assert rates[90] == pytest.approx(0.5)
     assert rates[100] == 0.0
+
+
+def test_a_run_that_goes_on_with_another_recipe_says_so(finished):
+    metadata = read_metadata(finished)
+    same = dataclasses.asdict(RECIPE)
+    assert changed_recipes(metadata, recipe=same) == []
+    other = dataclasses.asdict(dataclasses.replace(RECIPE, fold_share=0.5))
+    (earlier,) = changed_recipes(metadata, recipe=other)
+    assert earlier["until_step"] == 4
+    assert earlier["recipe"]["fold_share"] == RECIPE.fold_share
+    both = changed_recipes(metadata | {"history": [earlier], "step": 9}, recipe=other)
+    assert [phase["until_step"] for phase in both] == [4, 9]
 
 
 def test_recipe_and_data_must_fit(corpus):

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     from mirex.training.loop import Trainer, train
     from mirex.training.plot import plot_log
-    from mirex.training.recipe import SUMMARY, make_batches, validation_sets
+    from mirex.training.recipe import SUMMARY, changed_recipes, make_batches, validation_sets
 
     torch.set_num_threads(args.threads)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
@@ -59,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(maker.works, settings=recipe.loop, device=device)
     args.folder.mkdir(parents=True, exist_ok=True)
     checkpoint = args.folder / "checkpoint.safetensors"
+    history: list[dict[str, Any]] = []
     if checkpoint.exists():
-        trainer.load(checkpoint)
+        history = changed_recipes(trainer.load(checkpoint), recipe=dataclasses.asdict(recipe))
         _say(f"going on from step {trainer.step}")
     factory = partial(make_batches, corpus, recipe=recipe) if args.processes else lambda: maker
     train(
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             "recipe": dataclasses.asdict(recipe),
             "data": [SUMMARY[name] for name in corpus.sources],
             "works": maker.works,
+            "history": history,
         },
         processes=args.processes,
         report=_say,

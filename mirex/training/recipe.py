@@ -7,6 +7,7 @@ the metadata of the sealed weights. Where the data lies is a `Corpus`; what it h
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from mirex.errors import TrainingError
 from mirex.settings import NetworkSettings
@@ -80,6 +81,18 @@ def make_batches(corpus: Corpus, *, recipe: Recipe) -> BatchMaker:
             found, settings=recipe.network, stitching=recipe.stitching, fold_share=recipe.fold_share
         )
     return BatchMaker(list(made.values()), settings=recipe.batch, seed=recipe.loop.seed)
+
+
+def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """The history of a run that goes on: each earlier recipe with the step up to which it held.
+
+    metadata: of the checkpoint. recipe: the one to go on with, as a dictionary.
+    """
+    history = list(metadata.get("history", []))
+    # JSON turns tuples into lists; only what it can tell apart counts.
+    if metadata["recipe"] != json.loads(json.dumps(recipe)):
+        history.append({"recipe": metadata["recipe"], "until_step": metadata["step"]})
+    return history
 
 
 def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSet]:

@@ -29,13 +29,14 @@ def seal(
     """
     found = read_metadata(checkpoint)
     recipe = found["recipe"]
-    batch, step = recipe["batch"], found["step"]
+    phases = [*found.get("history", []), {"recipe": recipe, "until_step": found["step"]}]
     training = {
         "data": found["data"],
         "works": found["works"],
         "recipe": recipe,
-        "steps": step,
-        "samples": step * sum(batch["works"]) * batch["versions"],
+        "history": phases[:-1],
+        "steps": found["step"],
+        "samples": _samples(phases),
     }
     metadata = {
         "training": json.dumps(training, sort_keys=True),
@@ -52,3 +53,13 @@ def seal(
     return weights.save(
         tensors, front_end=FrontEndSettings(), settings=settings, metadata=metadata, path=path, half=half
     )
+
+
+def _samples(phases: list[dict[str, Any]]) -> int:
+    """Training samples seen: the batch size may have changed between phases."""
+    total, begun = 0, 0
+    for phase in phases:
+        batch = phase["recipe"]["batch"]
+        total += (phase["until_step"] - begun) * sum(batch["works"]) * batch["versions"]
+        begun = phase["until_step"]
+    return total
