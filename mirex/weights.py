@@ -145,6 +145,7 @@ def save(
     sealed["content_sha256"] = content_hash(kept, metadata=sealed)
     sealed["metadata_sha256"] = metadata_hash(sealed)
     save_file(kept, path, metadata=sealed)
+    path.chmod(0o644)  # safetensors makes files that only their owner can read
     return fingerprint(sealed)
 
 

@@ -152,6 +152,15 @@ class TestCommand:
         assert found["conditions"]["set"] == "demo"
         assert found["tables"][0]["rows"][0]["figures"]["map"]["value"] == 1.0
 
+    def test_saved_matrices_can_be_evaluated(self, demo, tmp_path, capsys):
+        assert self.run("demo", "--demo", demo, "--resamples", "20", "--save", tmp_path / "kept") == 0
+        kept = sorted(path.name for path in (tmp_path / "kept").iterdir())
+        assert kept == ["demo-2-D-Fourier-magnitude.txt", "demo-Qmax.txt", "demo-cliques.tsv"]
+        capsys.readouterr()
+        matrix, cliques = tmp_path / "kept" / "demo-Qmax.txt", tmp_path / "kept" / "demo-cliques.tsv"
+        assert main(["evaluate", str(matrix), str(cliques), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [

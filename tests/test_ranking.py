@@ -17,6 +17,7 @@ from mirex.commands import search as search_command
 from mirex.errors import AudioError, UsageError
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.store import Store, content_hash
+from mirex.weights import metadata_hash
 
 CALIBRATION = Calibration(a=-10.0, b=4.0, set="example pairs", pairs=5000, prior=0.1)
 FINGERPRINT = "0123456789abcdef"
@@ -34,6 +35,7 @@ def seal_without_tensors(path, *, calibration=CALIBRATION):
     }
     if calibration:
         metadata["calibration"] = calibration.to_json()
+    metadata["metadata_sha256"] = metadata_hash(metadata)
     header = json.dumps({"__metadata__": metadata}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     return path

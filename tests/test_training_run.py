@@ -139,6 +139,20 @@ def test_a_run_that_goes_on_with_another_recipe_says_so(finished):
     assert [phase["until_step"] for phase in both] == [4, 9]
 
 
+def test_a_run_can_start_from_sealed_weights(finished, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    fingerprint = seal(finished, path=path, half=False)
+    trainer = Trainer(4, settings=LOOP)
+    origin = trainer.start_from(path)
+    assert origin["fingerprint"] == fingerprint
+    assert origin["training"]["samples"] == 16
+    expected = weights.load(path).network.state_dict()
+    for network in (trainer.network, trainer.average):
+        state = network.state_dict()
+        assert all(torch.equal(state[name], expected[name]) for name in expected)
+    assert trainer.step == 0
+
+
 def test_recipe_and_data_must_fit(corpus):
     with pytest.raises(TrainingError, match="one number a source"):
         make_batches(corpus, recipe=Recipe())

@@ -7,6 +7,7 @@ Figures, intervals and tests are those of `mirex.evaluation`: bootstrap and perm
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from mirex import evaluation
 from mirex.benchmarks.baselines import Progress, System, compare_vectors
 from mirex.benchmarks.sets import Clip
 from mirex.evaluation import Difference, Evaluation, Interval
-from mirex.matrix import Matrix
+from mirex.matrix import Matrix, write_matrix
 from mirex.tables import LABELS
 from mirex.weights import Sealed
 
@@ -87,6 +88,27 @@ def only(timed: Timed, chosen: NDArray[np.bool_]) -> Timed:
     names = tuple(timed.matrix.names[i] for i in index.tolist())
     distances = timed.matrix.distances[np.ix_(index, index)]
     return timed._replace(matrix=Matrix(timed.matrix.system, names, np.arange(len(index)), distances))
+
+
+def save_matrices(results: Sequence[Timed], clips: Sequence[Clip], *, title: str, folder: Path) -> None:
+    """Write `<title>-<system>.txt`, each a MIREX matrix, and `<title>-cliques.tsv`; blanks become hyphens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = _hyphenated(title)
+    for result in results:
+        matrix = result.matrix
+        write_matrix(
+            folder / f"{stem}-{_hyphenated(matrix.system)}.txt",
+            names=matrix.names,
+            query_positions=matrix.query_positions,
+            rows=matrix.distances,
+            system=matrix.system,
+        )
+    lines = [f"{clip.name}\t{clip.work}\n" for clip in clips]
+    (folder / f"{stem}-cliques.tsv").write_text("".join(lines), encoding="utf-8")
+
+
+def _hyphenated(text: str) -> str:
+    return "-".join(text.replace(",", " ").split())
 
 
 class Row(NamedTuple):

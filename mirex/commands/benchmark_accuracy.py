@@ -81,6 +81,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FOLDER",
+        help="keep every system's matrix and the cliques, for mirex evaluate and report (not for robustness)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -155,7 +161,15 @@ def _measure_accuracy(
 ) -> tuple[str, dict[str, Any]]:
     import numpy as np
 
-    from mirex.benchmarks.accuracy import Drawing, compare_all, only, table_json, table_text, tabulate
+    from mirex.benchmarks.accuracy import (
+        Drawing,
+        compare_all,
+        only,
+        save_matrices,
+        table_json,
+        table_text,
+        tabulate,
+    )
     from mirex.benchmarks.sets import anthem_clips, to_clips
 
     parts: dict[str, Any] = {}
@@ -176,6 +190,9 @@ def _measure_accuracy(
         tabulate(title, [only(result, chosen) for result in results], clips=clips, drawing=drawing)
         for title, chosen in parts.items()
     ]
+    if args.save:
+        for title, chosen in parts.items():
+            save_matrices([only(result, chosen) for result in results], clips, title=title, folder=args.save)
     text = "\n\n".join(map(table_text, tables))
     return text, {"level": args.level, "tables": [table_json(table) for table in tables]}
 

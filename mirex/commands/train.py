@@ -32,9 +32,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--steps", type=int, default=2800, help="training steps in all (2800)")
     parser.add_argument("--decay-steps", type=int, default=700, help="last steps, of falling rate (700)")
     parser.add_argument("--curriculum-steps", type=int, default=800, help="to full augmentation (800)")
+    parser.add_argument("--strength", type=float, default=1.0, help="of augmentation in the end (1.0)")
     parser.add_argument("--stitching", type=float, default=0.3, help="share of stitched samples (0.3)")
     parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="WEIGHTS", help="sealed weights to begin a new run with"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=1, help="of the network on the CPU (1)")
@@ -60,9 +64,14 @@ def run(args: argparse.Namespace) -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     checkpoint = args.folder / "checkpoint.safetensors"
     history: list[dict[str, Any]] = []
+    started_from: dict[str, Any] | None = None
     if checkpoint.exists():
-        history = changed_recipes(trainer.load(checkpoint), recipe=dataclasses.asdict(recipe))
+        earlier = trainer.load(checkpoint)
+        history = changed_recipes(earlier, recipe=dataclasses.asdict(recipe))
+        started_from = earlier.get("started_from")
         _say(f"going on from step {trainer.step}")
+    elif args.start_from:
+        started_from = trainer.start_from(args.start_from)
     factory = partial(make_batches, corpus, recipe=recipe) if args.processes else lambda: maker
     train(
         trainer,
@@ -74,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             "data": [SUMMARY[name] for name in corpus.sources],
             "works": maker.works,
             "history": history,
+            "started_from": started_from,
         },
         processes=args.processes,
         report=_say,
@@ -113,6 +123,7 @@ def _recipe(args: argparse.Namespace) -> Any:
             versions=args.versions,
             lengths=tuple(args.lengths),
             curriculum_steps=args.curriculum_steps,
+            end_strength=args.strength,
         ),
         stitching=StitchSettings(probability=args.stitching),
         loop=LoopSettings(

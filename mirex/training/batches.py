@@ -27,13 +27,17 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BatchSettings:
-    """works: P, for each source. versions: K. lengths: crop lengths in steps, one a batch."""
+    """works: P, for each source. versions: K. lengths: crop lengths in steps, one a batch.
+
+    The strength of augmentation rises from start_strength by 1 in curriculum_steps, to end_strength.
+    """
 
     works: tuple[int, ...]
     versions: int = 3
     lengths: tuple[int, ...] = (64, 96, 128)
     curriculum_steps: int = 1000
     start_strength: float = 0.25
+    end_strength: float = 1.0
 
 
 class BatchMaker:
@@ -56,7 +60,7 @@ class BatchMaker:
         """The batch of this training step."""
         generator = np.random.default_rng([self._seed, step])
         settings = self._settings
-        strength = min(1.0, settings.start_strength + step / max(settings.curriculum_steps, 1))
+        strength = min(settings.end_strength, settings.start_strength + step / max(settings.curriculum_steps, 1))
         steps = int(generator.choice(settings.lengths))
         views: list[NDArray[np.float32]] = []
         labels: list[int] = []

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mirex import weights
 from mirex.network import ResNet50IBN
 from mirex.training import losses
 from mirex.training.batches import Batch, BatchMaker, stream
@@ -92,6 +93,14 @@ class Trainer:
         self.step = int(metadata["step"])
         return metadata
 
+    def start_from(self, path: Path) -> dict[str, Any]:
+        """Take network and average from sealed weights; returns what they are, for the metadata."""
+        sealed = weights.load(path, device=self.device)
+        state = sealed.network.state_dict()
+        self.network.load_state_dict(state)
+        self.average.load_state_dict(state)
+        return {"fingerprint": sealed.fingerprint, "training": json.loads(sealed.metadata["training"])}
+
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step; returns the terms of the loss."""
         views = torch.from_numpy(batch.views).to(self.device).contiguous(memory_format=torch.channels_last)
@@ -128,8 +137,8 @@ class Trainer:
         }
 
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
-        weights = dataclasses.asdict(self.settings)
-        return torch.stack([weights[f"{name}_weight"] * term for name, term in terms.items()]).sum()
+        shares = dataclasses.asdict(self.settings)
+        return torch.stack([shares[f"{name}_weight"] * term for name, term in terms.items()]).sum()
 
     @torch.no_grad()
     def _update_average(self) -> None:

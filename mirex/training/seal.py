@@ -35,6 +35,7 @@ def seal(
         "works": found["works"],
         "recipe": recipe,
         "history": phases[:-1],
+        "started_from": found.get("started_from"),
         "steps": found["step"],
         "samples": _samples(phases),
     }
