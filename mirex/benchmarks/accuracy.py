@@ -96,11 +96,14 @@ def save_matrices(results: Sequence[Timed], clips: Sequence[Clip], *, title: str
     stem = _hyphenated(title)
     for result in results:
         matrix = result.matrix
+        distances = np.maximum(matrix.distances, 0.0)
+        # Every recording is a query; rounding leaves some of them 1e-16 from themselves.
+        np.fill_diagonal(distances, 0.0)
         write_matrix(
             folder / f"{stem}-{_hyphenated(matrix.system)}.txt",
             names=matrix.names,
             query_positions=matrix.query_positions,
-            rows=matrix.distances,
+            rows=distances,
             system=matrix.system,
         )
     lines = [f"{clip.name}\t{clip.work}\n" for clip in clips]

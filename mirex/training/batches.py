@@ -60,7 +60,8 @@ class BatchMaker:
         """The batch of this training step."""
         generator = np.random.default_rng([self._seed, step])
         settings = self._settings
-        strength = min(settings.end_strength, settings.start_strength + step / max(settings.curriculum_steps, 1))
+        risen = settings.start_strength + step / max(settings.curriculum_steps, 1)
+        strength = min(settings.end_strength, risen)
         steps = int(generator.choice(settings.lengths))
         views: list[NDArray[np.float32]] = []
         labels: list[int] = []
