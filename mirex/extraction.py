@@ -15,7 +15,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex import pool
-from mirex.errors import AudioError, MirexError, StoreError, UsageError
+from mirex.errors import AudioError, MirexError, UsageError
 from mirex.progress import printable
 from mirex.settings import FrontEndSettings
-from mirex.store import Store, content_hash
+from mirex.store import Store, content_hash, write_whole
 
 REPORT = "failed.tsv"
 DEVICES = ("auto", "cpu", "cuda")
@@ -316,14 +315,5 @@ def _log_failure(path: str, reason: str) -> None:
 
 
 def _write_report(path: Path, failures: Sequence[tuple[str, str]]) -> None:
-    """Write beside, then rename, as every file that another run may read."""
     text = "".join(f"{name}\t{reason}\n" for name, reason in failures)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    write_whole(path, text.encode("utf-8", "surrogateescape"))

@@ -75,7 +75,7 @@ class Store:
         kept = np.ascontiguousarray(np.clip(array, info.min, info.max), dtype=KINDS[kind])
         payload = kept.tobytes()
         header = {"key": key, "shape": kept.shape, "sha256": hashlib.sha256(payload).hexdigest()}
-        _write(self._path(key, kind), _MAGIC + json.dumps(header).encode() + b"\n" + payload)
+        write_whole(self._path(key, kind), _MAGIC + json.dumps(header).encode() + b"\n" + payload)
 
     def _key(self, content: str, kind: str) -> str:
         text = json.dumps([kind, content, *self._parts[kind]])
@@ -99,8 +99,8 @@ def _parse(data: bytes, key: str, dtype: np.dtype) -> NDArray[Any] | None:
         return None
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write beside, then rename: the name never stands for half an entry."""
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside, then rename: the name never stands for half a file. Raises `StoreError`."""
     temporary = path.with_name(f".{path.name[:16]}-{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

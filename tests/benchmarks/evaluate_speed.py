@@ -5,7 +5,7 @@
 Writes a random matrix (every recording a query) and runs `mirex evaluate` on it in a process of its own.
 
 Measured with 10,000 recordings (a file of 1,049 MiB; 2,000 bootstrap samples; OMP_NUM_THREADS=1), on one core
-of an AMD EPYC that was shared with other work: 43.6 s wall, 13.6 s processor time, 467 MiB.
+of an AMD EPYC (Zen 4, virtual): 12.4 s wall, 468 MiB.
 """
 
 import argparse

@@ -8,10 +8,10 @@
 
 Without shipped weights, random ones take their place: the speed is the same.
 
-Measured on one core of an AMD EPYC (Zen 4, virtual) with PyTorch 2.13.0 for the CPU, which other
-processes were using too, so only processor time is given. The demo, 730 s of audio: decoding 0.42 s
-(20 %), CQT 0.79 s (38 %), network 0.88 s (42 %), together 349 s of audio a second; with starting the
-processes 4.0 s. One hour in stereo at 44,100 Hz: 15.1 s, 720 MiB at most.
+Measured on an AMD EPYC (Zen 4, virtual, two cores) with PyTorch 2.13.0 for the CPU. The demo, 730 s of
+audio, processor time: decoding 0.30 s (17 %), CQT 0.68 s (39 %), network 0.75 s (43 %), together 423 s of
+audio a second; end to end 3.3 s wall with one worker, 2.4 s with two. One hour in stereo at 44,100 Hz:
+11.9 s, 720 MiB at most.
 """
 
 import argparse
