@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex import pool
+from mirex.cqt import IMPLEMENTATIONS
 from mirex.errors import AudioError, MirexError, UsageError
 from mirex.progress import printable
 from mirex.settings import FrontEndSettings
@@ -30,7 +31,6 @@ from mirex.store import Store, content_hash, write_whole
 
 REPORT = "failed.tsv"
 DEVICES = ("auto", "cpu", "cuda")
-CQT_IMPLEMENTATIONS = ("matrix", "essentia")
 
 log = logging.getLogger(__name__)
 
@@ -147,8 +147,8 @@ def _plan(
 ) -> _Plan:
     from mirex.weights import default_path, fingerprint, read_metadata
 
-    if cqt not in CQT_IMPLEMENTATIONS:
-        raise UsageError(f"cqt {cqt!r}: choose one of {', '.join(CQT_IMPLEMENTATIONS)}")
+    if cqt not in IMPLEMENTATIONS:
+        raise UsageError(f"cqt {cqt!r}: choose one of {', '.join(IMPLEMENTATIONS)}")
     if device not in DEVICES:
         raise UsageError(f"device {device!r}: choose one of {', '.join(DEVICES)}")
     if threads < 1:

@@ -38,8 +38,7 @@ def make_patches(soundfont: Path, *, programs: range = range(DRUMS + 1)) -> Patc
 
     Every program is levelled to the same median energy, else some drown the rest.
     """
-    levels = np.stack([_program_patches(soundfont, program) for program in programs])
-    return levels
+    return np.stack([_program_patches(soundfont, program) for program in programs])
 
 
 def save_patches(levels: PatchLevels, *, path: Path) -> None:

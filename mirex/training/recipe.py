@@ -18,7 +18,7 @@ from mirex.training.recordings import load_columns, read_recordings
 from mirex.training.scores import ScoreCorpus
 from mirex.training.sources import ChromaSource, RecordingSource, ScoreSource, Source
 from mirex.training.stitching import StitchSettings
-from mirex.training.validation import ValidationSet, anthem_set, chroma_set, score_set
+from mirex.training.validation import ValidationSet, anthem_sets, chroma_set, score_set
 
 SOURCES = ("scores", "chroma", "recordings")
 SUMMARY = {
@@ -103,8 +103,7 @@ def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSe
         patches = load_patches(corpus.patches[0])
         sets["scores"] = score_set(held_out, patches=patches, settings=recipe.network, works=100)
     if corpus.anthems is not None:
-        sets["anthems"] = anthem_set(corpus.anthems, settings=recipe.network)
-        sets["anthems_chroma"] = anthem_set(corpus.anthems, settings=recipe.network, view="chroma")
+        sets |= anthem_sets(corpus.anthems, settings=recipe.network)
     if corpus.chroma is not None:
         chroma = ChromaSource(corpus.chroma, split="validation", stitching=recipe.stitching)
         sets["chroma"] = chroma_set(chroma, works=75, versions=4, settings=recipe.network)

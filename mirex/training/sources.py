@@ -124,7 +124,7 @@ class ScoreSource:
             excerpt = Excerpt(self._seconds(length), self._seconds(steps), self._seconds(elapsed), position)
             parts.append(self._render(each, length, excerpt, strength, generator, key))
             elapsed += length
-        magnitude = stitch(parts, match_level=stitching.match_level) if len(parts) > 1 else parts[0]
+        magnitude = stitch(parts, match_level=stitching.match_level)
         magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
         if generator.random() < self._fold_share:
             view = tile(fold(magnitude)) * _envelope(generator)
@@ -253,7 +253,7 @@ class RecordingSource:
         parts = crop_parts(
             [recordings[i] for i in chosen], lengths, anchor=anchor, strength=strength, generator=generator
         )
-        magnitude = stitch(parts, match_level=self._stitching.match_level) if len(parts) > 1 else parts[0]
+        magnitude = stitch(parts, match_level=self._stitching.match_level)
         magnitude = augmentation.transpose(
             magnitude, semitones=round(generator.uniform(-6.5, 6.5) * strength)
         )

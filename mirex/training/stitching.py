@@ -51,7 +51,7 @@ def stitch(parts: Sequence[Array], *, match_level: bool) -> Array:
     """
     if not parts:
         raise ValueError("stitch: no parts")
-    if not match_level:
+    if not match_level or len(parts) == 1:
         return np.concatenate(parts, axis=1)
     levels = np.array([np.sqrt(np.mean(part.astype(np.float64) ** 2)) for part in parts])
     sounding = levels > 0

@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mirex.benchmarks.sets import anthem_clips
 from mirex.distance import distance_matrix
 from mirex.metrics import score
 from mirex.normalisation import chroma_view, cqt_view, tile, to_steps
-from mirex.settings import NetworkSettings
+from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.arrangement import arrange, from_start
 from mirex.training.rendering import render
 from mirex.training.scores import ScoreCorpus
 from mirex.training.sources import ChromaSource
 
 Array = NDArray[np.float32]
-COLUMN_SECONDS = 20 * 512 / 22050
 
 
 class ValidationSet(NamedTuple):
@@ -45,27 +45,24 @@ def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings,
             notes = arrange(
                 found, excerpt=from_start(length), strength=0.0, generator=generator, transposition=key
             )
-            columns = render(notes, patches=patches, columns=max(int(length / COLUMN_SECONDS), 32))
+            columns = render(
+                notes, patches=patches, columns=max(int(length / FrontEndSettings().seconds_per_column), 32)
+            )
             clips.append(cqt_view(to_steps(columns, settings=settings), settings=settings))
             labels.append(label)
     return ValidationSet(clips, np.array(labels))
 
 
-def anthem_set(path: Path, *, settings: NetworkSettings, view: str = "cqt") -> ValidationSet:
-    """Real recordings of anthems; only the cliques confirmed by alignment."""
-    with np.load(path, allow_pickle=False) as archive:
-        decibels = archive["level"].astype(np.float32) / 2 - 120
-        offsets = archive["recording_offset"].astype(np.int64)
-        codes = bytes(archive["clique"]).decode().split("\n")
-        confirmed = archive["confirmed"].astype(bool)
-    clips, labels = [], []
-    for index in np.flatnonzero(confirmed).tolist():
-        level = 10 ** (decibels[offsets[index] : offsets[index + 1]].T / 20)
-        pairs = level.shape[1] // 2 * 2  # the archive's columns are half as long as ours
-        steps = to_steps(level[:, :pairs].reshape(84, -1, 2).mean(axis=2), settings=settings)
-        clips.append(cqt_view(steps, settings=settings) if view == "cqt" else chroma_view(steps))
-        labels.append(sorted(set(codes)).index(codes[index]))
-    return ValidationSet(clips, np.array(labels))
+def anthem_sets(path: Path, *, settings: NetworkSettings) -> dict[str, ValidationSet]:
+    """Real recordings of anthems, those whose versions alignment confirms, in each of the two views."""
+    clips, confirmed = anthem_clips(path, front_end=FrontEndSettings())
+    kept = [clip for clip, sure in zip(clips, confirmed, strict=True) if sure]
+    steps = [to_steps(clip.columns, settings=settings) for clip in kept]
+    labels = np.unique([clip.work for clip in kept], return_inverse=True)[1]
+    return {
+        "anthems": ValidationSet([cqt_view(each, settings=settings) for each in steps], labels),
+        "anthems_chroma": ValidationSet([chroma_view(each) for each in steps], labels),
+    }
 
 
 def chroma_set(
