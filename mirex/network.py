@@ -9,6 +9,9 @@ abstract and ByteCover (ICASSP 2021, Table 1) tell.
 
 InstanceNorm and GeM use the clip's own statistics, so padding a clip changes its embedding: every
 batch holds clips of one length only.
+
+embedding_size 2048 is the paper's network. A smaller one makes every layer narrower in proportion, for
+experiments that would take too long at full width.
 """
 
 import torch
@@ -16,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 STAGE_BLOCKS = (3, 4, 6, 3)
-STAGE_WIDTHS = (64, 128, 256, 512)
+STAGE_WIDTHS = (1, 2, 4, 8)  # in units of the stem's channels
 EXPANSION = 4
+EMBEDDING_UNITS = STAGE_WIDTHS[-1] * EXPANSION
 
 
 class InstanceBatchNorm(nn.Module):
@@ -91,21 +95,24 @@ class GeneralisedMean(nn.Module):
 class ResNet50IBN(nn.Module):
     """The trunk, GeM and BNNeck.
 
-    `forward` returns (pooled, embedding): float32 [batch, 2048] before and after the neck. Triplet
-    and center loss act on the first, classification and retrieval on the second.
+    embedding_size: a multiple of 64; ValueError otherwise. `forward` returns (pooled, embedding): float32
+    [batch, embedding_size] before and after the neck. Triplet and center loss act on the first,
+    classification and retrieval on the second.
     """
 
     def __init__(self, *, embedding_size: int = 2048, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        if embedding_size != STAGE_WIDTHS[-1] * EXPANSION:
-            raise ValueError(f"embedding_size {embedding_size}: this network gives 2048")
+        # Even, since IBN-a halves the channels of the narrowest stage.
+        if embedding_size <= 0 or embedding_size % (2 * EMBEDDING_UNITS):
+            raise ValueError(f"embedding_size {embedding_size}: give a multiple of {2 * EMBEDDING_UNITS}")
+        channels = embedding_size // EMBEDDING_UNITS
         self.stem = nn.Sequential(
-            nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(64),
+            nn.Conv2d(1, channels, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2, padding=1),
         )
-        self.stages = nn.Sequential(*_stages())
+        self.stages = nn.Sequential(*_stages(channels))
         self.pool = GeneralisedMean()
         self.neck = nn.BatchNorm1d(embedding_size)
         self.neck.bias.requires_grad_(False)
@@ -117,10 +124,11 @@ class ResNet50IBN(nn.Module):
         return pooled, self.neck(pooled)
 
 
-def _stages() -> list[nn.Module]:
+def _stages(channels: int) -> list[nn.Module]:
     stages: list[nn.Module] = []
-    inputs = 64
-    for index, (blocks, width) in enumerate(zip(STAGE_BLOCKS, STAGE_WIDTHS, strict=True)):
+    inputs = channels
+    for index, (blocks, units) in enumerate(zip(STAGE_BLOCKS, STAGE_WIDTHS, strict=True)):
+        width = units * channels
         stride = 2 if index in (1, 2) else 1
         layers: list[nn.Module] = []
         for block in range(blocks):

@@ -69,9 +69,21 @@ def test_forward_gives_the_vector_before_and_after_the_neck(network):
     torch.testing.assert_close(embedding, expected)
 
 
-def test_another_embedding_size_is_refused():
-    with pytest.raises(ValueError, match="1024"):
-        ResNet50IBN(embedding_size=1024)
+@pytest.mark.parametrize("size", [0, -64, 32, 1000])
+def test_an_embedding_size_that_no_width_gives_is_refused(size):
+    with pytest.raises(ValueError, match=f"embedding_size {size}:"):
+        ResNet50IBN(embedding_size=size)
+
+
+def test_a_smaller_embedding_is_a_narrower_network_of_the_same_layers(network):
+    narrow = ResNet50IBN(embedding_size=512, generator=seeded())
+    shapes = {name: value.shape for name, value in narrow.state_dict().items() if value.dim()}
+    for name, value in network.state_dict().items():
+        if value.dim() and name != "pool.p":
+            expected = [n if n in (1, 3, 7) else n // 4 for n in value.shape]
+            assert list(shapes[name]) == expected, name
+    pooled, embedding = narrow(torch.rand(2, 1, 84, 16, generator=seeded()))
+    assert pooled.shape == embedding.shape == (2, 512)
 
 
 def test_neck_bias_is_zero_and_frozen():

@@ -32,12 +32,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--steps", type=int, default=2800, help="training steps in all (2800)")
     parser.add_argument("--decay-steps", type=int, default=700, help="last steps, of falling rate (700)")
     parser.add_argument("--curriculum-steps", type=int, default=800, help="to full augmentation (800)")
+    parser.add_argument("--start-strength", type=float, default=0.25, help="of augmentation at first (0.25)")
     parser.add_argument("--strength", type=float, default=1.0, help="of augmentation in the end (1.0)")
     parser.add_argument("--stitching", type=float, default=0.3, help="share of stitched samples (0.3)")
     parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")
     parser.add_argument(
         "--start-from", type=Path, metavar="WEIGHTS", help="sealed weights to begin a new run with"
+    )
+    parser.add_argument(
+        "--embedding-size",
+        type=int,
+        choices=(256, 512, 1024, 2048),
+        default=2048,
+        help="2048; less is a narrower network, for experiments",
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -60,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     corpus, recipe = _corpus(args), _recipe(args)
     maker = make_batches(corpus, recipe=recipe)
-    trainer = Trainer(maker.works, settings=recipe.loop, device=device)
+    size = recipe.network.embedding_size
+    trainer = Trainer(maker.works, settings=recipe.loop, embedding_size=size, device=device)
     args.folder.mkdir(parents=True, exist_ok=True)
     checkpoint = args.folder / "checkpoint.safetensors"
     history: list[dict[str, Any]] = []
@@ -112,17 +121,20 @@ def _corpus(args: argparse.Namespace) -> Any:
 
 
 def _recipe(args: argparse.Namespace) -> Any:
+    from mirex.settings import NetworkSettings
     from mirex.training.batches import BatchSettings
     from mirex.training.loop import LoopSettings
     from mirex.training.recipe import Recipe
     from mirex.training.stitching import StitchSettings
 
     return Recipe(
+        network=NetworkSettings(embedding_size=args.embedding_size),
         batch=BatchSettings(
             works=tuple(args.works),
             versions=args.versions,
             lengths=tuple(args.lengths),
             curriculum_steps=args.curriculum_steps,
+            start_strength=args.start_strength,
             end_strength=args.strength,
         ),
         stitching=StitchSettings(probability=args.stitching),

@@ -48,15 +48,17 @@ class LoopSettings:
 class Trainer:
     """Network, loss modules, optimiser and moving average, which make one checkpoint together."""
 
-    def __init__(self, works: int, *, settings: LoopSettings, device: str = "cpu") -> None:
+    def __init__(
+        self, works: int, *, settings: LoopSettings, embedding_size: int = 2048, device: str = "cpu"
+    ) -> None:
         generator = torch.Generator().manual_seed(settings.seed)
         self.settings = settings
         self.device = device
-        network = ResNet50IBN(generator=generator)
+        network = ResNet50IBN(embedding_size=embedding_size, generator=generator)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        self.classifier = losses.CosineClassifier(works, generator=generator).to(device)
-        self.centers = losses.Centers(works).to(device)
+        self.classifier = losses.CosineClassifier(works, size=embedding_size, generator=generator).to(device)
+        self.centers = losses.Centers(works, size=embedding_size).to(device)
         self.parameters = {
             f"{part}.{name}": parameter
             for part, module in (("network", self.network), ("classifier", self.classifier))

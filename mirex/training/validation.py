@@ -88,17 +88,21 @@ def mean_average_precision(embeddings: Array, labels: NDArray[np.int64]) -> floa
 
 @torch.no_grad()
 def embed_clips(network: nn.Module, clips: Sequence[Array], *, device: str, batch_size: int = 16) -> Array:
-    """Embeddings of clips, unit length: float32 [clips, 2048]. Equal lengths share a batch."""
+    """Embeddings of clips, unit length: float32 [clips, size]. Equal lengths share a batch.
+
+    Raises ValueError without clips.
+    """
     was_training = network.training
     network.eval()
-    result = np.zeros((len(clips), 2048), np.float32)
+    found: dict[int, Array] = {}
     for indices in _equal_length_batches(clips, batch_size):
         x = torch.from_numpy(np.stack([clips[i] for i in indices])[:, None]).to(device)
         with torch.autocast(device_type=device, dtype=torch.bfloat16):
             _, embedding = network(x.contiguous(memory_format=torch.channels_last))
-        result[indices] = torch.nn.functional.normalize(embedding.float(), dim=1).cpu().numpy()
+        vectors = torch.nn.functional.normalize(embedding.float(), dim=1).cpu().numpy()
+        found.update(zip(indices, vectors, strict=True))
     network.train(was_training)
-    return result
+    return np.stack([found[index] for index in range(len(clips))])
 
 
 def _equal_length_batches(clips: Sequence[Array], batch_size: int) -> Iterable[list[int]]:
