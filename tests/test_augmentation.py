@@ -30,6 +30,18 @@ def test_detuning_by_a_whole_bin_is_transposition_and_power_is_kept(rng):
     assert half[29, 0] == half[30, 0] > 0
 
 
+def test_blur_gives_each_neighbour_its_share_of_the_power():
+    steps = np.zeros((84, 3), np.float32)
+    steps[30] = 2.0
+    spread = augmentation.blur(steps, share=0.1) ** 2
+    assert np.allclose(spread[28:33, 0], [0, 0.4, 3.2, 0.4, 0])
+    assert np.allclose(augmentation.blur(steps, share=0.0), steps)
+
+
+def test_tempo_and_key_reach_their_full_range_at_half_strength():
+    assert [augmentation.invariance(s) for s in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
+
+
 def test_strength_zero_changes_nothing(rng):
     steps = rng.random((84, 20), dtype=np.float32)
     assert np.allclose(augmentation.recolour(steps, strength=0.0, generator=rng), steps, rtol=1e-6)

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mirex.training.augmentation import invariance
 from mirex.training.scores import Score
 from mirex.training.synthesis import DRUMS, Notes
 
@@ -80,11 +81,12 @@ def from_start(duration: float) -> Excerpt:
 
 def place(score: Score, *, excerpt: Excerpt, strength: float, generator: np.random.Generator) -> Placement:
     """Draw tempo and key, and find the start."""
-    tempo = float(np.exp(generator.uniform(-1, 1) * np.log(MAX_TEMPO) * strength))
+    wide = invariance(strength)
+    tempo = float(np.exp(generator.uniform(-1, 1) * np.log(MAX_TEMPO) * wide))
     length = float((score.onset + score.duration).max(initial=1.0))
     room = max(length - excerpt.whole * tempo, 0.0)
     start = (excerpt.position * room + excerpt.elapsed * tempo) % length
-    transposition = round(generator.uniform(-MAX_TRANSPOSITION - 0.5, MAX_TRANSPOSITION + 0.5) * strength)
+    transposition = round(generator.uniform(-MAX_TRANSPOSITION - 0.5, MAX_TRANSPOSITION + 0.5) * wide)
     return Placement(tempo, start, transposition)
 
 

@@ -1,6 +1,7 @@
 """Augmentation of magnitudes and of network input.
 
-Sound: equaliser curve, noise floor, detuning, level changes along time, on magnitudes [84, steps].
+Sound: equaliser curve, resonances, unsteady pitch and level, noise floor, detuning, lost bass or treble,
+level changes along time, on magnitudes [84, steps].
 SpecAugment (Park et al., Interspeech 2019): whole bands and stretches of the network input set to 0.
 Transposition shifts bins and fills with silence, never rolls: a roll would put bass notes on top.
 """
@@ -9,6 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+
+
+def invariance(strength: float) -> float:
+    """How far tempo and key go at this strength of augmentation: all the way from a half on.
+
+    They leave the music as it is, whereas a new arrangement takes some of it away; so they can be wide while
+    the rest is still mild.
+    """
+    return min(1.0, 2.0 * strength)
 
 
 def transpose(steps: Array, *, semitones: int) -> Array:
@@ -38,13 +48,26 @@ def detune(steps: Array, *, bins: float) -> Array:
     return np.sqrt((1 - share) * power + share * moved)
 
 
+def blur(steps: Array, *, share: float) -> Array:
+    """Spread each bin's power to both neighbours, `share` in [0, 0.5] to each: vibrato, choirs, old tapes."""
+    power = steps**2
+    beside = transpose(power, semitones=1) + transpose(power, semitones=-1)
+    return np.sqrt((1 - 2 * np.float32(share)) * power + np.float32(share) * beside)
+
+
 def recolour(steps: Array, *, strength: float, generator: np.random.Generator) -> Array:
-    """Draw an equaliser curve, a noise floor, detuning and a slow change of level.
+    """Draw detuning, blur, an equaliser curve with resonances, unsteadiness, a slow change of level, a noise
+    floor, and what bass and treble is lost.
 
     steps: float32 [84, steps] magnitudes; strength in [0, 1].
     """
     bins, length = steps.shape
     result = detune(steps, bins=float(generator.uniform(-0.5, 0.5)) * strength)
+    if generator.random() < strength:
+        result = blur(result, share=float(generator.uniform(0, 0.15)))
+    resonances = generator.normal(0, generator.uniform(0, 4.0) * strength, (bins, 1))
+    unsteadiness = generator.normal(0, generator.uniform(0, 3.0) * strength, steps.shape)
+    result = result * (10 ** ((resonances + unsteadiness) / 20)).astype(np.float32)
     decibels = generator.normal(0, 6.0, 5) * strength
     curve = np.interp(np.arange(bins), np.linspace(0, bins - 1, 5), decibels)
     swell = np.interp(
@@ -58,6 +81,9 @@ def recolour(steps: Array, *, strength: float, generator: np.random.Generator) -
     if generator.random() < 0.25 * strength:
         cut = int(generator.integers(40, 78))
         result[cut:] *= (10 ** (-0.15 * np.arange(1, bins - cut + 1)))[:, None].astype(np.float32)
+    if generator.random() < 0.25 * strength:
+        cut = int(generator.integers(6, 30))
+        result[:cut] *= (10 ** (-0.1 * np.arange(cut, 0, -1)))[:, None].astype(np.float32)
     return result.astype(np.float32)
 
 
