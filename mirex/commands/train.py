@@ -31,6 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     parser.add_argument("--steps", type=int, default=2800, help="training steps in all (2800)")
     parser.add_argument("--decay-steps", type=int, default=700, help="last steps, of falling rate (700)")
+    parser.add_argument("--learning-rate", type=float, default=6e-4, help="the constant one (6e-4)")
     parser.add_argument("--curriculum-steps", type=int, default=800, help="to full augmentation (800)")
     parser.add_argument("--start-strength", type=float, default=0.25, help="of augmentation at first (0.25)")
     parser.add_argument("--strength", type=float, default=1.0, help="of augmentation in the end (1.0)")
@@ -141,6 +142,7 @@ def _recipe(args: argparse.Namespace) -> Any:
         loop=LoopSettings(
             steps=args.steps,
             decay_steps=args.decay_steps,
+            learning_rate=args.learning_rate,
             validate_every=args.validate_every,
             checkpoint_every=args.checkpoint_every,
             seed=args.seed,
