@@ -105,8 +105,17 @@ def test_sealed_weights_load_and_say_what_they_were_trained_on(finished, tmp_pat
     training = json.loads(sealed.metadata["training"])
     assert training["data"] == ["made"]
     assert (training["steps"], training["samples"]) == (4, 16)
+    assert sealed.settings == RECIPE.network
     vector = embed([np.random.default_rng(0).random((84, 64), dtype=np.float32)], sealed=sealed)
     assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_weight_of_the_folded_view_is_chosen_when_sealing(finished, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    seal(finished, path=path, chroma_weight=0.5)
+    assert weights.load(path).settings == dataclasses.replace(RECIPE.network, chroma_weight=0.5)
+    with pytest.raises(TrainingError, match="-1"):
+        seal(finished, path=path, chroma_weight=-1.0)
 
 
 def test_another_file_is_not_taken_for_a_checkpoint(corpus, finished, tmp_path):

@@ -18,6 +18,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("output", type=Path, help="the weights file to write")
     parser.add_argument("--results", type=Path, help="JSON of measured results, kept in the metadata")
     parser.add_argument("--calibration", type=Path, help="JSON of a calibration, kept in the metadata")
+    parser.add_argument(
+        "--chroma-weight", type=float, help="of the folded view in the embedding, 0 or more (the recipe's)"
+    )
     parser.add_argument("--date", help="ISO date of the weights (today)")
     parser.add_argument(
         "--full", action="store_true", help="float32 instead of float16 for the large tensors"
@@ -39,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         path=args.output,
         results=read(args.results),
         calibration=read(args.calibration),
+        chroma_weight=args.chroma_weight,
         date=args.date,
         half=not args.full,
     )

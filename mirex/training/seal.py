@@ -1,5 +1,6 @@
 """Sealing: a checkpoint's averaged weights to the weights file of record."""
 
+import dataclasses
 import datetime
 import json
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from safetensors import safe_open
 
 from mirex import weights
+from mirex.errors import TrainingError
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.checkpoint import read_metadata
 
@@ -20,12 +22,15 @@ def seal(
     path: Path,
     results: dict[str, Any] | None = None,
     calibration: dict[str, Any] | None = None,
+    chroma_weight: float | None = None,
     date: str | None = None,
     half: bool = True,
 ) -> str:
     """Write the moving average of a checkpoint as sealed weights; returns their fingerprint.
 
-    results, calibration: go into the metadata as JSON. date: ISO, today if None.
+    results, calibration: go into the metadata as JSON. chroma_weight: of the folded view in the embedding;
+    None: the recipe's. Training does not depend on it. Raises TrainingError if it is negative. date: ISO, today if
+    None.
     """
     found = read_metadata(checkpoint)
     recipe = found["recipe"]
@@ -51,6 +56,10 @@ def seal(
         prefix = "average/"
         tensors = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
     settings = NetworkSettings(**recipe["network"])
+    if chroma_weight is not None:
+        if not chroma_weight >= 0:
+            raise TrainingError(f"weight of the folded view {chroma_weight}: give 0 or more")
+        settings = dataclasses.replace(settings, chroma_weight=chroma_weight)
     return weights.save(
         tensors, front_end=FrontEndSettings(), settings=settings, metadata=metadata, path=path, half=half
     )
