@@ -29,8 +29,8 @@ def seal(
     """Write the moving average of a checkpoint as sealed weights; returns their fingerprint.
 
     results, calibration: go into the metadata as JSON. chroma_weight: of the folded view in the embedding;
-    None: the recipe's. Training does not depend on it. Raises TrainingError if it is negative. date: ISO, today if
-    None.
+    None: the recipe's. Training does not depend on it. date: ISO, today if None. Raises TrainingError for a
+    negative weight.
     """
     found = read_metadata(checkpoint)
     recipe = found["recipe"]
