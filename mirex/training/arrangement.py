@@ -11,11 +11,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mirex.training.augmentation import invariance
+from mirex.training.augmentation import draw_key, draw_tempo
 from mirex.training.scores import Score
 from mirex.training.synthesis import DRUMS, Notes
 
-MAX_TRANSPOSITION = 6
 MAX_TEMPO = 1.4  # and down to 1 / 1.4
 LONGEST_NOTE = 10.2
 MELODIC_PROGRAMS = 104  # 0-103; above are ethnic, percussive and sound effects
@@ -81,12 +80,11 @@ def from_start(duration: float) -> Excerpt:
 
 def place(score: Score, *, excerpt: Excerpt, strength: float, generator: np.random.Generator) -> Placement:
     """Draw tempo and key, and find the start."""
-    wide = invariance(strength)
-    tempo = float(np.exp(generator.uniform(-1, 1) * np.log(MAX_TEMPO) * wide))
+    tempo = draw_tempo(most=MAX_TEMPO, strength=strength, generator=generator)
     length = float((score.onset + score.duration).max(initial=1.0))
     room = max(length - excerpt.whole * tempo, 0.0)
     start = (excerpt.position * room + excerpt.elapsed * tempo) % length
-    transposition = round(generator.uniform(-MAX_TRANSPOSITION - 0.5, MAX_TRANSPOSITION + 0.5) * wide)
+    transposition = draw_key(strength=strength, generator=generator)
     return Placement(tempo, start, transposition)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
+MAX_TRANSPOSITION = 6
 
 
 def invariance(strength: float) -> float:
@@ -19,6 +20,17 @@ def invariance(strength: float) -> float:
     the rest is still mild.
     """
     return min(1.0, 2.0 * strength)
+
+
+def draw_key(*, strength: float, generator: np.random.Generator) -> int:
+    """Semitones to transpose by, -MAX_TRANSPOSITION to MAX_TRANSPOSITION at full range."""
+    most = MAX_TRANSPOSITION + 0.5
+    return round(generator.uniform(-most, most) * invariance(strength))
+
+
+def draw_tempo(*, most: float, strength: float, generator: np.random.Generator) -> float:
+    """Factor of speed, 1 / most to most at full range."""
+    return float(np.exp(generator.uniform(-1, 1) * np.log(most) * invariance(strength)))
 
 
 def transpose(steps: Array, *, semitones: int) -> Array:

@@ -117,7 +117,7 @@ class ScoreSource:
         others = generator.choice(songs, len(lengths) - 1)
         key = None
         if len(lengths) > 1 and stitching.share_key:
-            key = round(generator.uniform(-6.5, 6.5) * augmentation.invariance(strength))
+            key = augmentation.draw_key(strength=strength, generator=generator)
         position = near(anchor, strength=strength, generator=generator)
         parts, elapsed = [], 0
         for each, length in zip([song, *others], lengths, strict=True):
@@ -255,7 +255,7 @@ class RecordingSource:
         )
         magnitude = stitch(parts, match_level=self._stitching.match_level)
         magnitude = augmentation.transpose(
-            magnitude, semitones=round(generator.uniform(-6.5, 6.5) * augmentation.invariance(strength))
+            magnitude, semitones=augmentation.draw_key(strength=strength, generator=generator)
         )
         magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
         folded = generator.random() < self._fold_share
@@ -279,7 +279,7 @@ def crop_parts(
     position = near(anchor, strength=strength, generator=generator)
     parts, elapsed = [], 0
     for recording, length in zip(recordings, lengths, strict=True):
-        tempo = np.exp(generator.uniform(-1, 1) * np.log(1.3) * augmentation.invariance(strength))
+        tempo = augmentation.draw_tempo(most=1.3, strength=strength, generator=generator)
         wanted = max(round(length * tempo), 2)
         room = max(recording.shape[1] - round(sum(lengths) * tempo), 0)
         start = (round(position * room) + round(elapsed * tempo)) % recording.shape[1]
