@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mirex.errors import AudioError
-from mirex.normalisation import BINS, chroma_view, cqt_view, to_steps
+from mirex.normalisation import BINS, chroma_view, cqt_view
 from mirex.settings import NetworkSettings
 from mirex.weights import Sealed
 
@@ -36,10 +36,9 @@ def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
 
 def views(columns: Array, *, settings: NetworkSettings) -> list[Array]:
     """Network input of a recording: for each view, float32 [parts, 84, steps of a part]."""
-    steps = to_steps(columns, settings=settings)
-    found = [cqt_view(steps, settings=settings)]
+    found = [cqt_view(columns, settings=settings)]
     if settings.chroma_weight > 0:
-        found.append(chroma_view(steps))
+        found.append(chroma_view(columns, settings=settings))
     return [_split(view, settings.max_steps) for view in found]
 
 

@@ -68,18 +68,24 @@ class FrontEndSettings(Settings):
         return self.hop * self.frames_per_column / self.sample_rate
 
 
+CHROMA = "peak magnitudes"
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings(Settings):
     """CQT columns to embedding; see `mirex.network` and `mirex.normalisation`.
 
-    columns_per_step: columns averaged (in power) into one network step. level_gain: g of the level
-    compression log(1 + g m / r) / log(1 + g), r the clip's reference level. min_steps: shorter
-    clips are repeated to this length. max_steps: longer clips are cut into equal parts whose
-    embeddings are averaged. chroma_weight: weight of the embedding of the folded view (0: one
+    columns_per_step: columns averaged into one network step. beside_peaks: gain of bins lower than a
+    neighbour in frequency, before averaging. chroma: what the folded view sums; only CHROMA is
+    known. level_gain: g of the level compression log(1 + g m / r) / log(1 + g), r the clip's reference
+    level. min_steps: shorter clips are repeated to this length. max_steps: longer clips are cut into equal
+    parts whose embeddings are averaged. chroma_weight: weight of the embedding of the folded view (0: one
     view). embedding_size: dimensions.
     """
 
     columns_per_step: int = 2
+    beside_peaks: float = 0.25
+    chroma: str = CHROMA
     level_gain: float = 100.0
     min_steps: int = 16
     max_steps: int = 400

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mirex.errors import WeightsError
-from mirex.settings import FrontEndSettings, NetworkSettings
+from mirex.errors import SettingsMismatch, WeightsError
+from mirex.settings import CHROMA, FrontEndSettings, NetworkSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -179,6 +179,11 @@ def _read_tensors(path: Path) -> dict[str, "Tensor"]:
 def _checked_settings(path: Path, metadata: Mapping[str, str]) -> tuple[FrontEndSettings, NetworkSettings]:
     front_end = FrontEndSettings.from_json(metadata["front_end"])
     settings = NetworkSettings.from_json(metadata["network"])
+    if settings.chroma != CHROMA:
+        raise SettingsMismatch(
+            f"{path}: the folded view of these weights sums {settings.chroma!r}, here it sums {CHROMA!r}; "
+            "use the version of mirex that made them"
+        )
     for name, found in (("front_end", front_end.fingerprint()), ("network", settings.fingerprint())):
         sealed = metadata.get(f"{name}_fingerprint")
         if sealed != found:

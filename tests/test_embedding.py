@@ -11,7 +11,7 @@ import make_vectors
 from mirex import weights
 from mirex.embedding import embed, views
 from mirex.errors import AudioError
-from mirex.normalisation import chroma_view, cqt_view, to_steps
+from mirex.normalisation import chroma_view, cqt_view
 from mirex.settings import NetworkSettings
 from mirex.weights import Sealed
 from random_network import random_network, random_sealed
@@ -97,9 +97,8 @@ def test_columns_given_are_not_changed(sealed, recordings):
 
 def test_embedding_is_the_weighted_sum_of_two_views(sealed, recordings):
     sealed = with_settings(sealed, chroma_weight=0.5)
-    steps = to_steps(recordings[2], settings=sealed.settings)
-    first = network_output(sealed, cqt_view(steps, settings=sealed.settings))
-    second = network_output(sealed, chroma_view(steps))
+    first = network_output(sealed, cqt_view(recordings[2], settings=sealed.settings))
+    second = network_output(sealed, chroma_view(recordings[2], settings=sealed.settings))
     found = embed(recordings[2:], sealed=sealed)[0]
     np.testing.assert_allclose(found, unit(first + 0.5 * second), atol=1e-5)
 
@@ -107,17 +106,16 @@ def test_embedding_is_the_weighted_sum_of_two_views(sealed, recordings):
 def test_without_chroma_there_is_one_view(sealed, recordings):
     sealed = with_settings(sealed, chroma_weight=0.0)
     assert len(views(recordings[0], settings=sealed.settings)) == 1
-    steps = to_steps(recordings[0], settings=sealed.settings)
-    expected = network_output(sealed, cqt_view(steps, settings=sealed.settings))
+    expected = network_output(sealed, cqt_view(recordings[0], settings=sealed.settings))
     np.testing.assert_allclose(embed(recordings[:1], sealed=sealed)[0], expected, atol=1e-5)
 
 
 def test_a_long_recording_is_the_mean_of_its_parts(sealed, rng):
     columns = rng.random((84, 100)).astype(np.float32)  # 50 steps in 3 parts of 16: a rest of 2
     sealed = with_settings(sealed, max_steps=20)
-    steps = to_steps(columns, settings=sealed.settings)
     total = np.zeros(2048)
-    for view in (cqt_view(steps, settings=sealed.settings), chroma_view(steps)):
+    for make_view in (cqt_view, chroma_view):
+        view = make_view(columns, settings=sealed.settings)
         parts = [network_output(sealed, view[:, 16 * part : 16 * part + 16]) for part in range(3)]
         total += unit(np.mean(parts, axis=0))
     np.testing.assert_allclose(embed([columns], sealed=sealed)[0], unit(total), atol=1e-5)
@@ -144,7 +142,7 @@ def test_parts_are_equal_and_at_most_max_steps(rng, columns, most, expected):
 def test_parts_are_consecutive(rng):
     columns = rng.random((84, 40)).astype(np.float32)
     settings = NetworkSettings(max_steps=6, min_steps=1, columns_per_step=1)
-    whole = cqt_view(to_steps(columns, settings=settings), settings=settings)
+    whole = cqt_view(columns, settings=settings)
     parts = views(columns, settings=settings)[0]
     np.testing.assert_array_equal(np.concatenate(list(parts), axis=1), whole[:, : 7 * 5])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mirex import cqt
-from mirex.normalisation import chroma_view, cqt_view, fold, tile, to_steps
+from mirex.normalisation import chroma_view, cqt_view, fold, sharpen, tile, to_steps
 from mirex.settings import FrontEndSettings, NetworkSettings
 
 SETTINGS = NetworkSettings()
@@ -51,45 +51,72 @@ def test_a_rest_is_used_when_it_is_all_there_is(rng):
     np.testing.assert_allclose(found[:, 0], columns.mean(axis=1), rtol=1e-6)
 
 
+# --- peaks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.25, 1.0])
+def test_sharpening_by_loops(rng, gain):
+    columns = random_columns(rng, 9)
+    columns[30:33] = 0.5  # a flat top is no slope
+    found = sharpen(columns, gain=gain)
+    for column in range(9):
+        for index in range(84):
+            neighbours = [columns[i, column] for i in (index - 1, index + 1) if 0 <= i < 84]
+            beside = columns[index, column] < max(neighbours)
+            expected = columns[index, column] * np.float32(gain if beside else 1.0)
+            assert found[index, column] == expected
+
+
+def test_noise_between_partials_is_turned_down_and_the_partials_are_kept():
+    columns = np.full((84, 8), 0.01, np.float32)
+    columns[[30, 42, 49]] = 1.0
+    columns[[29, 31, 41, 43, 48, 50]] = 0.3
+    found = sharpen(columns, gain=0.25)
+    np.testing.assert_array_equal(found[[30, 42, 49]], 1.0)
+    np.testing.assert_allclose(found[[29, 31, 41, 43, 48, 50]], 0.075)
+
+
 # --- CQT view -----------------------------------------------------------------------------------
 
 
 def test_level_compression_by_loops(rng):
-    steps = random_columns(rng, 20)
-    found = cqt_view(steps, settings=SETTINGS)
-    reference = np.sqrt(sum(max(map(float, column)) ** 2 for column in steps.T) / 20)
-    for row, column in rng.integers(0, (84, 20), (50, 2)):
-        expected = np.log(1 + 100 * float(steps[row, column]) / reference) / np.log(101)
-        assert found[row, column] == pytest.approx(expected, rel=1e-5)
+    columns = random_columns(rng, 40)
+    found = cqt_view(columns, settings=SETTINGS)
+    steps = sharpen(columns, gain=0.25).reshape(84, 20, 2).mean(axis=2)
+    reference = np.sqrt(sum(max(map(float, step)) ** 2 for step in steps.T) / 20)
+    for row, step in rng.integers(0, (84, 20), (50, 2)):
+        expected = np.log(1 + 100 * float(steps[row, step]) / reference) / np.log(101)
+        assert found[row, step] == pytest.approx(expected, rel=1e-5)
 
 
 def test_reference_level_is_one_and_silence_zero():
-    steps = np.zeros((84, 16), np.float32)
-    steps[40] = 0.3
-    found = cqt_view(steps, settings=SETTINGS)
+    columns = np.zeros((84, 32), np.float32)
+    columns[40] = 0.3
+    found = cqt_view(columns, settings=SETTINGS)
     np.testing.assert_allclose(found[40], 1.0, rtol=1e-6)
     assert not np.delete(found, 40, axis=0).any()
 
 
 def test_forty_decibels_below_the_reference_fade():
-    steps = np.full((84, 16), 0.01, np.float32)
-    steps[40] = 1.0
-    assert cqt_view(steps, settings=SETTINGS)[0, 0] == pytest.approx(np.log(2) / np.log(101), rel=1e-5)
+    columns = np.full((84, 32), 0.01, np.float32)
+    columns[40] = 1.0
+    found = cqt_view(columns, settings=SETTINGS)
+    assert found[0, 0] == pytest.approx(np.log(2) / np.log(101), rel=1e-5)
+    assert found[39, 0] == pytest.approx(np.log(1.25) / np.log(101), rel=1e-5)  # beside a peak
 
 
+@pytest.mark.parametrize("view", [cqt_view, chroma_view])
 @pytest.mark.parametrize("gain", [1e-2, 0.37, 8.0, 1e3])
-def test_a_clips_gain_does_not_matter(rng, gain):
-    steps = random_columns(rng, 30)
-    louder = steps * np.float32(gain)
-    expected = cqt_view(steps, settings=SETTINGS)
-    np.testing.assert_allclose(cqt_view(louder, settings=SETTINGS), expected, rtol=1e-5)
-    np.testing.assert_allclose(chroma_view(louder), chroma_view(steps), rtol=1e-5)
+def test_a_clips_gain_does_not_matter(rng, view, gain):
+    columns = random_columns(rng, 60)
+    louder = view(columns * np.float32(gain), settings=SETTINGS)
+    np.testing.assert_allclose(louder, view(columns, settings=SETTINGS), rtol=1e-5)
 
 
-def test_order_of_levels_is_kept(rng):
-    steps = random_columns(rng, 10)
-    found = cqt_view(steps, settings=SETTINGS)
-    assert (np.diff(found.ravel()[np.argsort(steps.ravel())]) >= 0).all()
+def test_without_turning_down_the_order_of_levels_is_kept(rng):
+    columns = random_columns(rng, 20)
+    found = cqt_view(columns, settings=NetworkSettings(columns_per_step=1, beside_peaks=1.0))
+    assert (np.diff(found.ravel()[np.argsort(columns.ravel())]) >= 0).all()
 
 
 # --- chroma view --------------------------------------------------------------------------------
@@ -107,24 +134,37 @@ def test_row_zero_is_c(midi, row):
 
 
 def test_fold_by_loops(rng):
-    steps = random_columns(rng, 7)
-    found = fold(steps)
-    for step in range(7):
-        power = np.zeros(12)
+    columns = random_columns(rng, 7)
+    found = fold(columns)
+    for column in range(7):
+        level = [0.0, *map(float, columns[:, column]), 0.0]
+        profile = np.zeros(12)
         for index in range(84):
-            power[index % 12] += float(steps[index, step]) ** 2
-        np.testing.assert_allclose(found[:, step], power / power.max(), rtol=1e-6)
+            if level[index + 1] >= max(level[index], level[index + 2]):
+                profile[index % 12] += level[index + 1]
+        np.testing.assert_allclose(found[:, column], profile / profile.max(), rtol=1e-6)
+
+
+def test_chroma_view_averages_profiles_not_levels(rng):
+    quiet, loud = np.zeros((2, 84, 16), np.float32)
+    quiet[48], loud[53] = 0.01, 1.0
+    columns = np.stack([quiet, loud], axis=2).reshape(84, 32)
+    view = chroma_view(columns, settings=SETTINGS)
+    assert view.shape == (84, 16)
+    np.testing.assert_allclose(view[[48 % 12, 53 % 12]], 1.0, rtol=1e-2)
 
 
 def test_octaves_are_alike(rng):
     low = np.zeros((84, 5), np.float32)
-    low[:12] = random_columns(rng, 5)[:12]
+    low[1:11] = random_columns(rng, 5)[1:11]
     np.testing.assert_array_equal(fold(low), fold(np.roll(low, 36, axis=0)))
 
 
 def test_transposition_rotates_the_profile(rng):
-    steps = random_columns(rng, 5)
-    np.testing.assert_allclose(fold(np.roll(steps, 5, axis=0)), np.roll(fold(steps), 5, axis=0), rtol=1e-6)
+    columns = np.zeros((84, 5), np.float32)
+    columns[5:70] = random_columns(rng, 5)[5:70]
+    moved = fold(np.roll(columns, 5, axis=0))
+    np.testing.assert_allclose(moved, np.roll(fold(columns), 5, axis=0), rtol=1e-6)
 
 
 def test_tile_lays_the_profile_over_every_octave(rng):
@@ -140,24 +180,23 @@ def test_tile_lays_the_profile_over_every_octave(rng):
 
 @pytest.mark.parametrize("level", [0.0, 1e-38, 1e-7])
 def test_silence_stays_silent(level):
-    steps = np.full((84, 16), level, np.float32)
-    assert cqt_view(steps, settings=SETTINGS).max() < 0.2
-    assert not chroma_view(steps).any()
+    columns = np.full((84, 32), level, np.float32)
+    assert cqt_view(columns, settings=SETTINGS).max() < 0.2
+    assert not chroma_view(columns, settings=SETTINGS).any()
 
 
+@pytest.mark.parametrize("view", [cqt_view, chroma_view])
 @pytest.mark.parametrize("level", [1e-4, 1.0, 1e15, 1e38])
-def test_any_level_gives_zero_to_about_one(level):
-    steps = np.full((84, 16), level, np.float32)
-    for view in (cqt_view(steps, settings=SETTINGS), chroma_view(steps)):
-        np.testing.assert_allclose(view, 1.0, rtol=1e-5)
+def test_any_level_gives_zero_to_about_one(view, level):
+    columns = np.full((84, 32), level, np.float32)
+    np.testing.assert_allclose(view(columns, settings=SETTINGS), 1.0, rtol=1e-5)
 
 
 def test_nothing_given_is_changed(rng):
     columns = random_columns(rng, 40)
     before = columns.copy()
-    steps = to_steps(columns, settings=NetworkSettings(columns_per_step=1))
-    kept = steps.copy()
-    cqt_view(steps, settings=SETTINGS)
-    chroma_view(steps)
+    to_steps(columns, settings=NetworkSettings(columns_per_step=1))
+    sharpen(columns, gain=0.5)
+    cqt_view(columns, settings=SETTINGS)
+    chroma_view(columns, settings=SETTINGS)
     np.testing.assert_array_equal(columns, before)
-    np.testing.assert_array_equal(steps, kept)

@@ -207,7 +207,8 @@ def test_versions_are_used_once_before_any_is_used_twice(rng):
         assert counts.max() - counts.min() <= 1
 
 
-def test_every_source_gives_views_of_the_wanted_shape(scores, chroma, patches, rng):
+@pytest.mark.parametrize("steps", [9, 40])
+def test_every_source_gives_views_of_the_wanted_shape(scores, chroma, patches, rng, steps):
     recording = RecordingSource(
         [[rng.random((84, n), dtype=np.float32) for n in (50, 300)] for _ in range(3)],
         settings=SETTINGS,
@@ -216,8 +217,8 @@ def test_every_source_gives_views_of_the_wanted_shape(scores, chroma, patches, r
     for source in (_source(scores, patches), ChromaSource(chroma, stitching=STITCHING), recording):
         for seed in range(6):
             generator = np.random.default_rng(seed)
-            versions = source.draw(1, count=3, steps=40, strength=1.0, generator=generator)
-            assert [v.view.shape for v in versions] == [(84, 40)] * 3
+            versions = source.draw(1, count=3, steps=steps, strength=1.0, generator=generator)
+            assert [v.view.shape for v in versions] == [(84, steps)] * 3
             assert all(v.view.dtype == np.float32 and np.isfinite(v.view).all() for v in versions)
             assert all(v.view.min() >= 0 and v.view.max() < 1.6 for v in versions)
 

@@ -118,6 +118,17 @@ def test_the_weight_of_the_folded_view_is_chosen_when_sealing(finished, tmp_path
         seal(finished, path=path, chroma_weight=-1.0)
 
 
+def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    fingerprint = seal(finished, path=path)
+    trainer = Trainer(9, settings=LOOP)
+    assert trainer.start_from(path)["fingerprint"] == fingerprint
+    sealed = weights.load(path).network.state_dict()
+    assert all(torch.equal(value, sealed[name]) for name, value in trainer.network.state_dict().items())
+    with pytest.raises(TrainingError, match="2048 dimensions cannot begin a network of 256"):
+        Trainer(9, settings=LOOP, embedding_size=256).start_from(path)
+
+
 def test_another_file_is_not_taken_for_a_checkpoint(corpus, finished, tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     torch.save({"x": torch.zeros(1)}, path)

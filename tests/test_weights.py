@@ -274,6 +274,12 @@ def test_settings_of_another_version(whole, damaged):
         weights.load(damaged)
 
 
+def test_another_kind_of_chroma(whole, damaged):
+    edit_metadata(whole, damaged, {"network": NetworkSettings(chroma="powers").to_json()})
+    with pytest.raises(SettingsMismatch, match="powers"):
+        weights.load(damaged)
+
+
 @pytest.mark.parametrize("name", weights.REQUIRED)
 def test_missing_metadata(whole, damaged, name):
     edit_metadata(whole, damaged, {name: None})

@@ -1,8 +1,9 @@
 """What a user could pick instead: two systems without learning, on the same CQT columns as ours.
 
-Chroma. Both take the pitch-class profile of `mirex.normalisation.fold`, which is made as Essentia's HPCP
-is: power, folded into 12 classes, each frame divided by its loudest class. It comes from the CQT columns
-because not every test set has audio; one column is 0.464 s, the frame length that Serra et al. advise.
+Chroma. Both take the pitch-class profile of `mirex.normalisation.fold`, made of each column's peaks as
+Essentia's HPCP is: with it both find more of the anthems than with the power of all bins. It comes from the
+CQT columns because not every test set has audio; one column is 0.464 s, the frame length that Serra et al.
+advise.
 
 Qmax (J. Serra, X. Serra, R. Andrzejak, "Cross recurrence quantification for cover song identification", New
 Journal of Physics 11, 2009), by Essentia's ChromaCrossSimilarity and CoverSongSimilarity at their defaults,
@@ -112,7 +113,7 @@ class FourierMagnitude:
 
     def describe(self, columns: Array) -> Array:
         """Unit vector: float32 [12 * 38]; zeros for silence."""
-        chroma = np.sqrt(fold(columns))
+        chroma = fold(columns)
         chroma = np.tile(chroma, -(-PATCH_FRAMES // chroma.shape[1]))
         patches = np.lib.stride_tricks.sliding_window_view(chroma, PATCH_FRAMES, axis=1).swapaxes(0, 1)
         magnitude = np.median(np.abs(np.fft.rfft2(patches)), axis=0)

@@ -23,7 +23,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--recordings", type=Path, help="a CSV with the header work,path")
     parser.add_argument("--anthems", type=Path, help="anthems.npz, for validation only")
     parser.add_argument(
-        "--works", type=int, nargs="+", default=[12, 4], help="works a batch, one number a source (12 4)"
+        "--works", type=int, nargs="+", default=[12, 9], help="works a batch, one number a source (12 9)"
     )
     parser.add_argument("--versions", type=int, default=3, help="versions of each work in a batch (3)")
     parser.add_argument(
@@ -31,10 +31,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     parser.add_argument("--steps", type=int, default=2800, help="training steps in all (2800)")
     parser.add_argument("--decay-steps", type=int, default=700, help="last steps, of falling rate (700)")
-    parser.add_argument("--learning-rate", type=float, default=6e-4, help="the constant one (6e-4)")
+    parser.add_argument("--learning-rate", type=float, default=2e-3, help="the constant one (2e-3)")
     parser.add_argument("--curriculum-steps", type=int, default=800, help="to full augmentation (800)")
     parser.add_argument("--start-strength", type=float, default=0.25, help="of augmentation at first (0.25)")
-    parser.add_argument("--strength", type=float, default=1.0, help="of augmentation in the end (1.0)")
+    parser.add_argument("--strength", type=float, default=0.5, help="of augmentation in the end (0.5)")
     parser.add_argument("--stitching", type=float, default=0.3, help="share of stitched samples (0.3)")
     parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")

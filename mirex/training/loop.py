@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mirex import weights
+from mirex.errors import TrainingError
 from mirex.network import ResNet50IBN
 from mirex.training import losses
 from mirex.training.batches import Batch, BatchMaker, stream
@@ -32,7 +33,7 @@ class LoopSettings:
     steps: int = 3000
     decay_steps: int = 600
     warmup_steps: int = 100
-    learning_rate: float = 6e-4
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     clip_norm: float = 5.0
     average_decay: float = 0.998
@@ -96,8 +97,14 @@ class Trainer:
         return metadata
 
     def start_from(self, path: Path) -> dict[str, Any]:
-        """Take network and average from sealed weights; returns what they are, for the metadata."""
+        """Take network and average from sealed weights; returns what they are, for the metadata.
+
+        Raises TrainingError for weights of another width.
+        """
         sealed = weights.load(path, device=self.device)
+        width, wanted = sealed.settings.embedding_size, self.network.neck.num_features
+        if width != wanted:
+            raise TrainingError(f"{path}: weights of {width} dimensions cannot begin a network of {wanted}")
         state = sealed.network.state_dict()
         self.network.load_state_dict(state)
         self.average.load_state_dict(state)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.normalisation import chroma_view, cqt_view, fold, tile, to_steps
+from mirex.normalisation import chroma_view, cqt_view, tile
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training import augmentation
 from mirex.training.arrangement import Excerpt, arrange
@@ -126,10 +126,9 @@ class ScoreSource:
             elapsed += length
         magnitude = stitch(parts, match_level=stitching.match_level)
         magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
-        if generator.random() < self._fold_share:
-            view = tile(fold(magnitude)) * _envelope(generator)
-        else:
-            view = cqt_view(magnitude, settings=self._settings)
+        view = _view(
+            magnitude, steps, fold_share=self._fold_share, settings=self._settings, generator=generator
+        )
         return augmentation.mask(view, strength=strength, generator=generator)
 
     def _seconds(self, steps: int) -> float:
@@ -154,9 +153,7 @@ class ScoreSource:
         patches = self._patches[int(generator.integers(len(self._patches)))]
         release = float(generator.uniform(0.05, 0.7))
         columns = steps * self._settings.columns_per_step
-        rendered = render(notes, patches=patches, columns=columns, release=release)
-        # The cut undoes the repetition of what is shorter than the network's least input.
-        return to_steps(rendered, settings=self._settings)[:, :steps]
+        return render(notes, patches=patches, columns=columns, release=release)
 
 
 class ChromaSource:
@@ -220,17 +217,17 @@ class RecordingSource:
         stitching: StitchSettings,
         fold_share: float = 0.25,
     ) -> None:
-        self._steps = [[to_steps(c, settings=settings) for c in work] for work in columns]
+        self._columns = columns
         self._first_recording = [0, *np.cumsum([len(work) for work in columns]).tolist()]
         self._settings = settings
         self._stitching = stitching
         self._fold_share = fold_share
-        self.work_weights = np.ones(len(self._steps))
+        self.work_weights = np.ones(len(columns))
 
     def draw(
         self, work: int, *, count: int, steps: int, strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        recordings = self._steps[work]
+        recordings = self._columns[work]
         order = choose_versions(len(recordings), count, generator).tolist()
         first = self._first_recording[work]
         anchor = generator.random()
@@ -250,16 +247,18 @@ class RecordingSource:
     ) -> Array:
         lengths = part_lengths(steps, stitching=self._stitching, generator=generator)
         chosen = [index, *generator.integers(0, len(recordings), len(lengths) - 1)]
+        columns = [length * self._settings.columns_per_step for length in lengths]
         parts = crop_parts(
-            [recordings[i] for i in chosen], lengths, anchor=anchor, strength=strength, generator=generator
+            [recordings[i] for i in chosen], columns, anchor=anchor, strength=strength, generator=generator
         )
         magnitude = stitch(parts, match_level=self._stitching.match_level)
         magnitude = augmentation.transpose(
             magnitude, semitones=augmentation.draw_key(strength=strength, generator=generator)
         )
         magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
-        folded = generator.random() < self._fold_share
-        view = chroma_view(magnitude) if folded else cqt_view(magnitude, settings=self._settings)
+        view = _view(
+            magnitude, steps, fold_share=self._fold_share, settings=self._settings, generator=generator
+        )
         return augmentation.mask(view, strength=strength, generator=generator)
 
 
@@ -273,8 +272,8 @@ def crop_parts(
 ) -> list[Array]:
     """Consecutive stretches of one excerpt, each from the recording in its place and in a tempo of its own.
 
-    recordings: float32 [bins, steps] each; a shorter one than needed is repeated. lengths: steps wanted of
-    each. Returns float32 [bins, length] each.
+    recordings: float32 [bins, columns] each; a shorter one than needed is repeated. lengths: columns wanted
+    of each. Returns float32 [bins, length] each.
     """
     position = near(anchor, strength=strength, generator=generator)
     parts, elapsed = [], 0
@@ -288,6 +287,23 @@ def crop_parts(
         parts.append(augmentation.stretch(found, length=length))
         elapsed += length
     return parts
+
+
+def _view(
+    columns: Array,
+    steps: int,
+    *,
+    fold_share: float,
+    settings: NetworkSettings,
+    generator: np.random.Generator,
+) -> Array:
+    """The CQT view of a crop or, so often as fold_share says, its chroma view: float32 [84, steps]."""
+    if generator.random() < fold_share:
+        view = chroma_view(columns, settings=settings) * _envelope(generator)
+    else:
+        view = cqt_view(columns, settings=settings)
+    # The cut undoes the repetition of what is shorter than the network's least input.
+    return view[:, :steps]
 
 
 def _envelope(generator: np.random.Generator) -> Array:

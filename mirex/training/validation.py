@@ -16,7 +16,7 @@ from torch import nn
 from mirex.benchmarks.sets import anthem_clips
 from mirex.distance import distance_matrix
 from mirex.metrics import score
-from mirex.normalisation import chroma_view, cqt_view, tile, to_steps
+from mirex.normalisation import chroma_view, cqt_view, tile
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.arrangement import arrange, from_start
 from mirex.training.rendering import render
@@ -48,7 +48,7 @@ def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings,
             columns = render(
                 notes, patches=patches, columns=max(int(length / FrontEndSettings().seconds_per_column), 32)
             )
-            clips.append(cqt_view(to_steps(columns, settings=settings), settings=settings))
+            clips.append(cqt_view(columns, settings=settings))
             labels.append(label)
     return ValidationSet(clips, np.array(labels))
 
@@ -57,11 +57,12 @@ def anthem_sets(path: Path, *, settings: NetworkSettings) -> dict[str, Validatio
     """Real recordings of anthems, those whose versions alignment confirms, in each of the two views."""
     clips, confirmed = anthem_clips(path, front_end=FrontEndSettings())
     kept = [clip for clip, sure in zip(clips, confirmed, strict=True) if sure]
-    steps = [to_steps(clip.columns, settings=settings) for clip in kept]
     labels = np.unique([clip.work for clip in kept], return_inverse=True)[1]
     return {
-        "anthems": ValidationSet([cqt_view(each, settings=settings) for each in steps], labels),
-        "anthems_chroma": ValidationSet([chroma_view(each) for each in steps], labels),
+        "anthems": ValidationSet([cqt_view(clip.columns, settings=settings) for clip in kept], labels),
+        "anthems_chroma": ValidationSet(
+            [chroma_view(clip.columns, settings=settings) for clip in kept], labels
+        ),
     }
 
 

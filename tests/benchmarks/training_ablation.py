@@ -1,0 +1,127 @@
+"""What a setting of the training gains: short trainings that differ in nothing else.
+
+    python tests/benchmarks/training_ablation.py stitching corpus --seeds 2
+    python tests/benchmarks/training_ablation.py levels-and-keys corpus --patches timgm6mb.npz fluidr3.npz
+    python tests/benchmarks/training_ablation.py rate corpus
+
+A network of a quarter of the width learns from real covers (hpcp.npz), or, where the experiment is about
+levels and keys, from rendered scores; the figure is the mAP of the averaged weights on validation works of
+the same kind.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mirex.settings import NetworkSettings
+from mirex.training.batches import BatchSettings
+from mirex.training.loop import LoopSettings, Trainer, train, validate
+from mirex.training.recipe import Corpus, Recipe, make_batches, validation_sets
+
+
+class Experiment(NamedTuple):
+    """source: what is learned and measured. part: of the recipe. arms: what each changes in that part."""
+
+    source: str
+    part: str
+    arms: dict[str, dict[str, Any]]
+
+
+NETWORK = NetworkSettings(embedding_size=512)
+BATCH = BatchSettings(works=(16,), versions=3, lengths=(64,), curriculum_steps=2000, end_strength=0.5)
+RATE = 5e-3  # narrow networks have larger weights and want a higher rate than the full one
+EXPERIMENTS = {
+    "stitching": Experiment(
+        "chroma",
+        "stitching",
+        {
+            "none": {"probability": 0.0},
+            "as chosen": {},
+            "60 % stitched": {"probability": 0.6},
+            "all stitched": {"probability": 1.0},
+            "2 parts": {"segments": 2},
+            "5 parts, shortest 8": {"segments": 5, "shortest": 8},
+        },
+    ),
+    "levels-and-keys": Experiment(
+        "scores",
+        "stitching",
+        {
+            "none": {"probability": 0.0},
+            "as chosen": {},
+            "levels as they are": {"match_level": False},
+            "each part in a key of its own": {"share_key": False},
+        },
+    ),
+    "rate": Experiment(
+        "chroma", "loop", {f"{rate:g}": {"learning_rate": rate} for rate in (6e-4, 2e-3, 5e-3, 1e-2)}
+    ),
+}
+
+
+def recipe_of(experiment: Experiment, arm: str, *, steps: int, seed: int) -> Recipe:
+    """The common recipe with one arm's changes."""
+    loop = LoopSettings(
+        steps=steps,
+        decay_steps=steps // 3,
+        learning_rate=RATE,
+        average_decay=0.99,
+        seed=seed,
+        validate_every=steps + 1,
+        checkpoint_every=steps + 1,
+    )
+    recipe = Recipe(network=NETWORK, batch=BATCH, loop=loop)
+    part = getattr(recipe, experiment.part)
+    return dataclasses.replace(recipe, **{experiment.part: dataclasses.replace(part, **experiment.arms[arm])})
+
+
+def measure(corpus: Corpus, *, source: str, recipe: Recipe) -> float:
+    """Train once; mAP of the averaged weights."""
+    maker = make_batches(corpus, recipe=recipe)
+    trainer = Trainer(maker.works, settings=recipe.loop, embedding_size=NETWORK.embedding_size)
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            trainer,
+            make_batches=lambda: maker,
+            validation={},
+            folder=Path(folder),
+            metadata={},
+            report=lambda line: None,
+        )
+    return validate(trainer, validation_sets(corpus, recipe=recipe))[source]
+
+
+def main() -> None:
+    """Print a line an arm as it is done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("experiment", choices=sorted(EXPERIMENTS))
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--patches", type=Path, nargs="+", default=[])
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    experiment = EXPERIMENTS[args.experiment]
+    corpus = {
+        "chroma": Corpus(chroma=args.corpus / "hpcp.npz"),
+        "scores": Corpus(scores=args.corpus / "scores.npz", patches=tuple(args.patches)),
+    }[experiment.source]
+    results: dict[str, list[float]] = {}
+    for seed, arm in itertools.product(range(1, args.seeds + 1), experiment.arms):
+        recipe = recipe_of(experiment, arm, steps=args.steps, seed=seed)
+        figure = measure(corpus, source=experiment.source, recipe=recipe)
+        results.setdefault(arm, []).append(figure)
+        print(f"seed {seed}: {arm}: {figure:.3f}", flush=True)
+    for arm, figures in results.items():
+        print(f"| {arm} | {np.mean(figures):.3f} | {' '.join(f'{f:.3f}' for f in figures)} |")
+
+
+if __name__ == "__main__":
+    main()
