@@ -71,7 +71,7 @@ def chroma_view(columns: Array, *, settings: NetworkSettings) -> Array:
 def fold(columns: Array) -> Array:
     """Profile of the peaks: float32 [84, columns] magnitudes to float32 [12, columns] in 0..1.
 
-    Row 0 is C; each column's loudest class is 1. A column below SILENCE is all zeros.
+    Row 0 is C; each column's loudest class is 1. A column not above SILENCE is all zeros.
     """
     peaks = sharpen(columns, gain=0.0).astype(np.float64)
     return _loudest_to_one(peaks.reshape(OCTAVES, BINS_PER_OCTAVE, -1).sum(axis=0), silence=SILENCE)

@@ -12,7 +12,7 @@ import torch
 import made_corpus
 from mirex import weights
 from mirex.embedding import embed
-from mirex.errors import TrainingError
+from mirex.errors import SettingsMismatch, TrainingError
 from mirex.training.batches import BatchSettings
 from mirex.training.checkpoint import read_metadata
 from mirex.training.loop import LoopSettings, Trainer, learning_rate, train
@@ -116,6 +116,16 @@ def test_the_weight_of_the_folded_view_is_chosen_when_sealing(finished, tmp_path
     assert weights.load(path).settings == dataclasses.replace(RECIPE.network, chroma_weight=0.5)
     with pytest.raises(TrainingError, match="-1"):
         seal(finished, path=path, chroma_weight=-1.0)
+
+
+def test_a_checkpoint_of_other_settings_is_not_sealed_with_this_versions(tmp_path):
+    recipe = dataclasses.asdict(RECIPE)
+    del recipe["network"]["beside_peaks"]
+    path = tmp_path / "checkpoint.safetensors"
+    Trainer(2, settings=LOOP).save(path, metadata={"recipe": recipe, "data": ["made"], "works": 2})
+    with pytest.raises(SettingsMismatch, match="beside_peaks"):
+        seal(path, path=tmp_path / "weights.safetensors")
+    assert not (tmp_path / "weights.safetensors").exists()
 
 
 def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_path):

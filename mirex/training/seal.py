@@ -30,7 +30,7 @@ def seal(
 
     results, calibration: go into the metadata as JSON. chroma_weight: of the folded view in the embedding;
     None: the recipe's. Training does not depend on it. date: ISO, today if None. Raises TrainingError for a
-    negative weight.
+    negative weight, SettingsMismatch for a checkpoint of a version with other settings.
     """
     found = read_metadata(checkpoint)
     recipe = found["recipe"]
@@ -55,7 +55,7 @@ def seal(
     with safe_open(checkpoint, framework="pt") as file:
         prefix = "average/"
         tensors = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
-    settings = NetworkSettings(**recipe["network"])
+    settings = NetworkSettings.from_json(json.dumps(recipe["network"]))
     if chroma_weight is not None:
         if not chroma_weight >= 0:
             raise TrainingError(f"weight of the folded view {chroma_weight}: give 0 or more")

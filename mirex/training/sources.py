@@ -125,11 +125,14 @@ class ScoreSource:
             parts.append(self._render(each, length, excerpt, strength, generator, key))
             elapsed += length
         magnitude = stitch(parts, match_level=stitching.match_level)
-        magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
-        view = _view(
-            magnitude, steps, fold_share=self._fold_share, settings=self._settings, generator=generator
+        return _augmented_view(
+            magnitude,
+            steps,
+            strength=strength,
+            fold_share=self._fold_share,
+            settings=self._settings,
+            generator=generator,
         )
-        return augmentation.mask(view, strength=strength, generator=generator)
 
     def _seconds(self, steps: int) -> float:
         return steps * self._settings.columns_per_step * FrontEndSettings().seconds_per_column
@@ -255,11 +258,14 @@ class RecordingSource:
         magnitude = augmentation.transpose(
             magnitude, semitones=augmentation.draw_key(strength=strength, generator=generator)
         )
-        magnitude = augmentation.recolour(magnitude, strength=strength, generator=generator)
-        view = _view(
-            magnitude, steps, fold_share=self._fold_share, settings=self._settings, generator=generator
+        return _augmented_view(
+            magnitude,
+            steps,
+            strength=strength,
+            fold_share=self._fold_share,
+            settings=self._settings,
+            generator=generator,
         )
-        return augmentation.mask(view, strength=strength, generator=generator)
 
 
 def crop_parts(
@@ -289,21 +295,26 @@ def crop_parts(
     return parts
 
 
-def _view(
+def _augmented_view(
     columns: Array,
     steps: int,
     *,
+    strength: float,
     fold_share: float,
     settings: NetworkSettings,
     generator: np.random.Generator,
 ) -> Array:
-    """The CQT view of a crop or, so often as fold_share says, its chroma view: float32 [84, steps]."""
+    """The CQT view of a recoloured crop or, so often as fold_share says, its chroma view, with SpecAugment.
+
+    columns: float32 [84, columns]. Returns float32 [84, steps].
+    """
+    columns = augmentation.recolour(columns, strength=strength, generator=generator)
     if generator.random() < fold_share:
         view = chroma_view(columns, settings=settings) * _envelope(generator)
     else:
         view = cqt_view(columns, settings=settings)
     # The cut undoes the repetition of what is shorter than the network's least input.
-    return view[:, :steps]
+    return augmentation.mask(view[:, :steps], strength=strength, generator=generator)
 
 
 def _envelope(generator: np.random.Generator) -> Array:
