@@ -4,7 +4,7 @@ A recording is normalised in one or two views (`mirex.normalisation`); a long on
 Each view's vector is the mean over the parts of the network's unit-length output, made unit length; the
 embedding is their weighted sum, made unit length. Cosine similarity compares embeddings.
 
-The network runs on one recording at a time, its parts and views as one batch: so an embedding's bytes
+The network runs on one recording at a time, the parts of a view as one batch: so an embedding's bytes
 depend on the recording alone, not on what else is in the list.
 """
 
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from mirex.errors import AudioError
+from mirex.network import ResNet50IBN
 from mirex.normalisation import BINS, chroma_view, cqt_view
 from mirex.settings import NetworkSettings
 from mirex.weights import Sealed
@@ -35,7 +36,7 @@ def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
 
 
 def views(columns: Array, *, settings: NetworkSettings) -> list[Array]:
-    """Network input of a recording: for each view, float32 [parts, 84, steps of a part]."""
+    """Network input of a recording: for each view, float32 [parts, bins, steps of a part]."""
     found = [cqt_view(columns, settings=settings)]
     if settings.chroma_weight > 0:
         found.append(chroma_view(columns, settings=settings))
@@ -46,7 +47,7 @@ def _split(view: Array, most: int) -> Array:
     """Equal parts of at most `most` steps; what an equal division leaves over at the end is dropped."""
     parts = -(-view.shape[1] // most)
     length = view.shape[1] // parts
-    return np.ascontiguousarray(view[:, : parts * length].reshape(BINS, parts, length).swapaxes(0, 1))
+    return np.ascontiguousarray(view[:, : parts * length].reshape(len(view), parts, length).swapaxes(0, 1))
 
 
 def _embed_one(columns: Array, sealed: Sealed) -> Array:
@@ -54,14 +55,18 @@ def _embed_one(columns: Array, sealed: Sealed) -> Array:
         raise AudioError(f"columns of shape {columns.shape}: [84, at least 1] is needed")
     if not np.isfinite(columns).all():
         raise AudioError("columns hold values that are not finite; extract them again")
-    stacked = views(columns, settings=sealed.settings)
-    device = next(sealed.network.parameters()).device
-    x = torch.from_numpy(np.concatenate(stacked)[:, None]).to(device)
+    found = views(columns, settings=sealed.settings)
+    networks = (sealed.network.cqt, sealed.network.chroma)
+    vectors = np.stack([_vector(view, network) for view, network in zip(found, networks, strict=False)])
+    weights = np.array([1.0, sealed.settings.chroma_weight])[: len(vectors)]
+    return _unit((weights[:, None] * vectors).sum(axis=0)).astype(np.float32)
+
+
+def _vector(parts: Array, network: ResNet50IBN) -> NDArray[np.float64]:
+    x = torch.from_numpy(parts[:, None]).to(next(network.parameters()).device)
     with torch.inference_mode():
-        _, embedding = sealed.network(x)
-    vectors = _unit(embedding.cpu().numpy().astype(np.float64)).reshape(len(stacked), -1, embedding.shape[1])
-    weights = np.array([1.0, sealed.settings.chroma_weight])[: len(stacked)]
-    return _unit((weights[:, None] * _unit(vectors.mean(axis=1))).sum(axis=0)).astype(np.float32)
+        _, embedding = network(x)
+    return _unit(_unit(embedding.cpu().numpy().astype(np.float64)).mean(axis=0))
 
 
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

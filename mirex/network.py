@@ -7,12 +7,18 @@ TPAMI 2019) with a learned exponent; BNNeck (Luo et al., "Bag of Tricks", CVPRW 
 is the BatchNorm of the pooled vector. This is the network of CasperNet (MIREX 2020) as far as its
 abstract and ByteCover (ICASSP 2021, Table 1) tell.
 
+A recording is seen in two views (`mirex.normalisation`), which differ so much in level and height that
+each has BatchNorm statistics of its own beside the shared parameters (domain-specific batch normalisation,
+Chang et al., CVPR 2019).
+
 InstanceNorm and GeM use the clip's own statistics, so padding a clip changes its embedding: every
 batch holds clips of one length only.
 
 embedding_size 2048 is the paper's network. A smaller one makes every layer narrower in proportion, for
 experiments that would take too long at full width.
 """
+
+import copy
 
 import torch
 from torch import Tensor, nn
@@ -119,9 +125,34 @@ class ResNet50IBN(nn.Module):
         _initialise(self, generator)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: float [batch, 1, 84, steps], normalised by `mirex.normalisation`."""
+        """x: float [batch, 1, bins, steps], normalised by `mirex.normalisation`."""
         pooled = self.pool(self.stages(self.stem(x)))
         return pooled, self.neck(pooled)
+
+
+class TwoViewNetwork(nn.Module):
+    """One ResNet50-IBN for both views: `cqt` and `chroma` share every parameter, but not the statistics."""
+
+    def __init__(self, *, embedding_size: int = 2048, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.cqt = ResNet50IBN(embedding_size=embedding_size, generator=generator)
+        self.chroma = copy.deepcopy(self.cqt)
+        for name, parameter in self.cqt.named_parameters():
+            module, _, attribute = name.rpartition(".")
+            setattr(self.chroma.get_submodule(module), attribute, parameter)
+
+    def forward(self, cqt: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
+        """(pooled, embedding) of both views, one after the other. Either batch may be empty, not both."""
+        # BatchNorm has no statistics of an empty batch.
+        pairs = [network(x) for network, x in ((self.cqt, cqt), (self.chroma, chroma)) if len(x)]
+        pooled, embedding = zip(*pairs, strict=True)
+        return torch.cat(pooled), torch.cat(embedding)
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and statistics by name, those shared once; a change of one changes the module."""
+    found = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {name: tensor.detach() for name, tensor in found.items()}
 
 
 def _stages(channels: int) -> list[nn.Module]:

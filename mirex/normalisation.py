@@ -8,7 +8,7 @@
    what lies 40 dB below the reference (at g = 100) fades out smoothly.
 4. Chroma view: magnitudes of the peaks alone are folded into 12 pitch classes, as harmonic pitch-class
    profiles do (Gomez 2006), each column divided by its loudest class; steps likewise, and the result laid
-   again over all octaves. It says which notes sound, but not where.
+   over itself a few octaves high. It says which notes sound, but not where.
 """
 
 import numpy as np
@@ -64,8 +64,9 @@ def cqt_view(columns: Array, *, settings: NetworkSettings) -> Array:
 
 
 def chroma_view(columns: Array, *, settings: NetworkSettings) -> Array:
-    """Fold, average and tile: float32 [84, columns] magnitudes to float32 [84, steps] in 0..1."""
-    return tile(_loudest_to_one(to_steps(fold(columns), settings=settings), silence=0.0))
+    """Fold, average and tile: float32 [84, columns] magnitudes to float32 [12 octaves, steps] in 0..1."""
+    profile = _loudest_to_one(to_steps(fold(columns), settings=settings), silence=0.0)
+    return tile(profile, octaves=settings.chroma_octaves)
 
 
 def fold(columns: Array) -> Array:
@@ -77,9 +78,9 @@ def fold(columns: Array) -> Array:
     return _loudest_to_one(peaks.reshape(OCTAVES, BINS_PER_OCTAVE, -1).sum(axis=0), silence=SILENCE)
 
 
-def tile(chroma: Array) -> Array:
-    """Lay a profile over all octaves: [12, steps] to [84, steps]."""
-    return np.tile(chroma, (OCTAVES, 1))
+def tile(chroma: Array, *, octaves: int) -> Array:
+    """Lay a profile over itself: [12, steps] to [12 octaves, steps]."""
+    return np.tile(chroma, (octaves, 1))
 
 
 def _loudest_to_one(chroma: NDArray[np.floating], *, silence: float) -> Array:

@@ -77,15 +77,16 @@ class NetworkSettings(Settings):
 
     columns_per_step: columns averaged into one network step. beside_peaks: gain of bins lower than a
     neighbour in frequency, before averaging. chroma: what the folded view sums; only CHROMA is
-    known. level_gain: g of the level compression log(1 + g m / r) / log(1 + g), r the clip's reference
-    level. min_steps: shorter clips are repeated to this length. max_steps: longer clips are cut into equal
-    parts whose embeddings are averaged. chroma_weight: weight of the embedding of the folded view (0: one
-    view). embedding_size: dimensions.
+    known. chroma_octaves: how often its profile is laid over itself. level_gain: g of the level
+    compression log(1 + g m / r) / log(1 + g), r the clip's reference level. min_steps: shorter clips are
+    repeated to this length. max_steps: longer clips are cut into equal parts whose embeddings are averaged.
+    chroma_weight: weight of the embedding of the folded view (0: one view). embedding_size: dimensions.
     """
 
     columns_per_step: int = 2
     beside_peaks: float = 0.25
     chroma: str = CHROMA
+    chroma_octaves: int = 3
     level_gain: float = 100.0
     min_steps: int = 16
     max_steps: int = 400

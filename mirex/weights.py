@@ -3,8 +3,8 @@
 Metadata (strings, JSON where noted): `format`; `front_end` and `network` (JSON of the settings) with
 `front_end_fingerprint` and `network_fingerprint`; `training`, `results`, `calibration` (JSON); `date`;
 `licence`; `content_sha256` over settings and tensors, `metadata_sha256` over all other entries. Tensors
-with two or more axes may be float16, others are float32. Loading checks hashes and fingerprints, and never
-unpickles.
+are those of a `TwoViewNetwork`, shared ones once; with two or more axes they may be float16, others are
+float32. Loading checks hashes and fingerprints, and never unpickles.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from mirex.settings import CHROMA, FrontEndSettings, NetworkSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mirex.network import ResNet50IBN
+    from mirex.network import TwoViewNetwork
 
-FORMAT = "mirex-weights-1"
+FORMAT = "mirex-weights-2"
 FILE_NAME = "mirex.safetensors"
 REQUIRED = (
     "front_end",
@@ -39,7 +39,7 @@ class Sealed(NamedTuple):
     fingerprint: 16 hexadecimal digits that stand for tensors, front end and network settings.
     """
 
-    network: "ResNet50IBN"
+    network: "TwoViewNetwork"
     front_end: FrontEndSettings
     settings: NetworkSettings
     metadata: dict[str, str]
@@ -90,7 +90,7 @@ def load(path: Path | None = None, *, device: str = "cpu") -> Sealed:
 
     Raises WeightsError for a damaged or foreign file, SettingsMismatch for settings of another version.
     """
-    from mirex.network import ResNet50IBN
+    from mirex.network import TwoViewNetwork, tensors_of
 
     path = path or default_path()
     metadata = read_metadata(path)
@@ -99,12 +99,12 @@ def load(path: Path | None = None, *, device: str = "cpu") -> Sealed:
     if content_hash(tensors, metadata=metadata) != metadata["content_sha256"]:
         raise WeightsError(f"{path}: content does not match its hash; the file is damaged, fetch it again")
     try:
-        network = ResNet50IBN(embedding_size=settings.embedding_size)
+        network = TwoViewNetwork(embedding_size=settings.embedding_size)
         network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{path}: tensors do not fit ResNet50-IBN ({error})") from error
     # Statistics as well as parameters; BatchNorm's step counters, which are integers, are not kept.
-    needed = {name for name, value in network.state_dict().items() if value.is_floating_point()}
+    needed = {name for name, value in tensors_of(network).items() if value.is_floating_point()}
     missing = needed - set(tensors)
     if missing:
         raise WeightsError(f"{path}: {len(missing)} tensors are missing, first {min(missing)}")

@@ -98,10 +98,10 @@ class TestTabulate:
 def sealed():
     import torch
 
-    from mirex.network import ResNet50IBN
+    from mirex.network import TwoViewNetwork
     from mirex.weights import Sealed
 
-    network = ResNet50IBN(generator=torch.Generator().manual_seed(0)).eval()
+    network = TwoViewNetwork(generator=torch.Generator().manual_seed(0)).eval()
     return Sealed(network, FrontEndSettings(), NetworkSettings(chroma_weight=0.5), {}, "none")
 
 

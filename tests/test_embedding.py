@@ -11,6 +11,7 @@ import make_vectors
 from mirex import weights
 from mirex.embedding import embed, views
 from mirex.errors import AudioError
+from mirex.network import ResNet50IBN
 from mirex.normalisation import chroma_view, cqt_view
 from mirex.settings import NetworkSettings
 from mirex.weights import Sealed
@@ -32,10 +33,10 @@ def with_settings(sealed: Sealed, **changes) -> Sealed:
     return sealed._replace(settings=dataclasses.replace(sealed.settings, **changes))
 
 
-def network_output(sealed: Sealed, view: np.ndarray) -> np.ndarray:
+def network_output(network: ResNet50IBN, view: np.ndarray) -> np.ndarray:
     """The network's unit-length output for one view of one part: float64 [2048]."""
     with torch.inference_mode():
-        output = sealed.network(torch.from_numpy(np.ascontiguousarray(view))[None, None])[1][0]
+        output = network(torch.from_numpy(np.ascontiguousarray(view))[None, None])[1][0]
     return unit(output.double().numpy())
 
 
@@ -97,8 +98,8 @@ def test_columns_given_are_not_changed(sealed, recordings):
 
 def test_embedding_is_the_weighted_sum_of_two_views(sealed, recordings):
     sealed = with_settings(sealed, chroma_weight=0.5)
-    first = network_output(sealed, cqt_view(recordings[2], settings=sealed.settings))
-    second = network_output(sealed, chroma_view(recordings[2], settings=sealed.settings))
+    first = network_output(sealed.network.cqt, cqt_view(recordings[2], settings=sealed.settings))
+    second = network_output(sealed.network.chroma, chroma_view(recordings[2], settings=sealed.settings))
     found = embed(recordings[2:], sealed=sealed)[0]
     np.testing.assert_allclose(found, unit(first + 0.5 * second), atol=1e-5)
 
@@ -106,7 +107,7 @@ def test_embedding_is_the_weighted_sum_of_two_views(sealed, recordings):
 def test_without_chroma_there_is_one_view(sealed, recordings):
     sealed = with_settings(sealed, chroma_weight=0.0)
     assert len(views(recordings[0], settings=sealed.settings)) == 1
-    expected = network_output(sealed, cqt_view(recordings[0], settings=sealed.settings))
+    expected = network_output(sealed.network.cqt, cqt_view(recordings[0], settings=sealed.settings))
     np.testing.assert_allclose(embed(recordings[:1], sealed=sealed)[0], expected, atol=1e-5)
 
 
@@ -114,9 +115,9 @@ def test_a_long_recording_is_the_mean_of_its_parts(sealed, rng):
     columns = rng.random((84, 100)).astype(np.float32)  # 50 steps in 3 parts of 16: a rest of 2
     sealed = with_settings(sealed, max_steps=20)
     total = np.zeros(2048)
-    for make_view in (cqt_view, chroma_view):
+    for make_view, network in ((cqt_view, sealed.network.cqt), (chroma_view, sealed.network.chroma)):
         view = make_view(columns, settings=sealed.settings)
-        parts = [network_output(sealed, view[:, 16 * part : 16 * part + 16]) for part in range(3)]
+        parts = [network_output(network, view[:, 16 * part : 16 * part + 16]) for part in range(3)]
         total += unit(np.mean(parts, axis=0))
     np.testing.assert_allclose(embed([columns], sealed=sealed)[0], unit(total), atol=1e-5)
 
@@ -124,19 +125,21 @@ def test_a_long_recording_is_the_mean_of_its_parts(sealed, rng):
 @pytest.mark.parametrize(
     ("columns", "most", "expected"),
     [
-        (64, 32, (1, 84, 32)),
-        (66, 32, (2, 84, 16)),
-        (128, 32, (2, 84, 32)),
-        (200, 32, (4, 84, 25)),
-        (1, 32, (1, 84, 16)),
-        (7752, 400, (10, 84, 387)),
+        (64, 32, (1, 32)),
+        (66, 32, (2, 16)),
+        (128, 32, (2, 32)),
+        (200, 32, (4, 25)),
+        (1, 32, (1, 16)),
+        (7752, 400, (10, 387)),
     ],
 )
 def test_parts_are_equal_and_at_most_max_steps(rng, columns, most, expected):
     given = rng.random((84, columns)).astype(np.float32)
-    for view in views(given, settings=NetworkSettings(max_steps=most)):
-        assert view.shape == expected
-        assert view.dtype == np.float32
+    parts, steps = expected
+    cqt, chroma = views(given, settings=NetworkSettings(max_steps=most))
+    assert cqt.shape == (parts, 84, steps)
+    assert chroma.shape == (parts, 36, steps)
+    assert cqt.dtype == chroma.dtype == np.float32
 
 
 def test_parts_are_consecutive(rng):

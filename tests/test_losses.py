@@ -134,3 +134,17 @@ def test_cosine_classifier_ignores_length():
     x = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
     assert torch.allclose(classifier(x), classifier(7 * x), atol=1e-5)
     assert classifier(classifier.weight).diagonal().tolist() == pytest.approx([10.0] * 3, rel=1e-5)
+
+
+def test_cosine_classifier_and_its_gradients_against_normalising_both_sides():
+    classifier = losses.CosineClassifier(7, size=5, scale=24.0, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    unit = torch.nn.functional.normalize
+    expected = 24 * unit(x, dim=1) @ unit(classifier.weight, dim=1).T
+    found = classifier(x)
+    torch.testing.assert_close(found, expected)
+    direction = torch.randn(4, 7, generator=torch.Generator().manual_seed(2))
+    inputs = [x, classifier.weight]
+    gradients = [torch.autograd.grad((logits * direction).sum(), inputs) for logits in (found, expected)]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

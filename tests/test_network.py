@@ -1,5 +1,6 @@
 """ResNet50-IBN: its shape, its parts against PyTorch's own and against formulas, its gradients."""
 
+import copy
 from typing import TypeVar
 
 import numpy as np
@@ -7,8 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from mirex.network import Bottleneck, GeneralisedMean, InstanceBatchNorm, ResNet50IBN
-from random_network import random_network
+from mirex.network import (
+    Bottleneck,
+    GeneralisedMean,
+    InstanceBatchNorm,
+    ResNet50IBN,
+    TwoViewNetwork,
+    tensors_of,
+)
+from random_network import random_network, random_views
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -158,13 +168,66 @@ def test_memory_layout_does_not_matter(network):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@CUDA
 def test_cuda_agrees_with_the_cpu(network):
     x = torch.rand(2, 1, 84, 32, generator=seeded())
     with torch.inference_mode():
         expected = network(x)[1]
         found = random_network().cuda()(x.cuda())[1].cpu()
     assert (nn.functional.cosine_similarity(found, expected) > 0.9999).all()
+
+
+# --- two views ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=CUDA)])
+@pytest.mark.parametrize("copied", [False, True])
+def test_the_views_share_every_parameter(copied, device):
+    network = TwoViewNetwork(embedding_size=256, generator=seeded())
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if copied:
+        network = copy.deepcopy(network)
+    both = zip(network.cqt.named_parameters(), network.chroma.named_parameters(), strict=True)
+    for (name, first), (other_name, second) in both:
+        assert name == other_name
+        assert first is second, name
+    assert len(list(network.parameters())) == len(list(network.cqt.parameters()))
+
+
+def test_each_view_has_statistics_of_its_own():
+    network = TwoViewNetwork(embedding_size=256, generator=seeded()).train()
+    alone = copy.deepcopy(network.chroma)
+    cqt, chroma = (torch.rand(3, 1, bins, 16, generator=seeded(bins)) for bins in (84, 36))
+    pooled, embedding = network(cqt, chroma)
+    expected = alone(chroma)
+    torch.testing.assert_close(pooled[3:], expected[0], rtol=0, atol=0)
+    torch.testing.assert_close(embedding[3:], expected[1], rtol=0, atol=0)
+    for name, value in alone.named_buffers():
+        assert torch.equal(network.chroma.get_buffer(name), value), name
+    moved = {name for name, value in network.cqt.named_buffers() if value.is_floating_point()}
+    assert all(not torch.equal(network.cqt.get_buffer(n), alone.get_buffer(n)) for n in moved)
+
+
+def test_gradients_of_both_views_add_up():
+    network = TwoViewNetwork(embedding_size=256, generator=seeded()).train()
+    cqt, chroma = (torch.rand(3, 1, bins, 16, generator=seeded(bins)) for bins in (84, 36))
+    empty = torch.zeros(0, 1, 1, 1)
+    found = []
+    for inputs in ((cqt, chroma), (cqt, empty), (empty, chroma)):
+        network.zero_grad()
+        network(*inputs)[0].square().sum().backward()
+        found.append([p.grad.clone() for p in network.cqt.stages.parameters() if p.grad is not None])
+    for both, first, second in zip(*found, strict=True):
+        torch.testing.assert_close(both, first + second, rtol=1e-4, atol=1e-4 * float(both.abs().max()))
+
+
+def test_tensors_hold_shared_parameters_once_and_all_statistics():
+    network = random_views()
+    found = tensors_of(network)
+    trained = {name for name, _ in network.cqt.named_parameters()}
+    kept = {name for name, _ in network.cqt.named_buffers()}
+    expected = {f"cqt.{name}" for name in trained | kept} | {f"chroma.{name}" for name in kept}
+    assert found.keys() == expected
 
 
 # --- IBN-a --------------------------------------------------------------------------------------

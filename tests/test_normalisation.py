@@ -150,7 +150,7 @@ def test_chroma_view_averages_profiles_not_levels(rng):
     quiet[48], loud[53] = 0.01, 1.0
     columns = np.stack([quiet, loud], axis=2).reshape(84, 32)
     view = chroma_view(columns, settings=SETTINGS)
-    assert view.shape == (84, 16)
+    assert view.shape == (36, 16)
     np.testing.assert_allclose(view[[48 % 12, 53 % 12]], 1.0, rtol=1e-2)
 
 
@@ -167,11 +167,11 @@ def test_transposition_rotates_the_profile(rng):
     np.testing.assert_allclose(moved, np.roll(fold(columns), 5, axis=0), rtol=1e-6)
 
 
-def test_tile_lays_the_profile_over_every_octave(rng):
+def test_tile_lays_the_profile_over_itself(rng):
     profile = rng.random((12, 9)).astype(np.float32)
-    found = tile(profile)
-    assert found.shape == (84, 9)
-    for octave in range(7):
+    found = tile(profile, octaves=5)
+    assert found.shape == (60, 9)
+    for octave in range(5):
         np.testing.assert_array_equal(found[12 * octave : 12 * octave + 12], profile)
 
 

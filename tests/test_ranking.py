@@ -26,7 +26,7 @@ FINGERPRINT = "0123456789abcdef"
 def seal_without_tensors(path, *, calibration=CALIBRATION):
     """A weights file of metadata only: enough for everything that finds its embeddings in the store."""
     metadata = {
-        "format": "mirex-weights-1",
+        "format": "mirex-weights-2",
         "front_end": FrontEndSettings().to_json(),
         "front_end_fingerprint": FrontEndSettings().fingerprint(),
         "network": NetworkSettings().to_json(),
@@ -197,13 +197,13 @@ def sealed(tmp_path_factory):
     """Weights of an untrained network, with a calibration."""
     torch = pytest.importorskip("torch")
     from mirex import weights
-    from mirex.network import ResNet50IBN
+    from mirex.network import TwoViewNetwork, tensors_of
 
     path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
-    network = ResNet50IBN(generator=torch.Generator().manual_seed(3))
+    network = TwoViewNetwork(generator=torch.Generator().manual_seed(3))
     metadata = {"calibration": CALIBRATION.to_json()}
     weights.save(
-        network.state_dict(),
+        tensors_of(network),
         front_end=FrontEndSettings(),
         settings=NetworkSettings(),
         metadata=metadata,

@@ -16,7 +16,14 @@ from mirex.training.batches import Batch, BatchMaker, BatchSettings, stream
 from mirex.training.patches import FRAME_SECONDS, PRE_FRAMES, load_patches, save_patches
 from mirex.training.rendering import render
 from mirex.training.scores import ScoreCorpus
-from mirex.training.sources import ChromaSource, RecordingSource, ScoreSource, choose_versions, crop_parts
+from mirex.training.sources import (
+    ChromaSource,
+    Lengths,
+    RecordingSource,
+    ScoreSource,
+    choose_versions,
+    crop_parts,
+)
 from mirex.training.stitching import StitchSettings
 from mirex.training.synthesis import DRUMS, Notes, synthesise
 
@@ -48,6 +55,10 @@ def _source(scores, patches):
     return ScoreSource(
         ScoreCorpus.load(scores), patches=[patches], settings=SETTINGS, stitching=STITCHING, fold_share=0.3
     )
+
+
+def _chroma_source(path):
+    return ChromaSource(path, settings=SETTINGS, stitching=STITCHING)
 
 
 def test_scores_are_read_by_split_and_by_part(scores):
@@ -207,20 +218,25 @@ def test_versions_are_used_once_before_any_is_used_twice(rng):
         assert counts.max() - counts.min() <= 1
 
 
-@pytest.mark.parametrize("steps", [9, 40])
-def test_every_source_gives_views_of_the_wanted_shape(scores, chroma, patches, rng, steps):
+@pytest.mark.parametrize("lengths", [Lengths(9, 12), Lengths(40, 60)])
+def test_every_source_gives_views_of_the_wanted_shape(scores, chroma, patches, rng, lengths):
     recording = RecordingSource(
         [[rng.random((84, n), dtype=np.float32) for n in (50, 300)] for _ in range(3)],
         settings=SETTINGS,
         stitching=STITCHING,
     )
-    for source in (_source(scores, patches), ChromaSource(chroma, stitching=STITCHING), recording):
+    kinds = []
+    for source in (_source(scores, patches), _chroma_source(chroma), recording):
         for seed in range(6):
             generator = np.random.default_rng(seed)
-            versions = source.draw(1, count=3, steps=steps, strength=1.0, generator=generator)
-            assert [v.view.shape for v in versions] == [(84, steps)] * 3
+            versions = source.draw(1, count=3, lengths=lengths, strength=1.0, generator=generator)
+            wanted = [(36, lengths.chroma) if v.folded else (84, lengths.cqt) for v in versions]
+            assert [v.view.shape for v in versions] == wanted
             assert all(v.view.dtype == np.float32 and np.isfinite(v.view).all() for v in versions)
             assert all(v.view.min() >= 0 and v.view.max() < 1.6 for v in versions)
+            kinds.append((type(source), *{v.folded for v in versions}))
+    assert {kind[1:] for kind in kinds if kind[0] is ChromaSource} == {(True,)}
+    assert {len(kind) for kind in kinds if kind[0] is not ChromaSource} > {3}, "both views of one work"
 
 
 def test_chroma_row_zero_is_turned_from_a_to_c(tmp_path):
@@ -233,13 +249,15 @@ def test_chroma_row_zero_is_turned_from_a_to_c(tmp_path):
         recording_work=np.array([0], np.uint32),
         recording_split=np.array([0], np.uint8),
     )
-    source = ChromaSource(tmp_path / "hpcp.npz", stitching=STITCHING)
+    source = _chroma_source(tmp_path / "hpcp.npz")
     assert source.profile(0)[:, 0].tolist() == [1.0] + [0.0] * 11
 
 
 def _maker(scores, chroma, patches):
-    sources = [_source(scores, patches), ChromaSource(chroma, stitching=STITCHING)]
-    settings = BatchSettings(works=(3, 2), versions=4, lengths=(16, 24), curriculum_steps=10)
+    sources = [_source(scores, patches), _chroma_source(chroma)]
+    settings = BatchSettings(
+        works=(3, 2), versions=4, lengths=(16, 24), chroma_lengths=(20, 30), curriculum_steps=10
+    )
     return BatchMaker(sources, settings=settings, seed=7)
 
 
@@ -247,30 +265,44 @@ def _equal(first: Batch, second: Batch) -> bool:
     return all(getattr(first, f).tobytes() == getattr(second, f).tobytes() for f in Batch._fields)
 
 
-def test_a_batch_is_p_works_by_k_versions_of_one_length(scores, chroma, patches):
+def test_a_batch_is_p_works_by_k_versions_of_one_length_a_view(scores, chroma, patches):
     maker = _maker(scores, chroma, patches)
     lengths = set()
     for step in range(8):
-        views, labels, recordings, sources = maker.batch(step)
-        assert views.shape[:3] == (20, 1, 84)
-        lengths.add(views.shape[3])
+        cqt, folded, labels, recordings, sources = maker.batch(step)
+        assert cqt.shape[1:3] == (1, 84)
+        assert folded.shape[1:3] == (1, 36)
+        assert len(cqt) + len(folded) == len(labels) == 20
+        assert len(folded) >= 8
+        lengths.add((cqt.shape[3], folded.shape[3]))
         works, counts = np.unique(labels, return_counts=True)
         assert counts.tolist() == [4] * 5
         assert (works < 6).sum() == 3
-        assert sources.tolist() == [0] * 12 + [1] * 8
+        assert sources.tolist() == [0] * 12 + [1] * 8, "the CQT view's come first"
         assert works.max() < maker.works == 10
         made = recordings[labels < 6]
         assert len(set(made.tolist())) == len(made)  # a made version is a recording of its own
         # Four crops of three real recordings: one recording is drawn twice and says so.
         assert len(set(recordings[labels >= 6].tolist())) == 2 * 3
-    assert lengths == {16, 24}
+    assert {length for length, _ in lengths} == {16, 24}
+    assert {length for _, length in lengths} == {20, 30}
+
+
+def test_a_single_crop_in_a_view_is_left_out(scores, patches):
+    settings = BatchSettings(works=(2,), versions=2, lengths=(16,), chroma_lengths=(20,))
+    maker = BatchMaker([_source(scores, patches)], settings=settings, seed=7)
+    batches = [maker.batch(step) for step in range(30)]
+    sizes = {(len(batch.cqt), len(batch.chroma)) for batch in batches}
+    assert sizes >= {(4, 0), (3, 0), (2, 2)}, "none, one and two of four are folded"
+    assert all(1 not in pair for pair in sizes)
+    assert all(len(b.cqt) + len(b.chroma) == len(b.labels) == len(b.recordings) for b in batches)
 
 
 def test_batches_are_a_function_of_seed_and_step(scores, chroma, patches):
     first, second = (_maker(scores, chroma, patches).batch(5) for _ in range(2))
     assert _equal(first, second)
     other = _maker(scores, chroma, patches).batch(6)
-    assert first.views.tobytes() != other.views.tobytes()
+    assert first.cqt.tobytes() != other.cqt.tobytes()
 
 
 class _Make:
@@ -280,8 +312,8 @@ class _Make:
         self.chroma = chroma
 
     def __call__(self):
-        settings = BatchSettings(works=(2,), versions=2, lengths=(16,))
-        return BatchMaker([ChromaSource(self.chroma, stitching=STITCHING)], settings=settings, seed=1)
+        settings = BatchSettings(works=(2,), versions=2, chroma_lengths=(16,))
+        return BatchMaker([_chroma_source(self.chroma)], settings=settings, seed=1)
 
 
 def test_worker_processes_give_the_same_batches_in_order(chroma):

@@ -13,6 +13,7 @@ import made_corpus
 from mirex import weights
 from mirex.embedding import embed
 from mirex.errors import SettingsMismatch, TrainingError
+from mirex.network import tensors_of
 from mirex.training.batches import BatchSettings
 from mirex.training.checkpoint import read_metadata
 from mirex.training.loop import LoopSettings, Trainer, learning_rate, train
@@ -24,7 +25,9 @@ from mirex.training.seal import seal
 LOOP = LoopSettings(
     steps=4, decay_steps=2, warmup_steps=1, validate_every=4, checkpoint_every=2
 )
-RECIPE = Recipe(batch=BatchSettings(works=(2,), versions=2, lengths=(16,), curriculum_steps=4), loop=LOOP)
+RECIPE = Recipe(
+    batch=BatchSettings(works=(2,), versions=2, chroma_lengths=(16,), curriculum_steps=4), loop=LOOP
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +136,8 @@ def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_pa
     fingerprint = seal(finished, path=path)
     trainer = Trainer(9, settings=LOOP)
     assert trainer.start_from(path)["fingerprint"] == fingerprint
-    sealed = weights.load(path).network.state_dict()
-    assert all(torch.equal(value, sealed[name]) for name, value in trainer.network.state_dict().items())
+    sealed = tensors_of(weights.load(path).network)
+    assert all(torch.equal(value, sealed[name]) for name, value in tensors_of(trainer.network).items())
     with pytest.raises(TrainingError, match="2048 dimensions cannot begin a network of 256"):
         Trainer(9, settings=LOOP, embedding_size=256).start_from(path)
 
@@ -176,9 +179,9 @@ def test_a_run_can_start_from_sealed_weights(finished, tmp_path):
     origin = trainer.start_from(path)
     assert origin["fingerprint"] == fingerprint
     assert origin["training"]["samples"] == 16
-    expected = weights.load(path).network.state_dict()
+    expected = tensors_of(weights.load(path).network)
     for network in (trainer.network, trainer.average):
-        state = network.state_dict()
+        state = tensors_of(network)
         assert all(torch.equal(state[name], expected[name]) for name in expected)
     assert trainer.step == 0
 

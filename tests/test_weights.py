@@ -13,8 +13,9 @@ import torch
 
 from mirex import embedding, weights
 from mirex.errors import MirexError, SettingsMismatch, WeightsError
+from mirex.network import tensors_of
 from mirex.settings import FrontEndSettings, NetworkSettings
-from random_network import random_network, save_random
+from random_network import random_state, random_views, save_random
 
 NEEDS_WEIGHTS = pytest.mark.skipif(
     not weights.default_path().is_file(), reason="weights/mirex.safetensors is not there yet"
@@ -73,8 +74,8 @@ def save_state(state: dict[str, torch.Tensor], path: Path, **changes: Any) -> st
 
 def test_round_trip(whole):
     sealed = weights.load(whole)
-    expected = random_network().state_dict()
-    found = sealed.network.state_dict()
+    expected = random_state()
+    found = tensors_of(sealed.network)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         if value.is_floating_point():
@@ -96,14 +97,14 @@ def test_the_network_is_ready_for_use(whole):
 def test_full_precision_round_trip(tmp_path):
     path = tmp_path / "full.safetensors"
     save_random(path, half=False)
-    found = weights.load(path).network.state_dict()
-    for name, value in random_network().state_dict().items():
+    found = tensors_of(weights.load(path).network)
+    for name, value in random_state().items():
         assert not value.is_floating_point() or torch.equal(found[name], value), name
 
 
 def test_half_precision_hardly_moves_an_embedding(whole, rng):
     sealed = weights.load(whole)
-    full = sealed._replace(network=random_network())
+    full = sealed._replace(network=random_views())
     columns = [rng.random((84, 48)).astype(np.float32) for _ in range(2)]
     found, expected = embedding.embed(columns, sealed=sealed), embedding.embed(columns, sealed=full)
     assert (1 - (found * expected).sum(axis=1)).max() < 1e-3
@@ -118,13 +119,13 @@ def test_sealing_twice_gives_the_same_file(whole, tmp_path):
 
 
 def test_fingerprint_stands_for_tensors_and_settings(whole, tmp_path):
-    state = random_network().state_dict()
+    state = random_state()
     path = tmp_path / "other.safetensors"
     found = {
         weights.fingerprint(weights.read_metadata(whole)),
         save_state(state, path, front_end=FrontEndSettings(hop=256)),
         save_state(state, path, settings=NetworkSettings(max_steps=100)),
-        save_state(state | {"pool.p": state["pool.p"] + 1e-6}, path),
+        save_state(state | {"cqt.pool.p": state["cqt.pool.p"] + 1e-6}, path),
     }
     assert len(found) == 4
     assert save_state(state, path, metadata={"date": "today"}) in found, "not for the rest of the metadata"
@@ -168,8 +169,8 @@ def test_flipped_byte_in_the_header(whole, damaged, rng):
             refused += 1
             continue
         assert found[1:3] == sealed[1:3]
-        assert weights.content_hash(found.network.state_dict(), metadata=sealed.metadata) == (
-            weights.content_hash(sealed.network.state_dict(), metadata=sealed.metadata)
+        assert weights.content_hash(tensors_of(found.network), metadata=sealed.metadata) == (
+            weights.content_hash(tensors_of(sealed.network), metadata=sealed.metadata)
         )
     assert refused > 10
 
@@ -291,9 +292,11 @@ def test_missing_metadata(whole, damaged, name):
 # --- tensors ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["stem.0.weight", "neck.bias", "neck.running_mean", "stem.1.running_var"])
+@pytest.mark.parametrize(
+    "name", ["cqt.stem.0.weight", "cqt.neck.bias", "cqt.neck.running_mean", "chroma.stem.1.running_var"]
+)
 def test_missing_tensor(damaged, name):
-    state = random_network().state_dict()
+    state = random_state()
     del state[name]
     save_state(state, damaged)
     with pytest.raises(WeightsError, match=f"1 tensors are missing, first {name}"):
@@ -301,14 +304,14 @@ def test_missing_tensor(damaged, name):
 
 
 def test_tensor_of_another_shape(damaged):
-    state = random_network().state_dict()
-    save_state(state | {"neck.weight": torch.ones(1024)}, damaged)
+    state = random_state()
+    save_state(state | {"cqt.neck.weight": torch.ones(1024)}, damaged)
     with pytest.raises(WeightsError, match="do not fit"):
         weights.load(damaged)
 
 
 def test_another_embedding_size(damaged):
-    save_state(random_network().state_dict(), damaged, settings=NetworkSettings(embedding_size=512))
+    save_state(random_state(), damaged, settings=NetworkSettings(embedding_size=512))
     with pytest.raises(WeightsError, match="do not fit"):
         weights.load(damaged)
 

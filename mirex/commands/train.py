@@ -27,7 +27,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     parser.add_argument("--versions", type=int, default=3, help="versions of each work in a batch (3)")
     parser.add_argument(
-        "--lengths", type=int, nargs="+", default=[64, 96], help="crop lengths, steps of 0.93 s"
+        "--lengths", type=int, nargs="+", default=[64, 96], help="crop lengths, steps of 0.93 s (64 96)"
+    )
+    parser.add_argument(
+        "--chroma-lengths",
+        type=int,
+        nargs="+",
+        default=[80, 128, 192],
+        help="of the folded view (80 128 192)",
     )
     parser.add_argument("--steps", type=int, default=2800, help="training steps in all (2800)")
     parser.add_argument("--decay-steps", type=int, default=700, help="last steps, of falling rate (700)")
@@ -134,6 +141,7 @@ def _recipe(args: argparse.Namespace) -> Any:
             works=tuple(args.works),
             versions=args.versions,
             lengths=tuple(args.lengths),
+            chroma_lengths=tuple(args.chroma_lengths),
             curriculum_steps=args.curriculum_steps,
             start_strength=args.start_strength,
             end_strength=args.strength,

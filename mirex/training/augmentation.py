@@ -1,7 +1,7 @@
 """Augmentation of magnitudes and of network input.
 
 Sound: equaliser curve, resonances, unsteady pitch and level, noise floor, detuning, lost bass or treble,
-level changes along time, on magnitudes [84, steps].
+level changes along time, on magnitudes [84, columns].
 SpecAugment (Park et al., Interspeech 2019): whole bands and stretches of the network input set to 0.
 Transposition shifts bins and fills with silence, never rolls: a roll would put bass notes on top.
 """
@@ -33,52 +33,52 @@ def draw_tempo(*, most: float, strength: float, generator: np.random.Generator) 
     return float(np.exp(generator.uniform(-1, 1) * np.log(most) * invariance(strength)))
 
 
-def transpose(steps: Array, *, semitones: int) -> Array:
-    """Shift by whole bins up (or down), filling with silence. float32 [84, steps] to the same shape."""
-    result = np.zeros_like(steps)
+def transpose(columns: Array, *, semitones: int) -> Array:
+    """Shift by whole bins up (or down), filling with silence. float32 [84, columns] to the same shape."""
+    result = np.zeros_like(columns)
     if semitones >= 0:
-        result[semitones:] = steps[: len(steps) - semitones]
+        result[semitones:] = columns[: len(columns) - semitones]
     else:
-        result[:semitones] = steps[-semitones:]
+        result[:semitones] = columns[-semitones:]
     return result
 
 
-def stretch(steps: Array, *, length: int) -> Array:
-    """Resample along time to `length` steps by linear interpolation."""
-    source = np.linspace(0, steps.shape[1] - 1, length)
-    low = np.floor(source).astype(np.int64).clip(0, max(steps.shape[1] - 2, 0))
-    high = np.minimum(low + 1, steps.shape[1] - 1)
+def stretch(columns: Array, *, length: int) -> Array:
+    """Resample along time to `length` columns by linear interpolation."""
+    source = np.linspace(0, columns.shape[1] - 1, length)
+    low = np.floor(source).astype(np.int64).clip(0, max(columns.shape[1] - 2, 0))
+    high = np.minimum(low + 1, columns.shape[1] - 1)
     part = (source - low).astype(np.float32)
-    return steps[:, low] * (1 - part) + steps[:, high] * part
+    return columns[:, low] * (1 - part) + columns[:, high] * part
 
 
-def detune(steps: Array, *, bins: float) -> Array:
+def detune(columns: Array, *, bins: float) -> Array:
     """Shift by a fraction of a bin in [-1, 1]: powers are shared between neighbours."""
-    power = steps**2
+    power = columns**2
     moved = transpose(power, semitones=1 if bins > 0 else -1)
     share = np.float32(abs(bins))
     return np.sqrt((1 - share) * power + share * moved)
 
 
-def blur(steps: Array, *, share: float) -> Array:
+def blur(columns: Array, *, share: float) -> Array:
     """Spread each bin's power to both neighbours, `share` in [0, 0.5] to each: vibrato, choirs, old tapes."""
-    power = steps**2
+    power = columns**2
     beside = transpose(power, semitones=1) + transpose(power, semitones=-1)
     return np.sqrt((1 - 2 * np.float32(share)) * power + np.float32(share) * beside)
 
 
-def recolour(steps: Array, *, strength: float, generator: np.random.Generator) -> Array:
+def recolour(columns: Array, *, strength: float, generator: np.random.Generator) -> Array:
     """Draw detuning, blur, an equaliser curve with resonances, unsteadiness, a slow change of level, a noise
     floor, and what bass and treble is lost.
 
-    steps: float32 [84, steps] magnitudes; strength in [0, 1].
+    columns: float32 [84, columns] magnitudes; strength in [0, 1].
     """
-    bins, length = steps.shape
-    result = detune(steps, bins=float(generator.uniform(-0.5, 0.5)) * strength)
+    bins, length = columns.shape
+    result = detune(columns, bins=float(generator.uniform(-0.5, 0.5)) * strength)
     if generator.random() < strength:
         result = blur(result, share=float(generator.uniform(0, 0.15)))
     resonances = generator.normal(0, generator.uniform(0, 4.0) * strength, (bins, 1))
-    unsteadiness = generator.normal(0, generator.uniform(0, 3.0) * strength, steps.shape)
+    unsteadiness = generator.normal(0, generator.uniform(0, 3.0) * strength, columns.shape)
     result = result * (10 ** ((resonances + unsteadiness) / 20)).astype(np.float32)
     decibels = generator.normal(0, 6.0, 5) * strength
     curve = np.interp(np.arange(bins), np.linspace(0, bins - 1, 5), decibels)
@@ -99,18 +99,18 @@ def recolour(steps: Array, *, strength: float, generator: np.random.Generator) -
     return result.astype(np.float32)
 
 
-def _with_noise(steps: Array, generator: np.random.Generator) -> Array:
-    reference = np.sqrt(np.mean(steps.max(axis=0) ** 2))
+def _with_noise(columns: Array, generator: np.random.Generator) -> Array:
+    reference = np.sqrt(np.mean(columns.max(axis=0) ** 2))
     level = reference * 10 ** (generator.uniform(-50, -18) / 20)
     # A band of constant Q gets more of white noise the higher it lies; of pink noise always the same.
-    colour = 2 ** (np.arange(len(steps)) / 24 * generator.uniform(-0.5, 1.0))
-    noise = level * colour[:, None] / colour.mean() * generator.gamma(8.0, 1 / 8.0, steps.shape)
-    return np.sqrt(steps**2 + noise**2).astype(np.float32)
+    colour = 2 ** (np.arange(len(columns)) / 24 * generator.uniform(-0.5, 1.0))
+    noise = level * colour[:, None] / colour.mean() * generator.gamma(8.0, 1 / 8.0, columns.shape)
+    return np.sqrt(columns**2 + noise**2).astype(np.float32)
 
 
 def mask(view: Array, *, strength: float, generator: np.random.Generator) -> Array:
     """SpecAugment: with probability `strength` each, one band of up to 24 bins and one stretch of up
-    to a tenth of the steps are set to 0. float32 [84, steps] to the same shape.
+    to a tenth of the steps are set to 0. float32 [bins, steps] to the same shape.
     """
     result = view.copy()
     bins, length = view.shape

@@ -1,4 +1,4 @@
-"""Batches: P works x K versions of one length, each a pure function of seed and step.
+"""Batches: P works x K versions, those of a view of one length, each a pure function of seed and step.
 
 So any number of rendering processes gives the same batches, and a resumed run goes on with exactly
 the batches that the uninterrupted one would have had.
@@ -13,13 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.training.sources import Source
+from mirex.training.sources import Lengths, Source, Version
 
 
 class Batch(NamedTuple):
-    """views: float32 [batch, 1, 84, steps]. labels, recordings, sources: int64 [batch]."""
+    """cqt, chroma: network input of each view, float32 [crops, 1, bins, steps]; either may have no crops.
+    labels, recordings, sources: int64 [all crops], first those of `cqt`.
+    """
 
-    views: NDArray[np.float32]
+    cqt: NDArray[np.float32]
+    chroma: NDArray[np.float32]
     labels: NDArray[np.int64]
     recordings: NDArray[np.int64]
     sources: NDArray[np.int64]
@@ -27,14 +30,16 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BatchSettings:
-    """works: P, for each source. versions: K. lengths: crop lengths in steps, one a batch.
+    """works: P, for each source. versions: K. lengths: of crops in the CQT view, in steps, one a batch;
+    chroma_lengths: in the folded view.
 
     The strength of augmentation rises from start_strength by 1 in curriculum_steps, to end_strength.
     """
 
     works: tuple[int, ...]
     versions: int = 3
-    lengths: tuple[int, ...] = (64, 96, 128)
+    lengths: tuple[int, ...] = (64, 96)
+    chroma_lengths: tuple[int, ...] = (80, 128, 192)
     curriculum_steps: int = 1000
     start_strength: float = 0.25
     end_strength: float = 1.0
@@ -62,22 +67,21 @@ class BatchMaker:
         settings = self._settings
         risen = settings.start_strength + step / max(settings.curriculum_steps, 1)
         strength = min(settings.end_strength, risen)
-        steps = int(generator.choice(settings.lengths))
-        views: list[NDArray[np.float32]] = []
-        labels: list[int] = []
-        recordings: list[int] = []
+        lengths = Lengths(
+            int(generator.choice(settings.lengths)), int(generator.choice(settings.chroma_lengths))
+        )
+        crops: list[_Crop] = []
         for index, (source, count) in enumerate(zip(self._sources, settings.works, strict=True)):
             chosen = generator.choice(len(self._shares[index]), count, replace=False, p=self._shares[index])
             for work in chosen.tolist():
                 versions = source.draw(
-                    work, count=settings.versions, steps=steps, strength=strength, generator=generator
+                    work, count=settings.versions, lengths=lengths, strength=strength, generator=generator
                 )
+                label = int(self._first_label[index]) + work
                 for version in versions:
-                    recordings.append(self._recording(index, version.recording, step, len(views)))
-                    views.append(version.view)
-                labels += [int(self._first_label[index]) + work] * len(versions)
-        sources = np.searchsorted(self._first_label, labels, side="right") - 1
-        return Batch(np.stack(views)[:, None], np.array(labels), np.array(recordings), sources)
+                    recording = self._recording(index, version.recording, step, len(crops))
+                    crops.append(_Crop(version, label, recording, index))
+        return _stacked(crops)
 
     @staticmethod
     def _recording(source: int, recording: int | None, step: int, place: int) -> int:
@@ -85,6 +89,23 @@ class BatchMaker:
         if recording is None:
             return -(step * 100_000 + place) - 1
         return recording * 16 + source
+
+
+class _Crop(NamedTuple):
+    version: Version
+    label: int
+    recording: int
+    source: int
+
+
+def _stacked(crops: list[_Crop]) -> Batch:
+    """Crops by view, the CQT view's first. A view's only crop is left out: it has no batch statistics."""
+    by_view = [[crop for crop in crops if crop.version.folded == folded] for folded in (False, True)]
+    kept = [found if len(found) > 1 else [] for found in by_view]
+    nothing = np.zeros((0, 1, 1, 1), np.float32)
+    cqt, chroma = (np.stack([c.version.view for c in found])[:, None] if found else nothing for found in kept)
+    _, labels, recordings, sources = zip(*kept[0], *kept[1], strict=True)
+    return Batch(cqt, chroma, np.array(labels), np.array(recordings), np.array(sources))
 
 
 def stream(

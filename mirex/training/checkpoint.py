@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mirex.errors import TrainingError
+from mirex.network import tensors_of
 
 
 def save_checkpoint(
@@ -30,7 +31,7 @@ def save_checkpoint(
     """
     tensors: dict[str, Tensor] = {}
     for part, module in modules.items():
-        tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
+        tensors |= {f"{part}/{name}": value for name, value in tensors_of(module).items()}
     for name, parameter in parameters.items():
         for slot, value in optimiser.state[parameter].items():
             tensors[f"optimiser/{name}/{slot}"] = torch.as_tensor(value)
@@ -66,12 +67,18 @@ def load_checkpoint(
         try:
             for part, module in modules.items():
                 state = {n.split("/", 1)[1]: file.get_tensor(n) for n in names if n.startswith(f"{part}/")}
-                module.load_state_dict(state)
-        except RuntimeError as error:
+                _fill(module, state)
+        except (KeyError, RuntimeError) as error:
             raise TrainingError(f"{path}: does not fit this network or corpus ({error})") from error
         if optimiser is not None:
             _load_optimiser(file, names, optimiser, parameters)
     return metadata
+
+
+@torch.no_grad()
+def _fill(module: nn.Module, state: dict[str, Tensor]) -> None:
+    for name, tensor in tensors_of(module).items():
+        tensor.copy_(state[name])
 
 
 def _load_optimiser(

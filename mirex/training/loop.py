@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mirex import weights
 from mirex.errors import TrainingError
-from mirex.network import ResNet50IBN
+from mirex.network import TwoViewNetwork, tensors_of
 from mirex.training import losses
 from mirex.training.batches import Batch, BatchMaker, stream
 from mirex.training.checkpoint import load_checkpoint, save_checkpoint
@@ -55,7 +56,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(settings.seed)
         self.settings = settings
         self.device = device
-        network = ResNet50IBN(embedding_size=embedding_size, generator=generator)
+        network = TwoViewNetwork(embedding_size=embedding_size, generator=generator)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.classifier = losses.CosineClassifier(works, size=embedding_size, generator=generator).to(device)
@@ -102,7 +103,7 @@ class Trainer:
         Raises TrainingError for weights of another width.
         """
         sealed = weights.load(path, device=self.device)
-        width, wanted = sealed.settings.embedding_size, self.network.neck.num_features
+        width, wanted = sealed.settings.embedding_size, self.network.cqt.neck.num_features
         if width != wanted:
             raise TrainingError(f"{path}: weights of {width} dimensions cannot begin a network of {wanted}")
         state = sealed.network.state_dict()
@@ -112,7 +113,7 @@ class Trainer:
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step; returns the terms of the loss."""
-        views = torch.from_numpy(batch.views).to(self.device).contiguous(memory_format=torch.channels_last)
+        cqt, chroma = (self._input(views) for views in (batch.cqt, batch.chroma))
         labels = torch.from_numpy(batch.labels).to(self.device)
         recordings = torch.from_numpy(batch.recordings).to(self.device)
         sources = torch.from_numpy(batch.sources).to(self.device)
@@ -121,7 +122,7 @@ class Trainer:
             group["lr"] = learning_rate(self.step, settings=self.settings)
         self.network.train()
         with torch.autocast(device_type=self.device, dtype=torch.bfloat16):
-            pooled, embedding = self.network(views)
+            pooled, embedding = self.network(cqt, chroma)
             logits = self.classifier(embedding)
         terms = self._terms(pooled.float(), embedding.float(), logits, labels, chosen)
         total = self._weighted(terms)
@@ -134,6 +135,9 @@ class Trainer:
         self.step += 1
         values = {name: float(term.detach()) for name, term in terms.items()}
         return values | {"total": float(total.detach()), "gradient_norm": float(norm)}
+
+    def _input(self, views: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(views).to(self.device).contiguous(memory_format=torch.channels_last)
 
     def _terms(
         self, pooled: Tensor, embedding: Tensor, logits: Tensor, labels: Tensor, chosen: losses.Pairs
@@ -154,7 +158,7 @@ class Trainer:
         # Young averages follow faster, so that they are worth validating from the start.
         decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
         for mine, theirs in zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+            tensors_of(self.average).values(), tensors_of(self.network).values(), strict=True
         ):
             if mine.dtype.is_floating_point:
                 mine.lerp_(theirs, 1 - decay)
@@ -202,9 +206,14 @@ def train(
 def validate(trainer: Trainer, validation: dict[str, ValidationSet]) -> dict[str, float]:
     """mAP of the averaged weights on each set."""
     return {
-        name: mean_average_precision(embed_clips(trainer.average, clips, device=trainer.device), labels)
-        for name, (clips, labels) in validation.items()
+        name: mean_average_precision(_embed(trainer, found), found.labels)
+        for name, found in validation.items()
     }
+
+
+def _embed(trainer: Trainer, found: ValidationSet) -> NDArray[np.float32]:
+    network = trainer.average.chroma if found.folded else trainer.average.cqt
+    return embed_clips(network, found.clips, device=trainer.device)
 
 
 def _groups(parameters: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def make_batches(corpus: Corpus, *, recipe: Recipe) -> BatchMaker:
     if corpus.scores is not None:
         made["scores"] = _score_source(corpus, recipe)
     if corpus.chroma is not None:
-        made["chroma"] = ChromaSource(corpus.chroma, stitching=recipe.stitching)
+        made["chroma"] = ChromaSource(corpus.chroma, settings=recipe.network, stitching=recipe.stitching)
     if corpus.recordings is not None:
         works = read_recordings(corpus.recordings)
         found = load_columns(works, scratch=corpus.scratch, processes=corpus.decoders, report=print)
@@ -105,7 +105,9 @@ def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSe
     if corpus.anthems is not None:
         sets |= anthem_sets(corpus.anthems, settings=recipe.network)
     if corpus.chroma is not None:
-        chroma = ChromaSource(corpus.chroma, split="validation", stitching=recipe.stitching)
+        chroma = ChromaSource(
+            corpus.chroma, split="validation", settings=recipe.network, stitching=recipe.stitching
+        )
         sets["chroma"] = chroma_set(chroma, works=75, versions=4, settings=recipe.network)
     return sets
 

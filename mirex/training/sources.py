@@ -24,10 +24,20 @@ POSITION_SPREAD = 0.1
 
 
 class Version(NamedTuple):
-    """view: float32 [84, steps], network input. recording: its number in the source; None: made anew."""
+    """view: float32 [bins, steps], network input. folded: the chroma view, not the CQT view. recording: its
+    number in the source; None: made anew.
+    """
 
     view: Array
+    folded: bool
     recording: int | None
+
+
+class Lengths(NamedTuple):
+    """Steps of a crop in each view. The folded one has fewer bins, so longer crops cost no more."""
+
+    cqt: int
+    chroma: int
 
 
 class Source(Protocol):
@@ -39,9 +49,9 @@ class Source(Protocol):
     work_weights: NDArray[np.float64]
 
     def draw(
-        self, work: int, *, count: int, steps: int, strength: float, generator: np.random.Generator
+        self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        """`count` versions of a work.
+        """`count` versions of a work, each as long as its view is to be.
 
         Different recordings serve before one is used twice. strength in [0, 1]: how far augmentation goes.
         """
@@ -94,45 +104,41 @@ class ScoreSource:
         self.work_weights = np.where(sizes > 1, multiple_weight, 1.0)
 
     def draw(
-        self, work: int, *, count: int, steps: int, strength: float, generator: np.random.Generator
+        self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
     ) -> list[Version]:
         songs = self._corpus.works[work]
         chosen = songs[choose_versions(len(songs), count, generator)]
         anchor = generator.random()
-        return [
-            Version(self._version(song, songs, steps, strength, generator, anchor), None) for song in chosen
-        ]
+        return [self._version(song, songs, lengths, strength, generator, anchor) for song in chosen]
 
     def _version(
         self,
         song: int,
         songs: NDArray[np.int64],
-        steps: int,
+        lengths: Lengths,
         strength: float,
         generator: np.random.Generator,
         anchor: float,
-    ) -> Array:
+    ) -> Version:
         stitching = self._stitching
-        lengths = part_lengths(steps, stitching=stitching, generator=generator)
-        others = generator.choice(songs, len(lengths) - 1)
+        folded = bool(generator.random() < self._fold_share)
+        steps = lengths.chroma if folded else lengths.cqt
+        part_steps = part_lengths(steps, stitching=stitching, generator=generator)
+        others = generator.choice(songs, len(part_steps) - 1)
         key = None
-        if len(lengths) > 1 and stitching.share_key:
+        if len(part_steps) > 1 and stitching.share_key:
             key = augmentation.draw_key(strength=strength, generator=generator)
         position = near(anchor, strength=strength, generator=generator)
         parts, elapsed = [], 0
-        for each, length in zip([song, *others], lengths, strict=True):
+        for each, length in zip([song, *others], part_steps, strict=True):
             excerpt = Excerpt(self._seconds(length), self._seconds(steps), self._seconds(elapsed), position)
             parts.append(self._render(each, length, excerpt, strength, generator, key))
             elapsed += length
         magnitude = stitch(parts, match_level=stitching.match_level)
-        return _augmented_view(
-            magnitude,
-            steps,
-            strength=strength,
-            fold_share=self._fold_share,
-            settings=self._settings,
-            generator=generator,
+        view = _augmented_view(
+            magnitude, steps, folded=folded, strength=strength, settings=self._settings, generator=generator
         )
+        return Version(view, folded, None)
 
     def _seconds(self, steps: int) -> float:
         return steps * self._settings.columns_per_step * FrontEndSettings().seconds_per_column
@@ -160,9 +166,11 @@ class ScoreSource:
 
 
 class ChromaSource:
-    """Real covers as pitch-class profiles, tiled over the octaves under a random envelope."""
+    """Real covers as pitch-class profiles, tiled under a random envelope."""
 
-    def __init__(self, path: Path, *, split: str = "train", stitching: StitchSettings) -> None:
+    def __init__(
+        self, path: Path, *, split: str = "train", settings: NetworkSettings, stitching: StitchSettings
+    ) -> None:
         with np.load(path, allow_pickle=False) as archive:
             # Row 0 of the archive is A; C is three semitones up.
             self._chroma = np.roll(archive["hpcp"], -3, axis=0)
@@ -171,6 +179,7 @@ class ChromaSource:
         self._offsets = offsets
         kept = np.flatnonzero(splits == SPLITS[split])
         self.works = [kept[works[kept] == work] for work in np.unique(works[kept])]
+        self._octaves = settings.chroma_octaves
         self._stitching = stitching
         self.work_weights = np.ones(len(self.works))
 
@@ -179,13 +188,13 @@ class ChromaSource:
         return self._chroma[:, self._offsets[recording] : self._offsets[recording + 1]] / np.float32(15)
 
     def draw(
-        self, work: int, *, count: int, steps: int, strength: float, generator: np.random.Generator
+        self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
     ) -> list[Version]:
         recordings = self.works[work]
         chosen = recordings[choose_versions(len(recordings), count, generator)]
         anchor = generator.random()
         return [
-            Version(self._version(each, recordings, steps, strength, generator, anchor), int(each))
+            self._version(int(each), recordings, lengths.chroma, strength, generator, anchor)
             for each in chosen
         ]
 
@@ -197,13 +206,17 @@ class ChromaSource:
         strength: float,
         generator: np.random.Generator,
         anchor: float,
-    ) -> Array:
+    ) -> Version:
         lengths = part_lengths(steps, stitching=self._stitching, generator=generator)
         chosen = [recording, *generator.choice(recordings, len(lengths) - 1)]
         profiles = [self.profile(each) for each in chosen]
         parts = crop_parts(profiles, lengths, anchor=anchor, strength=strength, generator=generator)
         chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
-        return augmentation.mask(tile(chroma) * _envelope(generator), strength=strength, generator=generator)
+        tiled = tile(chroma, octaves=self._octaves)
+        view = augmentation.mask(
+            tiled * _envelope(len(tiled), generator), strength=strength, generator=generator
+        )
+        return Version(view, True, recording)
 
 
 class RecordingSource:
@@ -228,29 +241,27 @@ class RecordingSource:
         self.work_weights = np.ones(len(columns))
 
     def draw(
-        self, work: int, *, count: int, steps: int, strength: float, generator: np.random.Generator
+        self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        recordings = self._columns[work]
-        order = choose_versions(len(recordings), count, generator).tolist()
-        first = self._first_recording[work]
+        order = choose_versions(len(self._columns[work]), count, generator).tolist()
         anchor = generator.random()
-        return [
-            Version(self._version(i, recordings, steps, strength, generator, anchor), first + i)
-            for i in order
-        ]
+        return [self._version(work, index, lengths, strength, generator, anchor) for index in order]
 
     def _version(
         self,
+        work: int,
         index: int,
-        recordings: Sequence[Array],
-        steps: int,
+        lengths: Lengths,
         strength: float,
         generator: np.random.Generator,
         anchor: float,
-    ) -> Array:
-        lengths = part_lengths(steps, stitching=self._stitching, generator=generator)
-        chosen = [index, *generator.integers(0, len(recordings), len(lengths) - 1)]
-        columns = [length * self._settings.columns_per_step for length in lengths]
+    ) -> Version:
+        recordings = self._columns[work]
+        folded = bool(generator.random() < self._fold_share)
+        steps = lengths.chroma if folded else lengths.cqt
+        part_steps = part_lengths(steps, stitching=self._stitching, generator=generator)
+        chosen = [index, *generator.integers(0, len(recordings), len(part_steps) - 1)]
+        columns = [length * self._settings.columns_per_step for length in part_steps]
         parts = crop_parts(
             [recordings[i] for i in chosen], columns, anchor=anchor, strength=strength, generator=generator
         )
@@ -258,14 +269,10 @@ class RecordingSource:
         magnitude = augmentation.transpose(
             magnitude, semitones=augmentation.draw_key(strength=strength, generator=generator)
         )
-        return _augmented_view(
-            magnitude,
-            steps,
-            strength=strength,
-            fold_share=self._fold_share,
-            settings=self._settings,
-            generator=generator,
+        view = _augmented_view(
+            magnitude, steps, folded=folded, strength=strength, settings=self._settings, generator=generator
         )
+        return Version(view, folded, self._first_recording[work] + index)
 
 
 def crop_parts(
@@ -299,27 +306,28 @@ def _augmented_view(
     columns: Array,
     steps: int,
     *,
+    folded: bool,
     strength: float,
-    fold_share: float,
     settings: NetworkSettings,
     generator: np.random.Generator,
 ) -> Array:
-    """The CQT view of a recoloured crop or, so often as fold_share says, its chroma view, with SpecAugment.
+    """The CQT view, or the chroma view, of a recoloured crop, with SpecAugment.
 
-    columns: float32 [84, columns]. Returns float32 [84, steps].
+    columns: float32 [84, columns]. Returns float32 [bins, steps].
     """
     columns = augmentation.recolour(columns, strength=strength, generator=generator)
-    if generator.random() < fold_share:
-        view = chroma_view(columns, settings=settings) * _envelope(generator)
+    if folded:
+        view = chroma_view(columns, settings=settings)
+        view = view * _envelope(len(view), generator)
     else:
         view = cqt_view(columns, settings=settings)
     # The cut undoes the repetition of what is shorter than the network's least input.
     return augmentation.mask(view[:, :steps], strength=strength, generator=generator)
 
 
-def _envelope(generator: np.random.Generator) -> Array:
-    """How loud each octave of a tiled profile is: flat, or smooth between 0.3 and 1. float32 [84, 1]."""
+def _envelope(bins: int, generator: np.random.Generator) -> Array:
+    """How loud each octave of a tiled profile is: flat, or smooth between 0.3 and 1. float32 [bins, 1]."""
     if generator.random() < 0.4:
-        return np.ones((84, 1), np.float32)
+        return np.ones((bins, 1), np.float32)
     points = generator.uniform(0.3, 1.0, 5)
-    return np.interp(np.arange(84), np.linspace(0, 83, 5), points)[:, None].astype(np.float32)
+    return np.interp(np.arange(bins), np.linspace(0, bins - 1, 5), points)[:, None].astype(np.float32)

@@ -44,7 +44,7 @@ def draw_lengths(total: int, *, settings: StitchSettings, generator: np.random.G
 
 
 def stitch(parts: Sequence[Array], *, match_level: bool) -> Array:
-    """Join parts along time: each float32 [84, steps of the part], magnitudes; result [84, all steps].
+    """Join magnitudes along time: each float32 [bins, columns of the part]; result [bins, all columns].
 
     match_level: bring every part to the geometric mean of the parts' levels (root mean square); silent
     parts stay silent. Raises ValueError without parts.

@@ -27,10 +27,13 @@ Array = NDArray[np.float32]
 
 
 class ValidationSet(NamedTuple):
-    """clips: network input, float32 [84, steps] each. labels: int64 [clips], the works."""
+    """clips: network input, float32 [bins, steps] each. labels: int64 [clips], the works. folded: they are
+    the chroma view.
+    """
 
     clips: list[Array]
     labels: NDArray[np.int64]
+    folded: bool = False
 
 
 def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings, works: int) -> ValidationSet:
@@ -61,7 +64,7 @@ def anthem_sets(path: Path, *, settings: NetworkSettings) -> dict[str, Validatio
     return {
         "anthems": ValidationSet([cqt_view(clip.columns, settings=settings) for clip in kept], labels),
         "anthems_chroma": ValidationSet(
-            [chroma_view(clip.columns, settings=settings) for clip in kept], labels
+            [chroma_view(clip.columns, settings=settings) for clip in kept], labels, folded=True
         ),
     }
 
@@ -75,9 +78,10 @@ def chroma_set(
         for recording in recordings[:versions].tolist():
             profile = source.profile(recording)
             repeats = -(-settings.min_steps // max(profile.shape[1], 1))
-            clips.append(tile(np.tile(profile, repeats)).astype(np.float32))
+            tiled = tile(np.tile(profile, repeats), octaves=settings.chroma_octaves)
+            clips.append(tiled.astype(np.float32))
             labels.append(label)
-    return ValidationSet(clips, np.array(labels))
+    return ValidationSet(clips, np.array(labels), folded=True)
 
 
 def mean_average_precision(embeddings: Array, labels: NDArray[np.int64]) -> float:

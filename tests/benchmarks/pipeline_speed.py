@@ -9,9 +9,9 @@
 Without shipped weights, random ones take their place: the speed is the same.
 
 Measured on an AMD EPYC (Zen 4, virtual, two cores) with PyTorch 2.13.0 for the CPU. The demo, 730 s of
-audio, processor time: decoding 0.30 s (17 %), CQT 0.68 s (39 %), network 0.75 s (43 %), together 423 s of
-audio a second; end to end 3.3 s wall with one worker, 2.4 s with two. One hour in stereo at 44,100 Hz:
-11.9 s, 720 MiB at most.
+audio, processor time: decoding 0.32 s (16 %), CQT 0.67 s (35 %), network 0.93 s (49 %), together 382 s of
+audio a second; end to end 3.8 s wall with one worker, 2.8 s with two. One hour in stereo at 44,100 Hz:
+11.7 s, 722 MiB at most.
 """
 
 import argparse
@@ -42,13 +42,13 @@ assert found.computed == len(paths)
 def usable_weights(folder: Path, given: Path | None) -> Path:
     """The given weights, the shipped ones, or random ones."""
     from mirex import weights
-    from mirex.network import ResNet50IBN
+    from mirex.network import TwoViewNetwork, tensors_of
     from mirex.settings import FrontEndSettings, NetworkSettings
 
     path = given or weights.default_path()
     if given is None and not path.is_file():
         path = folder / "random.safetensors"
-        state, settings = ResNet50IBN().state_dict(), NetworkSettings()
+        state, settings = tensors_of(TwoViewNetwork()), NetworkSettings()
         weights.save(state, front_end=FrontEndSettings(), settings=settings, metadata={}, path=path)
     return path
 

@@ -34,8 +34,10 @@ class Experiment(NamedTuple):
 
 
 NETWORK = NetworkSettings(embedding_size=512)
-BATCH = BatchSettings(works=(16,), versions=3, lengths=(64,), curriculum_steps=2000, end_strength=0.5)
-RATE = 5e-3  # narrow networks have larger weights and want a higher rate than the full one
+BATCH = BatchSettings(
+    works=(16,), versions=3, lengths=(64,), chroma_lengths=(64,), curriculum_steps=2000, end_strength=0.5
+)
+RATE = 5e-3  # narrow networks have larger weights and bear a higher rate than the full one
 EXPERIMENTS = {
     "stitching": Experiment(
         "chroma",
