@@ -151,6 +151,13 @@ def test_another_file_is_not_taken_for_a_checkpoint(corpus, finished, tmp_path):
         Trainer(99, settings=LOOP).load(finished)
 
 
+def test_a_checkpoint_of_one_work_does_not_spread_over_many(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    Trainer(1, settings=LOOP, embedding_size=256).save(path, metadata={})
+    with pytest.raises(TrainingError, match=r"does not fit.*shape \(1, 256\), not \(9, 256\)"):
+        Trainer(9, settings=LOOP, embedding_size=256).load(path)
+
+
 def test_learning_rate_warms_up_holds_and_decays():
     settings = LoopSettings(steps=100, decay_steps=20, warmup_steps=10, learning_rate=1.0)
     rates = [learning_rate(step, settings=settings) for step in range(101)]

@@ -78,6 +78,8 @@ def load_checkpoint(
 @torch.no_grad()
 def _fill(module: nn.Module, state: dict[str, Tensor]) -> None:
     for name, tensor in tensors_of(module).items():
+        if state[name].shape != tensor.shape:  # a copy would spread a smaller tensor over a larger one
+            raise RuntimeError(f"{name} of shape {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
         tensor.copy_(state[name])
 
 
