@@ -70,6 +70,12 @@ def part_lengths(steps: int, *, stitching: StitchSettings, generator: np.random.
     return draw_lengths(steps, settings=stitching, generator=generator)
 
 
+def draw_view(lengths: Lengths, *, fold_share: float, generator: np.random.Generator) -> tuple[bool, int]:
+    """Whether a crop is given as the chroma view, and its steps."""
+    folded = bool(generator.random() < fold_share)
+    return folded, lengths.chroma if folded else lengths.cqt
+
+
 def near(anchor: float, *, strength: float, generator: np.random.Generator) -> float:
     """A position in [0, 1] about the anchor that the versions of a work in one batch share.
 
@@ -121,8 +127,7 @@ class ScoreSource:
         anchor: float,
     ) -> Version:
         stitching = self._stitching
-        folded = bool(generator.random() < self._fold_share)
-        steps = lengths.chroma if folded else lengths.cqt
+        folded, steps = draw_view(lengths, fold_share=self._fold_share, generator=generator)
         part_steps = part_lengths(steps, stitching=stitching, generator=generator)
         others = generator.choice(songs, len(part_steps) - 1)
         key = None
@@ -257,8 +262,7 @@ class RecordingSource:
         anchor: float,
     ) -> Version:
         recordings = self._columns[work]
-        folded = bool(generator.random() < self._fold_share)
-        steps = lengths.chroma if folded else lengths.cqt
+        folded, steps = draw_view(lengths, fold_share=self._fold_share, generator=generator)
         part_steps = part_lengths(steps, stitching=self._stitching, generator=generator)
         chosen = [index, *generator.integers(0, len(recordings), len(part_steps) - 1)]
         columns = [length * self._settings.columns_per_step for length in part_steps]
