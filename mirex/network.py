@@ -19,9 +19,11 @@ experiments that would take too long at full width.
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 STAGE_BLOCKS = (3, 4, 6, 3)
@@ -47,14 +49,38 @@ class InstanceBatchNorm(nn.Module):
         return torch.cat([self._instance_norm(first), self.batch(second)], dim=1)
 
     def _instance_norm(self, x: Tensor) -> Tensor:
-        # Written out: one position per channel is legal here (variance 0), and the plain
-        # arithmetic keeps the channels-last layout, which the built-in copies away from.
+        return _InstanceNorm.apply(x, self.instance.weight, self.instance.bias, self.instance.eps)
+
+
+class _InstanceNorm(torch.autograd.Function):
+    """InstanceNorm in plain float32 arithmetic, which one position per channel (variance 0) may pass and
+    which keeps the channels-last layout; the built-in refuses the one and copies away from the other.
+
+    Its gradient (Ioffe and Szegedy, ICML 2015, section 3, over one clip) is written out: autograd's goes
+    over memory more often, which is what this layer's time goes into.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
         x32 = x.float()
         mean = x32.mean(dim=(2, 3), keepdim=True)
         centred = x32 - mean
-        variance = centred.square().mean(dim=(2, 3), keepdim=True)
-        scale = self.instance.weight.view(1, -1, 1, 1) * torch.rsqrt(variance + self.instance.eps)
-        return (centred * scale + self.instance.bias.view(1, -1, 1, 1)).to(x.dtype)
+        inverse = torch.rsqrt(centred.square().mean(dim=(2, 3), keepdim=True) + eps)
+        scale = weight.view(1, -1, 1, 1) * inverse
+        ctx.save_for_backward(x, mean, inverse, scale)
+        return (centred * scale + bias.view(1, -1, 1, 1)).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, mean, inverse, scale = ctx.saved_tensors
+        given = gradient.float()
+        unit = x.float().sub_(mean).mul_(inverse)
+        of_bias = given.mean(dim=(2, 3), keepdim=True)
+        of_weight = (given * unit).mean(dim=(2, 3), keepdim=True)
+        of_x = torch.addcmul(given - of_bias, unit, of_weight, value=-1).mul_(scale)
+        positions = x.shape[2] * x.shape[3]
+        return of_x.to(x.dtype), *(positions * sums.sum(dim=(0, 2, 3)) for sums in (of_weight, of_bias)), None
 
 
 class Bottleneck(nn.Module):

@@ -148,3 +148,19 @@ def test_cosine_classifier_and_its_gradients_against_normalising_both_sides():
     gradients = [torch.autograd.grad((logits * direction).sum(), inputs) for logits in (found, expected)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_cosine_classifier_under_autocast_is_close_to_full_precision():
+    classifier = losses.CosineClassifier(50, size=64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(6, 64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    inputs = [x, classifier.weight]
+    exact = classifier(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = classifier(x)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.2)
+    gradients = [torch.autograd.grad(logits.square().sum(), inputs) for logits in (found, exact)]
+    for one, other in zip(*gradients, strict=True):
+        assert one.dtype == torch.float32
+        assert float((one - other).norm() / other.norm()) < 0.02

@@ -91,7 +91,6 @@ def _load_optimiser(
         for key in (n for n in names if n.startswith(prefix)):
             value = file.get_tensor(key)
             slot = key.removeprefix(prefix)
-            on = value if slot == "step" else value.to(parameter.device)
-            if on.dim() == 4:
-                on = on.contiguous(memory_format=torch.channels_last)
-            optimiser.state[parameter][slot] = on
+            # On the parameter's device and in its memory layout, which the fused optimiser takes for granted.
+            like = parameter.new_empty(()) if slot == "step" else torch.empty_like(parameter)
+            optimiser.state[parameter][slot] = like.copy_(value)

@@ -8,10 +8,11 @@ Conventions: labels int64 [batch], a work each; recordings int64 [batch]: equal 
 which is never its own positive; sources int64 [batch]: where the sample comes from.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -27,9 +28,38 @@ class CosineClassifier(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """float [batch, size] to float32 [batch, works]."""
-        products = functional.linear(functional.normalize(embeddings, dim=1), self.weight)
-        # Dividing the products spares several passes over the weights, by far the largest matrix here.
-        return self.scale * products.float() / torch.linalg.vector_norm(self.weight, dim=1).clamp(min=1e-12)
+        cosines = _Cosines.apply(functional.normalize(embeddings, dim=1), self.weight)
+        return self.scale * cosines
+
+
+class _Cosines(torch.autograd.Function):
+    """Cosines of unit vectors [batch, size] with the rows of a matrix [works, size]: float32 [batch, works].
+
+    The products are divided by the rows' lengths and the gradient is written out, because the matrix is by
+    far the largest here and each pass over it counts. Under autocast the products have its precision.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, unit: Tensor, weight: Tensor) -> Tensor:
+        device = weight.device.type
+        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        lengths = torch.linalg.vector_norm(weight, dim=1).clamp_(min=1e-12)
+        unit_low, weight_low = unit.to(low), weight.to(low)
+        cosines = functional.linear(unit_low, weight_low).float() / lengths
+        ctx.save_for_backward(unit_low, weight, weight_low, lengths, cosines)
+        return cosines
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        unit_low, weight, weight_low, lengths, cosines = ctx.saved_tensors
+        scaled = gradient / lengths
+        scaled_low = scaled.to(weight_low.dtype)
+        of_weight = (scaled_low.T @ unit_low).to(weight.dtype)
+        # What would lengthen a row does not turn it: the cosine's gradient has no part along the row.
+        along = (scaled * cosines).sum(dim=0) / lengths
+        of_weight.addcmul_(weight, along[:, None].to(weight.dtype), value=-1)
+        return (scaled_low @ weight_low).float(), of_weight
 
 
 def classification(logits: Tensor, labels: Tensor, *, smoothing: float = 0.1) -> Tensor:
