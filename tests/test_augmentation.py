@@ -46,6 +46,8 @@ def test_strength_zero_changes_nothing(rng):
     steps = rng.random((84, 20), dtype=np.float32)
     assert np.allclose(augmentation.recolour(steps, strength=0.0, generator=rng), steps, rtol=1e-6)
     assert np.array_equal(augmentation.mask(steps, strength=0.0, generator=rng), steps)
+    profile = steps[:12] / steps[:12].max(axis=0)
+    assert np.allclose(augmentation.recolour_profile(profile, strength=0.0, generator=rng), profile)
 
 
 def test_recolouring_is_finite_positive_and_seeded():
@@ -57,6 +59,21 @@ def test_recolouring_is_finite_positive_and_seeded():
     assert np.isfinite(first).all()
     assert (first >= 0).all()
     assert not np.allclose(first, steps)
+
+
+def test_a_recoloured_profile_is_one_still():
+    profile = np.random.default_rng(0).random((12, 40), dtype=np.float32)
+    profile /= profile.max(axis=0)
+    profile[:, 20:30] = 0
+    first, second = (
+        augmentation.recolour_profile(profile, strength=1.0, generator=np.random.default_rng(5))
+        for _ in range(2)
+    )
+    assert np.array_equal(first, second)
+    assert np.array_equal(first.max(axis=0)[[0, 10, 35]], np.ones(3))
+    assert (first >= 0).all()
+    assert not first[:, 21:29].any(), "silence stays silent, but for what its neighbours smear into it"
+    assert np.abs(first - profile).mean() > 0.01
 
 
 def test_masks_are_one_band_and_one_stretch_at_most():

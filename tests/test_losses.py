@@ -164,3 +164,24 @@ def test_cosine_classifier_under_autocast_is_close_to_full_precision():
     for one, other in zip(*gradients, strict=True):
         assert one.dtype == torch.float32
         assert float((one - other).norm() / other.norm()) < 0.02
+
+
+def test_imprinted_works_get_their_mean_direction_and_the_others_keep_theirs():
+    features, labels, _, _ = _example(torch.float32)
+    unit = features / features.norm(dim=1, keepdim=True)
+    means = [
+        sum(u for u, k in zip(unit, labels, strict=True) if k == work) / n
+        for work, n in enumerate((3, 2, 3, 1))
+    ]
+    classifier = losses.CosineClassifier(6, size=5, generator=torch.Generator().manual_seed(0))
+    centers = losses.Centers(6, size=5)
+    before = classifier.weight.detach().clone()
+    classifier.imprint(3 * features, labels)
+    centers.imprint(3 * features, labels)
+    for work, mean in enumerate(means):
+        row = classifier.weight[work].detach()
+        torch.testing.assert_close(row / row.norm(), mean / mean.norm())
+        assert float(row.square().mean().sqrt()) == pytest.approx(losses.IMPRINT_RMS, rel=1e-5)
+        torch.testing.assert_close(centers.centers[work], mean)
+    assert torch.equal(classifier.weight[4:], before[4:])
+    assert not centers.centers[4:].any()

@@ -298,6 +298,25 @@ def test_a_single_crop_in_a_view_is_left_out(scores, patches):
     assert all(len(b.cqt) + len(b.chroma) == len(b.labels) == len(b.recordings) for b in batches)
 
 
+def test_once_through_shows_every_work_once_as_it_is(scores, chroma, patches):
+    maker = _maker(scores, chroma, patches)
+    batches = list(maker.once_through(works=4))
+    # Six works of scores, then four of chroma: no batch holds works of two sources.
+    assert [sorted(batch.labels.tolist()) for batch in batches] == [[0, 1, 2, 3], [4, 5], [6, 7, 8, 9]]
+    assert all(batch.cqt.shape[3] == 24 for batch in batches if len(batch.cqt))
+    assert all(batch.chroma.shape[3] == 30 for batch in batches if len(batch.chroma))
+    (alone,) = BatchMaker([_chroma_source(chroma)], settings=BatchSettings(works=(2,)), seed=7).once_through(
+        works=9
+    )
+    assert len(alone.chroma) == 4
+    assert all(_equal(a, b) for a, b in zip(batches, maker.once_through(works=4), strict=True))
+
+
+def test_a_work_alone_in_its_view_is_shown_too(scores, chroma, patches):
+    shown = [batch.labels.tolist() for batch in _maker(scores, chroma, patches).once_through(works=1)]
+    assert shown == [[work] for work in range(10)]
+
+
 def test_batches_are_a_function_of_seed_and_step(scores, chroma, patches):
     first, second = (_maker(scores, chroma, patches).batch(5) for _ in range(2))
     assert _equal(first, second)

@@ -22,9 +22,7 @@ from mirex.training.recipe import Corpus, Recipe, changed_recipes, make_batches
 from mirex.training.recordings import load_columns, read_recordings
 from mirex.training.seal import seal
 
-LOOP = LoopSettings(
-    steps=4, decay_steps=2, warmup_steps=1, validate_every=4, checkpoint_every=2
-)
+LOOP = LoopSettings(steps=4, decay_steps=2, warmup_steps=1, validate_every=4, checkpoint_every=2)
 RECIPE = Recipe(
     batch=BatchSettings(works=(2,), versions=2, chroma_lengths=(16,), curriculum_steps=4), loop=LOOP
 )
@@ -140,6 +138,19 @@ def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_pa
     assert all(torch.equal(value, sealed[name]) for name, value in tensors_of(trainer.network).items())
     with pytest.raises(TrainingError, match="2048 dimensions cannot begin a network of 256"):
         Trainer(9, settings=LOOP, embedding_size=256).start_from(path)
+
+
+def test_an_imprinted_classifier_knows_the_works_before_the_first_step(corpus):
+    maker = make_batches(corpus, recipe=RECIPE)
+    trainer = Trainer(maker.works, settings=LOOP, embedding_size=256)
+    before = {name: tensor.clone() for name, tensor in tensors_of(trainer.network).items()}
+    (shown,) = maker.once_through(works=maker.works)
+    trainer.imprint([shown])
+    with torch.no_grad():
+        _, embedding = trainer.average.eval()(torch.from_numpy(shown.cqt), torch.from_numpy(shown.chroma))
+    assert trainer.classifier(embedding).argmax(dim=1).tolist() == shown.labels.tolist()
+    assert (trainer.centers.centers.norm(dim=1) > 0.9).all()
+    assert all(torch.equal(value, before[name]) for name, value in tensors_of(trainer.network).items())
 
 
 def test_another_file_is_not_taken_for_a_checkpoint(corpus, finished, tmp_path):

@@ -5,6 +5,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+IMPRINT_WORKS = 32  # a batch
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the command line."""
@@ -43,6 +45,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--start-strength", type=float, default=0.25, help="of augmentation at first (0.25)")
     parser.add_argument("--strength", type=float, default=0.5, help="of augmentation in the end (0.5)")
     parser.add_argument("--stitching", type=float, default=0.3, help="share of stitched samples (0.3)")
+    parser.add_argument(
+        "--fold-share",
+        type=float,
+        default=0.25,
+        help="of crops of scores and recordings in the folded view (0.25)",
+    )
     parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")
     parser.add_argument(
@@ -89,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         _say(f"going on from step {trainer.step}")
     elif args.start_from:
         started_from = trainer.start_from(args.start_from)
+        _say(f"imprinting {maker.works} works")
+        trainer.imprint(maker.once_through(works=IMPRINT_WORKS))
     factory = partial(make_batches, corpus, recipe=recipe) if args.processes else lambda: maker
     train(
         trainer,
@@ -147,6 +157,7 @@ def _recipe(args: argparse.Namespace) -> Any:
             end_strength=args.strength,
         ),
         stitching=StitchSettings(probability=args.stitching),
+        fold_share=args.fold_share,
         loop=LoopSettings(
             steps=args.steps,
             decay_steps=args.decay_steps,

@@ -1,7 +1,7 @@
 """Augmentation of magnitudes and of network input.
 
 Sound: equaliser curve, resonances, unsteady pitch and level, noise floor, detuning, lost bass or treble,
-level changes along time, on magnitudes [84, columns].
+level changes along time, on magnitudes [84, columns]; the same in small on pitch-class profiles.
 SpecAugment (Park et al., Interspeech 2019): whole bands and stretches of the network input set to 0.
 Transposition shifts bins and fills with silence, never rolls: a roll would put bass notes on top.
 """
@@ -97,6 +97,27 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
         cut = int(generator.integers(6, 30))
         result[:cut] *= (10 ** (-0.1 * np.arange(cut, 0, -1)))[:, None].astype(np.float32)
     return result.astype(np.float32)
+
+
+def recolour_profile(profile: Array, *, strength: float, generator: np.random.Generator) -> Array:
+    """Draw contrast, resonances, unsteadiness, a floor and smearing along time: what another
+    arrangement, room or way of computing profiles would change.
+
+    profile: float32 [12, steps] in 0..1, each step's loudest class 1; so is the result. Silent steps
+    stay 0, but for what a sounding neighbour smears into them.
+    """
+    bins, length = profile.shape
+    contrast = np.exp(generator.normal(0, 0.3 * strength))
+    resonances = generator.normal(0, generator.uniform(0, 3.0) * strength, (bins, 1))
+    unsteadiness = generator.normal(0, generator.uniform(0, 2.0) * strength, (bins, length))
+    floor = generator.uniform(0, 0.2) * strength
+    smear = generator.uniform(0, 0.2) * strength
+    result = profile**contrast * 10 ** ((resonances + unsteadiness) / 20)
+    padded = np.pad(result, ((0, 0), (1, 1)), mode="edge")
+    result = (1 - 2 * smear) * result + smear * (padded[:, :-2] + padded[:, 2:])
+    result = (1 - floor) * result + floor * result.max(axis=0)
+    loudest = result.max(axis=0)
+    return (result / np.where(loudest > 0, loudest, 1.0)).astype(np.float32)
 
 
 def _with_noise(columns: Array, generator: np.random.Generator) -> Array:

@@ -81,7 +81,24 @@ class BatchMaker:
                 for version in versions:
                     recording = self._recording(index, version.recording, step, len(crops))
                     crops.append(_Crop(version, label, recording, index))
-        return _stacked(crops)
+        # A view's only crop is left out: it has no batch statistics.
+        return _stacked(crops, fewest=2)
+
+    def once_through(self, *, works: int) -> Iterator[Batch]:
+        """One version of every work, so many works a batch, without augmentation, in the longest crops."""
+        lengths = Lengths(max(self._settings.lengths), max(self._settings.chroma_lengths))
+        for index, source in enumerate(self._sources):
+            first_label, count = int(self._first_label[index]), len(source.work_weights)
+            for first in range(0, count, works):
+                generator = np.random.default_rng([self._seed, index, first])
+                crops = []
+                for work in range(first, min(first + works, count)):
+                    (version,) = source.draw(
+                        work, count=1, lengths=lengths, strength=0.0, generator=generator
+                    )
+                    recording = self._recording(index, version.recording, 0, work)
+                    crops.append(_Crop(version, first_label + work, recording, index))
+                yield _stacked(crops, fewest=1)
 
     @staticmethod
     def _recording(source: int, recording: int | None, step: int, place: int) -> int:
@@ -98,10 +115,10 @@ class _Crop(NamedTuple):
     source: int
 
 
-def _stacked(crops: list[_Crop]) -> Batch:
-    """Crops by view, the CQT view's first. A view's only crop is left out: it has no batch statistics."""
+def _stacked(crops: list[_Crop], *, fewest: int) -> Batch:
+    """Crops by view, the CQT view's first. A view with fewer than `fewest` is left out."""
     by_view = [[crop for crop in crops if crop.version.folded == folded] for folded in (False, True)]
-    kept = [found if len(found) > 1 else [] for found in by_view]
+    kept = [found if len(found) >= fewest else [] for found in by_view]
     nothing = np.zeros((0, 1, 1, 1), np.float32)
     cqt, chroma = (np.stack([c.version.view for c in found])[:, None] if found else nothing for found in kept)
     _, labels, recordings, sources = zip(*kept[0], *kept[1], strict=True)

@@ -112,6 +112,18 @@ class Trainer:
         self.average.load_state_dict(state)
         return {"fingerprint": sealed.fingerprint, "training": json.loads(sealed.metadata["training"])}
 
+    @torch.no_grad()
+    def imprint(self, batches: Iterable[Batch]) -> None:
+        """Set classifier and centers by what the network makes of these batches (Qi et al., CVPR 2018)."""
+        self.average.eval()
+        for batch in batches:
+            cqt, chroma = (self._input(views) for views in (batch.cqt, batch.chroma))
+            labels = torch.from_numpy(batch.labels).to(self.device)
+            with torch.autocast(device_type=self.device, dtype=torch.bfloat16):
+                pooled, embedding = self.average(cqt, chroma)
+            self.classifier.imprint(embedding, labels)
+            self.centers.imprint(pooled, labels)
+
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step; returns the terms of the loss."""
         cqt, chroma = (self._input(views) for views in (batch.cqt, batch.chroma))

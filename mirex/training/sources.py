@@ -217,6 +217,7 @@ class ChromaSource:
         profiles = [self.profile(each) for each in chosen]
         parts = crop_parts(profiles, lengths, anchor=anchor, strength=strength, generator=generator)
         chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
+        chroma = augmentation.recolour_profile(chroma, strength=strength, generator=generator)
         tiled = tile(chroma, octaves=self._octaves)
         view = augmentation.mask(
             tiled * _envelope(len(tiled), generator), strength=strength, generator=generator
