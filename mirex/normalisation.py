@@ -65,7 +65,7 @@ def cqt_view(columns: Array, *, settings: NetworkSettings) -> Array:
 
 def chroma_view(columns: Array, *, settings: NetworkSettings) -> Array:
     """Fold, average and tile: float32 [84, columns] magnitudes to float32 [12 octaves, steps] in 0..1."""
-    profile = _loudest_to_one(to_steps(fold(columns), settings=settings), silence=0.0)
+    profile = loudest_to_one(to_steps(fold(columns), settings=settings), silence=0.0)
     return tile(profile, octaves=settings.chroma_octaves)
 
 
@@ -75,7 +75,7 @@ def fold(columns: Array) -> Array:
     Row 0 is C; each column's loudest class is 1. A column not above SILENCE is all zeros.
     """
     peaks = sharpen(columns, gain=0.0).astype(np.float64)
-    return _loudest_to_one(peaks.reshape(OCTAVES, BINS_PER_OCTAVE, -1).sum(axis=0), silence=SILENCE)
+    return loudest_to_one(peaks.reshape(OCTAVES, BINS_PER_OCTAVE, -1).sum(axis=0), silence=SILENCE)
 
 
 def tile(chroma: Array, *, octaves: int) -> Array:
@@ -83,7 +83,7 @@ def tile(chroma: Array, *, octaves: int) -> Array:
     return np.tile(chroma, (octaves, 1))
 
 
-def _loudest_to_one(chroma: NDArray[np.floating], *, silence: float) -> Array:
+def loudest_to_one(chroma: NDArray[np.floating], *, silence: float) -> Array:
     """Divide each column by its largest value; columns not above `silence` become zeros."""
     loudest = chroma.max(axis=0)
     silent = loudest <= silence

@@ -9,6 +9,8 @@ Transposition shifts bins and fills with silence, never rolls: a roll would put 
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex.normalisation import loudest_to_one
+
 Array = NDArray[np.float32]
 MAX_TRANSPOSITION = 6
 
@@ -116,8 +118,7 @@ def recolour_profile(profile: Array, *, strength: float, generator: np.random.Ge
     padded = np.pad(result, ((0, 0), (1, 1)), mode="edge")
     result = (1 - 2 * smear) * result + smear * (padded[:, :-2] + padded[:, 2:])
     result = (1 - floor) * result + floor * result.max(axis=0)
-    loudest = result.max(axis=0)
-    return (result / np.where(loudest > 0, loudest, 1.0)).astype(np.float32)
+    return loudest_to_one(result, silence=0.0)
 
 
 def _with_noise(columns: Array, generator: np.random.Generator) -> Array:

@@ -77,10 +77,7 @@ class BatchMaker:
                 versions = source.draw(
                     work, count=settings.versions, lengths=lengths, strength=strength, generator=generator
                 )
-                label = int(self._first_label[index]) + work
-                for version in versions:
-                    recording = self._recording(index, version.recording, step, len(crops))
-                    crops.append(_Crop(version, label, recording, index))
+                crops += self._labelled(versions, work, source=index, step=step, place=len(crops))
         # A view's only crop is left out: it has no batch statistics.
         return _stacked(crops, fewest=2)
 
@@ -88,17 +85,24 @@ class BatchMaker:
         """One version of every work, so many works a batch, without augmentation, in the longest crops."""
         lengths = Lengths(max(self._settings.lengths), max(self._settings.chroma_lengths))
         for index, source in enumerate(self._sources):
-            first_label, count = int(self._first_label[index]), len(source.work_weights)
+            count = len(source.work_weights)
             for first in range(0, count, works):
                 generator = np.random.default_rng([self._seed, index, first])
-                crops = []
+                crops: list[_Crop] = []
                 for work in range(first, min(first + works, count)):
-                    (version,) = source.draw(
-                        work, count=1, lengths=lengths, strength=0.0, generator=generator
-                    )
-                    recording = self._recording(index, version.recording, 0, work)
-                    crops.append(_Crop(version, first_label + work, recording, index))
+                    versions = source.draw(work, count=1, lengths=lengths, strength=0.0, generator=generator)
+                    crops += self._labelled(versions, work, source=index, step=0, place=len(crops))
                 yield _stacked(crops, fewest=1)
+
+    def _labelled(
+        self, versions: Sequence[Version], work: int, *, source: int, step: int, place: int
+    ) -> list["_Crop"]:
+        """Versions of one work as crops; place: of the first in its batch."""
+        label = int(self._first_label[source]) + work
+        return [
+            _Crop(version, label, self._recording(source, version.recording, step, place + offset), source)
+            for offset, version in enumerate(versions)
+        ]
 
     @staticmethod
     def _recording(source: int, recording: int | None, step: int, place: int) -> int:

@@ -40,8 +40,9 @@ class CosineClassifier(nn.Module):
     @torch.no_grad()
     def imprint(self, embeddings: Tensor, labels: Tensor) -> None:
         """Set the rows of the works in the batch to the direction of their mean embedding."""
-        works, means = _means(embeddings, labels)
-        self.weight[works] = IMPRINT_RMS * means.shape[1] ** 0.5 * functional.normalize(means, dim=1)
+        unit = functional.normalize(embeddings.float(), dim=1)
+        works, total, _ = _sums(unit, labels)
+        self.weight[works] = IMPRINT_RMS * total.shape[1] ** 0.5 * functional.normalize(total, dim=1)
 
 
 class _Cosines(torch.autograd.Function):
@@ -152,22 +153,18 @@ class Centers(nn.Module):
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Move the centers of the works in the batch."""
         unit = functional.normalize(features.float(), dim=1)
-        works, index, count = labels.unique(return_inverse=True, return_counts=True)
-        total = torch.zeros(len(works), unit.shape[1], device=unit.device).index_add_(
-            0, index, unit - self.centers[labels]
-        )
+        works, total, count = _sums(unit - self.centers[labels], labels)
         self.centers[works] += self.rate * total / (1.0 + count[:, None])
 
     @torch.no_grad()
     def imprint(self, features: Tensor, labels: Tensor) -> None:
         """Set the centers of the works in the batch to the mean of their unit-length features."""
-        works, means = _means(features, labels)
-        self.centers[works] = means
+        works, total, count = _sums(functional.normalize(features.float(), dim=1), labels)
+        self.centers[works] = total / count[:, None]
 
 
-def _means(vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The works among the labels, and the mean of each one's vectors at unit length: [works, size]."""
-    unit = functional.normalize(vectors.float(), dim=1)
+def _sums(vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The works among the labels, the sum of each one's vectors [works, size], and their number."""
     works, index, count = labels.unique(return_inverse=True, return_counts=True)
-    total = torch.zeros(len(works), unit.shape[1], device=unit.device).index_add_(0, index, unit)
-    return works, total / count[:, None]
+    total = torch.zeros(len(works), vectors.shape[1], device=vectors.device).index_add_(0, index, vectors)
+    return works, total, count
