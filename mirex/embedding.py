@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mirex.errors import AudioError
 from mirex.network import ResNet50IBN
-from mirex.normalisation import BINS, chroma_view, cqt_view
+from mirex.normalisation import BINS, chroma_view, cqt_view, profile_view
 from mirex.settings import NetworkSettings
 from mirex.weights import Sealed
 
@@ -33,6 +33,16 @@ def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
     for index, each in enumerate(columns):
         result[index] = _embed_one(each, sealed)
     return result
+
+
+def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
+    """Embedding, float32 [2048] of unit length, of a recording known by its pitch classes: the folded view's.
+
+    profile: float32 [12, steps], as `mirex.normalisation.profile_view` takes it. Compare the embedding with
+    others of the same kind only.
+    """
+    view = profile_view(profile, settings=sealed.settings)
+    return _vector(_split(view, sealed.settings.max_steps), sealed.network.chroma).astype(np.float32)
 
 
 def views(columns: Array, *, settings: NetworkSettings) -> list[Array]:

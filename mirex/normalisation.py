@@ -48,9 +48,7 @@ def to_steps(columns: Array, *, settings: NetworkSettings) -> Array:
     steps = max(columns.shape[1] // per_step, 1)
     used = columns[:, : steps * per_step]
     averaged = used.reshape(len(columns), steps, -1).mean(axis=2)
-    repeats = -(-settings.min_steps // steps)
-    if repeats > 1:
-        averaged = np.tile(averaged, repeats)[:, : max(settings.min_steps, steps)]
+    averaged = _at_least(averaged, steps=settings.min_steps)
     return averaged.astype(np.float32)
 
 
@@ -69,6 +67,15 @@ def chroma_view(columns: Array, *, settings: NetworkSettings) -> Array:
     return tile(profile, octaves=settings.chroma_octaves)
 
 
+def profile_view(profile: Array, *, settings: NetworkSettings) -> Array:
+    """The chroma view of a recording that is known by its pitch classes only.
+
+    profile: float32 [12, steps] in 0..1, row 0 is C, each step's loudest class 1; at least one step of
+    `columns_per_step` columns. Returns float32 [12 octaves, steps]; repeated to min_steps where shorter.
+    """
+    return tile(_at_least(profile, steps=settings.min_steps), octaves=settings.chroma_octaves)
+
+
 def fold(columns: Array) -> Array:
     """Profile of the peaks: float32 [84, columns] magnitudes to float32 [12, columns] in 0..1.
 
@@ -76,6 +83,12 @@ def fold(columns: Array) -> Array:
     """
     peaks = sharpen(columns, gain=0.0).astype(np.float64)
     return loudest_to_one(peaks.reshape(OCTAVES, BINS_PER_OCTAVE, -1).sum(axis=0), silence=SILENCE)
+
+
+def _at_least(clip: Array, *, steps: int) -> Array:
+    """A clip that is shorter than so many steps, repeated to that length."""
+    length = clip.shape[1]
+    return np.tile(clip, -(-steps // length))[:, : max(steps, length)]
 
 
 def tile(chroma: Array, *, octaves: int) -> Array:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from made_corpus import write_chroma
 from mirex.benchmarks import accuracy
 from mirex.benchmarks.accuracy import Drawing
 from mirex.benchmarks.sets import Clip
@@ -26,6 +27,8 @@ class Given:
 
     def describe(self, columns):
         return columns[:1, 0]
+
+    describe_profile = describe
 
     def compare(self, queries, references, *, progress=None):
         distances = np.abs(np.subtract.outer(np.concatenate(queries), np.concatenate(references)))
@@ -123,6 +126,15 @@ class TestView:
             chroma.describe(np.roll(columns, 12, axis=0)), chroma.describe(columns), atol=1e-6
         )
 
+    def test_a_profile_is_the_chroma_view(self, sealed, rng):
+        """One tone at a time is its own profile, so both ways to the chroma view are the same."""
+        tones = np.repeat(rng.integers(24, 60, 20), 2)
+        columns = np.zeros((84, 40), np.float32)
+        columns[tones, np.arange(40)] = 1.0
+        profile = np.eye(12, dtype=np.float32)[:, tones[::2] % 12]
+        chroma = accuracy.view(sealed, name="chroma view")
+        np.testing.assert_allclose(chroma.describe_profile(profile), chroma.describe(columns), atol=1e-6)
+
     def test_both_views_of_weights_sealed_with_one(self, sealed):
         single = sealed._replace(settings=dataclasses.replace(sealed.settings, chroma_weight=0.0))
         assert accuracy.view(single, name="both views")._sealed.settings.chroma_weight == 1.0
@@ -136,8 +148,8 @@ class TestCommand:
         (tmp_path / "collection.txt").write_text("x.wav\nx_fast.wav\ny.wav\nz.wav\n")
         return tmp_path
 
-    def run(self, *arguments):
-        return main(["benchmark-accuracy", *map(str, arguments), "--systems", "fourier", "qmax"])
+    def run(self, *arguments, systems=("fourier", "qmax")):
+        return main(["benchmark-accuracy", *map(str, arguments), "--systems", *systems])
 
     def test_text_on_stdout_only_the_table(self, demo, capsys):
         assert self.run("demo", "--demo", demo, "--resamples", "20") == 0
@@ -168,11 +180,33 @@ class TestCommand:
             (["scores", "--corpus", "x"], "--soundfont"),
             (["robustness", "--works", "2", "--corpus", "x"], "--soundfont"),
             (["demo", "--qmax-columns", "0"], "--qmax-columns"),
+            (["covers"], "--corpus"),
         ],
     )
     def test_wrong_usage(self, arguments, message, capsys):
         assert self.run(*arguments) == 2
         assert message in capsys.readouterr().err
+
+    def test_covers(self, tmp_path, capsys):
+        write_chroma(tmp_path / "hpcp.npz", versions=5)
+        assert self.run("covers", "--corpus", tmp_path, "--resamples", "20", "--json") == 0
+        (table,) = json.loads(capsys.readouterr().out)["tables"]
+        assert (table["recordings"], table["cliques"]) == (8, 2)
+        names = [row["system"] for row in table["rows"]]
+        assert names == ["2-D Fourier magnitude", "Qmax, 2 columns a frame"]
+        # Versions of the made corpus differ in key only.
+        assert [row["figures"]["map"]["value"] for row in table["rows"]] == [1.0, 1.0]
+
+    def test_ours_is_the_chroma_view_of_covers(self, tmp_path, capsys):
+        write_chroma(tmp_path / "hpcp.npz")
+        assert self.run("covers", "--corpus", tmp_path, "--works", "1", "--json", systems=["ours"]) == 0
+        (table,) = json.loads(capsys.readouterr().out)["tables"]
+        assert table["cliques"] == 1
+        assert [row["system"] for row in table["rows"]] == ["mirex, chroma view"]
+
+    def test_covers_have_no_cqt_view(self, tmp_path, capsys):
+        assert self.run("covers", "--corpus", tmp_path, systems=["both-views"]) == 2
+        assert "no CQT view" in capsys.readouterr().err
 
     def test_missing_archive(self, tmp_path, capsys):
         assert self.run("anthems", "--corpus", tmp_path) == 1

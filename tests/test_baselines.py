@@ -47,6 +47,13 @@ class TestEverySystem:
         assert distances.shape == (1, 2)
         assert np.isfinite(distances).all()
 
+    def test_a_profile_of_every_length_has_a_distance(self, system, rng):
+        profiles = [rng.random((12, steps)).astype(np.float32) for steps in (1, 11, 60)]
+        described = [system.describe_profile(profile) for profile in profiles]
+        distances = system.compare(described[:1], described)
+        assert distances.shape == (1, 3)
+        assert np.isfinite(distances).all()
+
     def test_silence_has_a_distance(self, system, rng):
         silence = np.zeros((84, 30), np.float32)
         distances = measure(system, [silence], [melody(rng), silence])
@@ -74,6 +81,16 @@ class TestQmax:
         assert Qmax(columns_per_frame=3).describe(melody(rng, columns=61)).shape == (20, 12)
         assert Qmax(columns_per_frame=3).name != Qmax().name
 
+    def test_a_stack_spans_the_same_time(self, rng):
+        """9 short frames or 5 long ones: a recording matches itself along so many frames less."""
+        chroma = rng.permutation(np.arange(60) % 12)[None] == np.arange(12)[:, None]
+        lengths = []
+        for columns_per_frame in (1, 2):
+            system = Qmax(columns_per_frame=columns_per_frame)
+            described = system.describe_profile(chroma.astype(np.float32))
+            lengths.append(1 / system.compare([described], [described.copy()]).item() ** 2)
+        np.testing.assert_allclose(lengths, [60 - 9, 60 - 5], rtol=0.1)
+
     def test_progress(self, rng):
         described = [Qmax().describe(melody(rng)) for _ in range(3)]
         seen = []
@@ -92,6 +109,13 @@ class TestFourierMagnitude:
         magnitudes[0, 0] = 0
         expected = magnitudes.ravel() / np.linalg.norm(magnitudes)
         np.testing.assert_allclose(FourierMagnitude().describe(columns), expected, atol=1e-6)
+
+    def test_a_patch_of_a_profile_spans_the_same_time(self, rng):
+        profile = rng.random((12, 50)).astype(np.float32)
+        magnitudes = np.median([abs(np.fft.rfft2(profile[:, i : i + 38])) for i in range(13)], axis=0)
+        magnitudes[0, 0] = 0
+        expected = magnitudes.ravel() / np.linalg.norm(magnitudes)
+        np.testing.assert_allclose(FourierMagnitude().describe_profile(profile), expected, atol=1e-6)
 
     def test_transposition_by_octaves_and_classes_leaves_the_vector(self, rng):
         columns = np.zeros((84, 90), np.float32)

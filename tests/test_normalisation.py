@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mirex import cqt
-from mirex.normalisation import chroma_view, cqt_view, fold, sharpen, tile, to_steps
+from mirex.normalisation import chroma_view, cqt_view, fold, profile_view, sharpen, tile, to_steps
 from mirex.settings import FrontEndSettings, NetworkSettings
 
 SETTINGS = NetworkSettings()
@@ -173,6 +173,15 @@ def test_tile_lays_the_profile_over_itself(rng):
     assert found.shape == (60, 9)
     for octave in range(5):
         np.testing.assert_array_equal(found[12 * octave : 12 * octave + 12], profile)
+
+
+@pytest.mark.parametrize("steps", [1, 15, 16, 40])
+def test_a_profile_is_laid_over_itself_and_repeated_to_the_least_length(rng, steps):
+    profile = rng.random((12, steps)).astype(np.float32)
+    view = profile_view(profile, settings=SETTINGS)
+    assert view.shape == (12 * SETTINGS.chroma_octaves, max(steps, SETTINGS.min_steps))
+    places = np.arange(view.shape[1]) % steps
+    np.testing.assert_array_equal(view, np.concatenate([profile[:, places]] * SETTINGS.chroma_octaves))
 
 
 # --- limits -------------------------------------------------------------------------------------

@@ -100,6 +100,8 @@ class Mean:
     def describe(self, columns):
         return columns.mean(axis=1)
 
+    describe_profile = describe
+
     def compare(self, queries, references, *, progress=None):
         return compare_vectors(queries, references)
 

@@ -1,5 +1,6 @@
 """Scores, arrangements, rendering, sources and batches, on a corpus made by code."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mirex.training import patches as patch_module
 from mirex.training.arrangement import Excerpt, arrange, from_start
 from mirex.training.batches import Batch, BatchMaker, BatchSettings, stream
 from mirex.training.patches import FRAME_SECONDS, PRE_FRAMES, load_patches, save_patches
+from mirex.training.profiles import ProfileCorpus
 from mirex.training.rendering import render
 from mirex.training.scores import ScoreCorpus
 from mirex.training.sources import (
@@ -57,8 +59,9 @@ def _source(scores, patches):
     )
 
 
-def _chroma_source(path):
-    return ChromaSource(path, settings=SETTINGS, stitching=STITCHING)
+def _chroma_source(path, *, backwards_weight=0.0):
+    corpus = ProfileCorpus.load(path)
+    return ChromaSource(corpus, settings=SETTINGS, stitching=STITCHING, backwards_weight=backwards_weight)
 
 
 def test_scores_are_read_by_split_and_by_part(scores):
@@ -249,8 +252,40 @@ def test_chroma_row_zero_is_turned_from_a_to_c(tmp_path):
         recording_work=np.array([0], np.uint32),
         recording_split=np.array([0], np.uint8),
     )
-    source = _chroma_source(tmp_path / "hpcp.npz")
-    assert source.profile(0)[:, 0].tolist() == [1.0] + [0.0] * 11
+    corpus = ProfileCorpus.load(tmp_path / "hpcp.npz")
+    assert corpus.profile(0)[:, 0].tolist() == [1.0] + [0.0] * 11
+
+
+def test_a_file_without_profiles_is_refused(tmp_path, scores):
+    (tmp_path / "text.npz").write_text("text")
+    for path in (tmp_path / "none.npz", tmp_path / "text.npz", scores):
+        with pytest.raises(TrainingError, match="not an archive of profiles"):
+            ProfileCorpus.load(path)
+
+
+class TestBackwards:
+    def draw(self, source, work):
+        (version,) = source.draw(
+            work, count=1, lengths=Lengths(9, 70), strength=0.0, generator=np.random.default_rng(3)
+        )
+        return version
+
+    def test_works_backwards_come_after_all_others(self, chroma):
+        source = _chroma_source(chroma, backwards_weight=0.25)
+        assert source.work_weights.tolist() == [1.0] * 4 + [0.25] * 4
+        assert len(_chroma_source(chroma).work_weights) == 4
+
+    def test_the_same_recording_in_opposite_order(self, tmp_path):
+        made_corpus.write_chroma(tmp_path / "hpcp.npz", versions=1)
+        unstitched = dataclasses.replace(STITCHING, probability=0.0)
+        corpus = ProfileCorpus.load(tmp_path / "hpcp.npz")
+        source = ChromaSource(corpus, settings=SETTINGS, stitching=unstitched, backwards_weight=0.5)
+        for work in range(4):
+            forwards, backwards = self.draw(source, work), self.draw(source, work + 4)
+            assert forwards.recording == backwards.recording
+            # Both are whole recordings in the key and under the envelope of the same draws.
+            np.testing.assert_allclose(backwards.view[:, ::-1], forwards.view, atol=1e-6)
+            assert not np.allclose(backwards.view, forwards.view)
 
 
 def _maker(scores, chroma, patches):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mirex import evaluation
 from mirex.benchmarks.baselines import Progress, System, compare_vectors
-from mirex.benchmarks.sets import Clip
+from mirex.benchmarks.sets import Clip, ProfileClip
 from mirex.evaluation import Difference, Evaluation, Interval
 from mirex.matrix import Matrix, write_matrix
 from mirex.tables import LABELS
@@ -24,6 +24,7 @@ from mirex.weights import Sealed
 Array = NDArray[np.float32]
 FIGURES = ("map", "mr1", "rank_1")
 VIEWS = ("both views", "CQT view", "chroma view")
+AnyClip = Clip | ProfileClip
 CHROMA_ONLY = 1e9  # weight beside which the other view's 1.0 is lost
 
 
@@ -39,6 +40,12 @@ class Embedding:
         from mirex.embedding import embed
 
         return embed([columns], sealed=self._sealed)[0]
+
+    def describe_profile(self, profile: Array) -> Array:
+        """Embedding of the chroma view, which is all that a profile has: float32 [2048]."""
+        from mirex.embedding import embed_profile
+
+        return embed_profile(profile, sealed=self._sealed)
 
     def compare(
         self, queries: Sequence[Array], references: Sequence[Array], *, progress: Progress | None = None
@@ -67,10 +74,10 @@ class Timed(NamedTuple):
     compare_seconds: float
 
 
-def compare_all(clips: Sequence[Clip], *, system: System, progress: Progress | None = None) -> Timed:
+def compare_all(clips: Sequence[AnyClip], *, system: System, progress: Progress | None = None) -> Timed:
     """Distances of every clip to every clip. progress: called with (done, total) recordings."""
     start = time.process_time()
-    described = [system.describe(clip.columns) for clip in clips]
+    described = [clip.described_by(system) for clip in clips]
     middle = time.process_time()
     if progress:
         progress(0, len(clips))
@@ -90,7 +97,7 @@ def only(timed: Timed, chosen: NDArray[np.bool_]) -> Timed:
     return timed._replace(matrix=Matrix(timed.matrix.system, names, np.arange(len(index)), distances))
 
 
-def save_matrices(results: Sequence[Timed], clips: Sequence[Clip], *, title: str, folder: Path) -> None:
+def save_matrices(results: Sequence[Timed], clips: Sequence[AnyClip], *, title: str, folder: Path) -> None:
     """Write `<title>-<system>.txt`, each a MIREX matrix, and `<title>-cliques.tsv`; blanks become hyphens."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = _hyphenated(title)
@@ -153,7 +160,7 @@ class Drawing:
 
 
 def tabulate(
-    title: str, results: Sequence[Timed], *, clips: Sequence[Clip], drawing: Drawing | None = None
+    title: str, results: Sequence[Timed], *, clips: Sequence[AnyClip], drawing: Drawing | None = None
 ) -> Table:
     """Score every system's matrix.
 

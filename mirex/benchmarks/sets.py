@@ -2,7 +2,8 @@
 
 `scores`: human-made versions of the validation works of `scores.npz`, played by FluidSynth with a
 SoundFont that training must not have heard, each in its own tempo, through the real front end. `anthems`:
-real recordings, `anthems.npz`. `demo`: the demo recordings; `x_fast.ogg` is another version of `x.ogg`.
+real recordings, `anthems.npz`. `covers`: real covers as pitch-class profiles, the validation works of
+`hpcp.npz`. `demo`: the demo recordings; `x_fast.ogg` is another version of `x.ogg`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex.audio import decode
+from mirex.benchmarks.baselines import System
 from mirex.cqt import columns
 from mirex.errors import EvaluationError
 from mirex.settings import FrontEndSettings
+from mirex.training.profiles import ProfileCorpus
 from mirex.training.scores import Score, ScoreCorpus
 from mirex.training.synthesis import Notes, synthesise
 
@@ -37,6 +40,22 @@ class Clip(NamedTuple):
     name: str
     work: str
     columns: Array
+
+    def described_by(self, system: System) -> Array:
+        """What the system keeps of it."""
+        return system.describe(self.columns)
+
+
+class ProfileClip(NamedTuple):
+    """name: unique in its set. work: its clique. profile: float32 [12, steps] in 0..1, steps of 0.93 s."""
+
+    name: str
+    work: str
+    profile: Array
+
+    def described_by(self, system: System) -> Array:
+        """What the system keeps of it."""
+        return system.describe_profile(self.profile)
 
 
 def demo_names(folder: Path) -> list[str]:
@@ -125,6 +144,20 @@ def anthem_clips(path: Path, *, front_end: FrontEndSettings) -> tuple[list[Clip]
         for name, work, (first, last) in zip(names, works, ranges.tolist(), strict=True)
     ]
     return clips, arrays["confirmed"].astype(bool)
+
+
+def cover_clips(path: Path, *, works: int | None = None, versions: int = 4) -> list[ProfileClip]:
+    """Real covers of the validation works of `hpcp.npz`.
+
+    works: only the first so many. versions: at most so many of each. Raises TrainingError if it is no such
+    file.
+    """
+    corpus = ProfileCorpus.load(path, split="validation")
+    return [
+        ProfileClip(f"recording {recording}", f"work {recordings[0]}", corpus.profile(recording))
+        for recordings in corpus.works[:works]
+        for recording in recordings[:versions].tolist()
+    ]
 
 
 def _join_columns(magnitude: Array, count: int) -> Array:

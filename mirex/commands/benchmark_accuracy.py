@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 from mirex.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mirex.benchmarks.accuracy import AnyClip
     from mirex.benchmarks.baselines import System
     from mirex.benchmarks.sets import Recording
     from mirex.progress import ProgressLine
     from mirex.settings import FrontEndSettings
     from mirex.weights import Sealed
 
-SETS = ("scores", "anthems", "demo", "robustness")
+SETS = ("scores", "anthems", "covers", "demo", "robustness")
 VIEW_NAMES = {"both-views": "both views", "cqt-view": "CQT view", "chroma-view": "chroma view"}
 BASELINES = ("qmax", "fourier")
 DEMO = Path(__file__).resolve().parents[2] / "tests" / "demo"
@@ -30,6 +34,8 @@ scores      human-made versions of validation works, played to audio by FluidSyn
             training did not use (--soundfont). MuseScore_General is partly made from FluidR3Mono, so where
             FluidR3 served in training it is a relative; OPL-3_FM is FM synthesis and independent.
 anthems     real recordings: all, and those confirmed as versions by alignment
+covers      real covers of validation works, known by their pitch classes only: at most four versions of
+            each work (--works N: of the first N works). Of our weights it shows the chroma view.
 demo        the ten demo recordings
 robustness  the demo recordings (with --works N, the first works of scores too) transposed, slowed,
             filtered, with noise, cut, as MP3: is the original still the nearest, and how far is it?
@@ -50,10 +56,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         allow_abbrev=False,
     )
     parser.add_argument("set", choices=SETS, help="the table")
-    parser.add_argument("--corpus", type=Path, metavar="FOLDER", help="with scores.npz and anthems.npz")
+    parser.add_argument(
+        "--corpus", type=Path, metavar="FOLDER", help="with scores.npz, anthems.npz, hpcp.npz"
+    )
     parser.add_argument("--demo", type=Path, metavar="FOLDER", default=DEMO, help="demo recordings")
     parser.add_argument("--soundfont", type=Path, metavar="FILE", help="SF2 or SF3, to play scores with")
-    parser.add_argument("--works", type=int, metavar="N", help="only the first N works of scores")
+    parser.add_argument("--works", type=int, metavar="N", help="only the first N works of scores or covers")
     parser.add_argument("--transpose", action="store_true", help="play each score in a random key")
     parser.add_argument(
         "--systems",
@@ -117,8 +125,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     plays = args.set == "scores" or (args.set == "robustness" and args.works)
-    if (plays or args.set == "anthems") and not args.corpus:
-        raise UsageError(f"{args.set}: needs --corpus, the folder with scores.npz and anthems.npz")
+    if (plays or args.set in ("anthems", "covers")) and not args.corpus:
+        raise UsageError(f"{args.set}: needs --corpus, the folder with scores.npz, anthems.npz and hpcp.npz")
+    if args.set == "covers" and not {"cqt-view", "both-views"}.isdisjoint(args.systems):
+        raise UsageError("covers are known by their pitch classes only: they have no CQT view")
     if plays and not args.soundfont:
         raise UsageError("scores are played to audio: give a SoundFont with --soundfont")
     if args.qmax_columns < 1 or (args.works is not None and args.works < 1):
@@ -142,25 +152,47 @@ def _front_end(sealed: "Sealed | None") -> "FrontEndSettings":
 
 def _systems(args: argparse.Namespace, sealed: "Sealed | None") -> "list[System]":
     from mirex.benchmarks.accuracy import Embedding, view
-    from mirex.benchmarks.baselines import FourierMagnitude, Qmax
+    from mirex.benchmarks.baselines import PROFILE_COLUMNS, FourierMagnitude, Qmax
 
     systems: list[System] = []
+    covers = args.set == "covers"
     for name in dict.fromkeys(args.systems):
         if name == "qmax":
-            systems.append(Qmax(columns_per_frame=args.qmax_columns))
+            systems.append(Qmax(columns_per_frame=PROFILE_COLUMNS if covers else args.qmax_columns))
         elif name == "fourier":
             systems.append(FourierMagnitude())
         else:
             assert sealed is not None  # loaded for these
-            systems.append(Embedding(sealed) if name == "ours" else view(sealed, name=VIEW_NAMES[name]))
+            chosen = "chroma-view" if covers else name
+            systems.append(Embedding(sealed) if chosen == "ours" else view(sealed, name=VIEW_NAMES[chosen]))
     return systems
+
+
+def _clips(
+    args: argparse.Namespace, front_end: "FrontEndSettings"
+) -> "tuple[Sequence[AnyClip], dict[str, NDArray[np.bool_]]]":
+    """The recordings of the set, and for each table its title and which of them it is about."""
+    import numpy as np
+
+    from mirex.benchmarks.sets import anthem_clips, cover_clips, to_clips
+
+    clips: Sequence[AnyClip]
+    parts: dict[str, NDArray[np.bool_]] = {}
+    if args.set == "anthems":
+        clips, confirmed = anthem_clips(args.corpus / "anthems.npz", front_end=front_end)
+        parts = {"anthems, confirmed": confirmed}
+    elif args.set == "covers":
+        clips = cover_clips(args.corpus / "hpcp.npz", works=args.works)
+    else:
+        total, recordings = _recordings(args)
+        with _progress("audio and front end") as progress:
+            clips = to_clips(recordings, front_end=front_end, progress=lambda done: progress(done, total))
+    return clips, {args.set: np.ones(len(clips), bool), **parts}
 
 
 def _measure_accuracy(
     args: argparse.Namespace, systems: "list[System]", front_end: "FrontEndSettings"
 ) -> tuple[str, dict[str, Any]]:
-    import numpy as np
-
     from mirex.benchmarks.accuracy import (
         Drawing,
         compare_all,
@@ -170,17 +202,8 @@ def _measure_accuracy(
         table_text,
         tabulate,
     )
-    from mirex.benchmarks.sets import anthem_clips, to_clips
 
-    parts: dict[str, Any] = {}
-    if args.set == "anthems":
-        clips, confirmed = anthem_clips(args.corpus / "anthems.npz", front_end=front_end)
-        parts = {"anthems": np.ones(len(clips), bool), "anthems, confirmed": confirmed}
-    else:
-        total, recordings = _recordings(args)
-        with _progress("audio and front end") as progress:
-            clips = to_clips(recordings, front_end=front_end, progress=lambda done: progress(done, total))
-        parts = {args.set: np.ones(len(clips), bool)}
+    clips, parts = _clips(args, front_end)
     results = []
     for system in systems:
         with _progress(system.name) as progress:

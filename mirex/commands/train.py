@@ -51,6 +51,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         default=0.25,
         help="of crops of scores and recordings in the folded view (0.25)",
     )
+    parser.add_argument(
+        "--backwards-weight",
+        type=float,
+        default=0.5,
+        help="how often works of chroma are played backwards, as works of their own (0.5)",
+    )
     parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")
     parser.add_argument(
@@ -158,6 +164,7 @@ def _recipe(args: argparse.Namespace) -> Any:
         ),
         stitching=StitchSettings(probability=args.stitching),
         fold_share=args.fold_share,
+        backwards_weight=args.backwards_weight,
         loop=LoopSettings(
             steps=args.steps,
             decay_steps=args.decay_steps,

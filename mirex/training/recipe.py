@@ -14,6 +14,7 @@ from mirex.settings import NetworkSettings
 from mirex.training.batches import BatchMaker, BatchSettings
 from mirex.training.loop import LoopSettings
 from mirex.training.patches import load_patches
+from mirex.training.profiles import ProfileCorpus
 from mirex.training.recordings import load_columns, read_recordings
 from mirex.training.scores import ScoreCorpus
 from mirex.training.sources import ChromaSource, RecordingSource, ScoreSource, Source
@@ -30,13 +31,17 @@ SUMMARY = {
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that decides what a run learns and how. fold_share: of rendered crops given as chroma view."""
+    """All that decides what a run learns and how.
+
+    fold_share: of rendered crops given as chroma view. backwards_weight: of works of chroma played backwards.
+    """
 
     network: NetworkSettings = dataclasses.field(default_factory=NetworkSettings)
     batch: BatchSettings = dataclasses.field(default_factory=lambda: BatchSettings(works=(12, 4)))
     stitching: StitchSettings = dataclasses.field(default_factory=StitchSettings)
     loop: LoopSettings = dataclasses.field(default_factory=LoopSettings)
     fold_share: float = 0.25
+    backwards_weight: float = 0.5
 
     def to_json(self) -> str:
         """Canonical JSON."""
@@ -73,7 +78,12 @@ def make_batches(corpus: Corpus, *, recipe: Recipe) -> BatchMaker:
     if corpus.scores is not None:
         made["scores"] = _score_source(corpus, recipe)
     if corpus.chroma is not None:
-        made["chroma"] = ChromaSource(corpus.chroma, settings=recipe.network, stitching=recipe.stitching)
+        made["chroma"] = ChromaSource(
+            ProfileCorpus.load(corpus.chroma),
+            settings=recipe.network,
+            stitching=recipe.stitching,
+            backwards_weight=recipe.backwards_weight,
+        )
     if corpus.recordings is not None:
         works = read_recordings(corpus.recordings)
         found = load_columns(works, scratch=corpus.scratch, processes=corpus.decoders, report=print)
@@ -105,10 +115,7 @@ def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSe
     if corpus.anthems is not None:
         sets |= anthem_sets(corpus.anthems, settings=recipe.network)
     if corpus.chroma is not None:
-        chroma = ChromaSource(
-            corpus.chroma, split="validation", settings=recipe.network, stitching=recipe.stitching
-        )
-        sets["chroma"] = chroma_set(chroma, works=75, versions=4, settings=recipe.network)
+        sets["chroma"] = chroma_set(corpus.chroma, works=75, settings=recipe.network)
     return sets
 
 

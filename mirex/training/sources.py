@@ -5,7 +5,6 @@ generator passed in, so a sample is a pure function of seed, step and place in t
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,8 +14,9 @@ from mirex.normalisation import chroma_view, cqt_view, tile
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training import augmentation
 from mirex.training.arrangement import Excerpt, arrange
+from mirex.training.profiles import ProfileCorpus
 from mirex.training.rendering import render
-from mirex.training.scores import SPLITS, ScoreCorpus
+from mirex.training.scores import ScoreCorpus
 from mirex.training.stitching import StitchSettings, draw_lengths, stitch
 
 Array = NDArray[np.float32]
@@ -171,35 +171,39 @@ class ScoreSource:
 
 
 class ChromaSource:
-    """Real covers as pitch-class profiles, tiled under a random envelope."""
+    """Real covers as pitch-class profiles, tiled under a random envelope.
+
+    Played backwards, the versions of a work are those of another one, with the same chords in another order:
+    so few works are told apart by learning them by heart, twice as many less so. The works of the corpus
+    come first, then the same ones backwards.
+
+    backwards_weight: how often one of these is wanted, where a work as it is counts 1; 0: there are none.
+    """
 
     def __init__(
-        self, path: Path, *, split: str = "train", settings: NetworkSettings, stitching: StitchSettings
+        self,
+        corpus: ProfileCorpus,
+        *,
+        settings: NetworkSettings,
+        stitching: StitchSettings,
+        backwards_weight: float = 0.5,
     ) -> None:
-        with np.load(path, allow_pickle=False) as archive:
-            # Row 0 of the archive is A; C is three semitones up.
-            self._chroma = np.roll(archive["hpcp"], -3, axis=0)
-            offsets = archive["recording_offset"].astype(np.int64)
-            works, splits = archive["recording_work"], archive["recording_split"]
-        self._offsets = offsets
-        kept = np.flatnonzero(splits == SPLITS[split])
-        self.works = [kept[works[kept] == work] for work in np.unique(works[kept])]
+        self._corpus = corpus
         self._octaves = settings.chroma_octaves
         self._stitching = stitching
-        self.work_weights = np.ones(len(self.works))
-
-    def profile(self, recording: int) -> Array:
-        """The whole recording: float32 [12, steps] in 0..1, row 0 is C, steps of 0.93 s."""
-        return self._chroma[:, self._offsets[recording] : self._offsets[recording + 1]] / np.float32(15)
+        self.work_weights = np.repeat(
+            [1.0, backwards_weight][: 2 if backwards_weight else 1], len(corpus.works)
+        )
 
     def draw(
         self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        recordings = self.works[work]
+        backwards, place = divmod(work, len(self._corpus.works))
+        recordings = self._corpus.works[place]
         chosen = recordings[choose_versions(len(recordings), count, generator)]
         anchor = generator.random()
         return [
-            self._version(int(each), recordings, lengths.chroma, strength, generator, anchor)
+            self._version(int(each), recordings, lengths.chroma, strength, generator, anchor, bool(backwards))
             for each in chosen
         ]
 
@@ -211,10 +215,12 @@ class ChromaSource:
         strength: float,
         generator: np.random.Generator,
         anchor: float,
+        backwards: bool,
     ) -> Version:
         lengths = part_lengths(steps, stitching=self._stitching, generator=generator)
         chosen = [recording, *generator.choice(recordings, len(lengths) - 1)]
-        profiles = [self.profile(each) for each in chosen]
+        order = slice(None, None, -1) if backwards else slice(None)
+        profiles = [self._corpus.profile(each)[:, order] for each in chosen]
         parts = crop_parts(profiles, lengths, anchor=anchor, strength=strength, generator=generator)
         chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
         chroma = augmentation.recolour_profile(chroma, strength=strength, generator=generator)

@@ -13,15 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mirex.benchmarks.sets import anthem_clips
+from mirex.benchmarks.sets import anthem_clips, cover_clips
 from mirex.distance import distance_matrix
 from mirex.metrics import score
-from mirex.normalisation import chroma_view, cqt_view, tile
+from mirex.normalisation import chroma_view, cqt_view, profile_view
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.arrangement import arrange, from_start
 from mirex.training.rendering import render
 from mirex.training.scores import ScoreCorpus
-from mirex.training.sources import ChromaSource
 
 Array = NDArray[np.float32]
 
@@ -69,19 +68,11 @@ def anthem_sets(path: Path, *, settings: NetworkSettings) -> dict[str, Validatio
     }
 
 
-def chroma_set(
-    source: ChromaSource, *, works: int, versions: int, settings: NetworkSettings
-) -> ValidationSet:
-    """Up to so many versions of each of the first works."""
-    clips, labels = [], []
-    for label, recordings in enumerate(source.works[:works]):
-        for recording in recordings[:versions].tolist():
-            profile = source.profile(recording)
-            repeats = -(-settings.min_steps // max(profile.shape[1], 1))
-            tiled = tile(np.tile(profile, repeats), octaves=settings.chroma_octaves)
-            clips.append(tiled.astype(np.float32))
-            labels.append(label)
-    return ValidationSet(clips, np.array(labels), folded=True)
+def chroma_set(path: Path, *, works: int, settings: NetworkSettings) -> ValidationSet:
+    """Up to four versions of each of the first works."""
+    clips = cover_clips(path, works=works)
+    views = [profile_view(clip.profile, settings=settings) for clip in clips]
+    return ValidationSet(views, np.unique([clip.work for clip in clips], return_inverse=True)[1], folded=True)
 
 
 def mean_average_precision(embeddings: Array, labels: NDArray[np.int64]) -> float:

@@ -3,6 +3,7 @@
     python tests/benchmarks/training_ablation.py stitching corpus --seeds 2
     python tests/benchmarks/training_ablation.py levels-and-keys corpus --patches timgm6mb.npz fluidr3.npz
     python tests/benchmarks/training_ablation.py rate corpus
+    python tests/benchmarks/training_ablation.py backwards corpus --steps 1600
 
 A network of a quarter of the width learns from real covers (hpcp.npz), or, where the experiment is about
 levels and keys, from rendered scores; the figure is the mAP of the averaged weights on validation works of
@@ -26,10 +27,12 @@ from mirex.training.recipe import Corpus, Recipe, make_batches, validation_sets
 
 
 class Experiment(NamedTuple):
-    """source: what is learned and measured. part: of the recipe. arms: what each changes in that part."""
+    """source: what is learned and measured. part: of the recipe, None for the recipe itself. arms: what each
+    changes in that part.
+    """
 
     source: str
-    part: str
+    part: str | None
     arms: dict[str, dict[str, Any]]
 
 
@@ -64,6 +67,9 @@ EXPERIMENTS = {
     "rate": Experiment(
         "chroma", "loop", {f"{rate:g}": {"learning_rate": rate} for rate in (6e-4, 2e-3, 5e-3, 1e-2)}
     ),
+    "backwards": Experiment(
+        "chroma", None, {f"{weight:g}": {"backwards_weight": weight} for weight in (0.0, 0.5, 1.0)}
+    ),
 }
 
 
@@ -78,9 +84,12 @@ def recipe_of(experiment: Experiment, arm: str, *, steps: int, seed: int) -> Rec
         validate_every=steps + 1,
         checkpoint_every=steps + 1,
     )
-    recipe = Recipe(network=NETWORK, batch=BATCH, loop=loop)
-    part = getattr(recipe, experiment.part)
-    return dataclasses.replace(recipe, **{experiment.part: dataclasses.replace(part, **experiment.arms[arm])})
+    recipe = Recipe(network=NETWORK, batch=BATCH, loop=loop, backwards_weight=0.0)
+    changes = experiment.arms[arm]
+    if experiment.part is None:
+        return dataclasses.replace(recipe, **changes)
+    part = dataclasses.replace(getattr(recipe, experiment.part), **changes)
+    return dataclasses.replace(recipe, **{experiment.part: part})
 
 
 def measure(corpus: Corpus, *, source: str, recipe: Recipe) -> float:
