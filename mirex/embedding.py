@@ -1,8 +1,9 @@
 """Embedding: CQT columns to one unit vector a recording.
 
-A recording is normalised in one or two views (`mirex.normalisation`); a long one is cut into equal parts.
-Each view's vector is the mean over the parts of the network's unit-length output, made unit length; the
-embedding is their weighted sum, made unit length. Cosine similarity compares embeddings.
+A recording is normalised in one or two views (`mirex.normalisation`), each played once or twice
+(`mirex.playing`); a long one is cut into equal parts. A playing's vector is the mean over the parts of the
+network's unit-length output, made unit length; a view's is the mean of its playings', likewise; the embedding
+is the views' weighted sum, likewise. Cosine similarity compares embeddings.
 
 The network runs on one recording at a time, the parts of a view as one batch: so an embedding's bytes
 depend on the recording alone, not on what else is in the list.
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from mirex.errors import AudioError
 from mirex.network import ResNet50IBN
 from mirex.normalisation import BINS, chroma_view, cqt_view, profile_view
+from mirex.playing import playings
 from mirex.settings import NetworkSettings
 from mirex.weights import Sealed
 
@@ -41,16 +43,22 @@ def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
     profile: float32 [12, steps], as `mirex.normalisation.profile_view` takes it. Compare the embedding with
     others of the same kind only.
     """
-    view = profile_view(profile, settings=sealed.settings)
-    return _vector(_split(view, sealed.settings.max_steps), sealed.network.chroma).astype(np.float32)
+    settings = sealed.settings
+    found = _parts(profile_view(profile, settings=settings), folded=True, settings=settings)
+    return _vector(found, sealed.network.chroma).astype(np.float32)
 
 
-def views(columns: Array, *, settings: NetworkSettings) -> list[Array]:
-    """Network input of a recording: for each view, float32 [parts, bins, steps of a part]."""
-    found = [cqt_view(columns, settings=settings)]
+def views(columns: Array, *, settings: NetworkSettings) -> list[list[Array]]:
+    """Network input of a recording: for each view, its playings, float32 [parts, bins, steps of a part]."""
+    found = [_parts(cqt_view(columns, settings=settings), folded=False, settings=settings)]
     if settings.chroma_weight > 0:
-        found.append(chroma_view(columns, settings=settings))
-    return [_split(view, settings.max_steps) for view in found]
+        found.append(_parts(chroma_view(columns, settings=settings), folded=True, settings=settings))
+    return found
+
+
+def _parts(view: Array, *, folded: bool, settings: NetworkSettings) -> list[Array]:
+    """The playings of a view, float32 [parts, bins, steps of a part] each."""
+    return [_split(each, settings.max_steps) for each in playings(view, folded=folded, settings=settings)]
 
 
 def _split(view: Array, most: int) -> Array:
@@ -72,7 +80,12 @@ def _embed_one(columns: Array, sealed: Sealed) -> Array:
     return _unit((weights[:, None] * vectors).sum(axis=0)).astype(np.float32)
 
 
-def _vector(parts: Array, network: ResNet50IBN) -> NDArray[np.float64]:
+def _vector(found: Sequence[Array], network: ResNet50IBN) -> NDArray[np.float64]:
+    """A view's vector from its playings."""
+    return _unit(np.mean([_vector_of_parts(parts, network) for parts in found], axis=0))
+
+
+def _vector_of_parts(parts: Array, network: ResNet50IBN) -> NDArray[np.float64]:
     x = torch.from_numpy(parts[:, None]).to(next(network.parameters()).device)
     with torch.inference_mode():
         _, embedding = network(x)

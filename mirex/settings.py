@@ -80,7 +80,9 @@ class NetworkSettings(Settings):
     known. chroma_octaves: how often its profile is laid over itself. level_gain: g of the level
     compression log(1 + g m / r) / log(1 + g), r the clip's reference level. min_steps: shorter clips are
     repeated to this length. max_steps: longer clips are cut into equal parts whose embeddings are averaged.
-    chroma_weight: weight of the embedding of the folded view (0: one view). embedding_size: dimensions.
+    chroma_weight: weight of the embedding of the folded view (0: one view). second_longer, second_lower: the
+    second playing (`mirex.playing`) is so many times as long (0: there is none) and so many semitones lower.
+    embedding_size: dimensions.
     """
 
     columns_per_step: int = 2
@@ -91,4 +93,6 @@ class NetworkSettings(Settings):
     min_steps: int = 16
     max_steps: int = 400
     chroma_weight: float = 1.0
+    second_longer: float = 1.1
+    second_lower: int = 1
     embedding_size: int = 2048

@@ -11,8 +11,10 @@ from mirex.benchmarks import accuracy
 from mirex.benchmarks.accuracy import Drawing
 from mirex.benchmarks.sets import Clip
 from mirex.cli import main
+from mirex.embedding import embed
 from mirex.errors import EvaluationError
 from mirex.settings import FrontEndSettings, NetworkSettings
+from random_network import save_random
 from synthesis import song, write
 
 FEW = Drawing(resamples=50, permutations=50)
@@ -135,6 +137,14 @@ class TestView:
         chroma = accuracy.view(sealed, name="chroma view")
         np.testing.assert_allclose(chroma.describe_profile(profile), chroma.describe(columns), atol=1e-6)
 
+    def test_played_once(self, sealed, rng):
+        columns = rng.random((84, 40)).astype(np.float32)
+        once = accuracy.played_once(sealed)
+        settings = dataclasses.replace(sealed.settings, second_longer=0)
+        expected = embed([columns], sealed=sealed._replace(settings=settings))[0]
+        np.testing.assert_array_equal(once.describe(columns), expected)
+        assert not np.allclose(accuracy.Embedding(sealed).describe(columns), expected, atol=1e-4)
+
     def test_both_views_of_weights_sealed_with_one(self, sealed):
         single = sealed._replace(settings=dataclasses.replace(sealed.settings, chroma_weight=0.0))
         assert accuracy.view(single, name="both views")._sealed.settings.chroma_weight == 1.0
@@ -199,10 +209,12 @@ class TestCommand:
 
     def test_ours_is_the_chroma_view_of_covers(self, tmp_path, capsys):
         write_chroma(tmp_path / "hpcp.npz")
-        assert self.run("covers", "--corpus", tmp_path, "--works", "1", "--json", systems=["ours"]) == 0
+        save_random(tmp_path / "random.safetensors")
+        given = ["--corpus", tmp_path, "--works", "1", "--weights", tmp_path / "random.safetensors", "--json"]
+        assert self.run("covers", *given, systems=["ours", "played-once"]) == 0
         (table,) = json.loads(capsys.readouterr().out)["tables"]
         assert table["cliques"] == 1
-        assert [row["system"] for row in table["rows"]] == ["mirex, chroma view"]
+        assert [row["system"] for row in table["rows"]] == ["mirex, chroma view", "mirex, played once"]
 
     def test_covers_have_no_cqt_view(self, tmp_path, capsys):
         assert self.run("covers", "--corpus", tmp_path, systems=["both-views"]) == 2

@@ -13,6 +13,7 @@ from mirex.embedding import embed, views
 from mirex.errors import AudioError
 from mirex.network import ResNet50IBN
 from mirex.normalisation import chroma_view, cqt_view
+from mirex.playing import playings
 from mirex.settings import NetworkSettings
 from mirex.weights import Sealed
 from random_network import random_network, random_sealed
@@ -21,6 +22,11 @@ from random_network import random_network, random_sealed
 @pytest.fixture(scope="module")
 def sealed() -> Sealed:
     return random_sealed()
+
+
+@pytest.fixture(scope="module")
+def played_once(sealed) -> Sealed:
+    return with_settings(sealed, second_longer=0)
 
 
 @pytest.fixture
@@ -96,24 +102,34 @@ def test_columns_given_are_not_changed(sealed, recordings):
 # --- views and parts ----------------------------------------------------------------------------
 
 
-def test_embedding_is_the_weighted_sum_of_two_views(sealed, recordings):
-    sealed = with_settings(sealed, chroma_weight=0.5)
+def test_embedding_is_the_weighted_sum_of_two_views(played_once, recordings):
+    sealed = with_settings(played_once, chroma_weight=0.5)
     first = network_output(sealed.network.cqt, cqt_view(recordings[2], settings=sealed.settings))
     second = network_output(sealed.network.chroma, chroma_view(recordings[2], settings=sealed.settings))
     found = embed(recordings[2:], sealed=sealed)[0]
     np.testing.assert_allclose(found, unit(first + 0.5 * second), atol=1e-5)
 
 
-def test_without_chroma_there_is_one_view(sealed, recordings):
+def test_a_view_is_the_mean_of_two_playings(sealed, recordings):
     sealed = with_settings(sealed, chroma_weight=0.0)
+    view = cqt_view(recordings[2], settings=sealed.settings)
+    slower = playings(view, folded=False, settings=sealed.settings)[1]
+    assert slower.shape[1] == round(1.1 * view.shape[1])
+    outputs = [network_output(sealed.network.cqt, each) for each in (view, slower)]
+    expected = unit(np.mean(outputs, axis=0))
+    np.testing.assert_allclose(embed(recordings[2:], sealed=sealed)[0], expected, atol=1e-5)
+
+
+def test_without_chroma_there_is_one_view(played_once, recordings):
+    sealed = with_settings(played_once, chroma_weight=0.0)
     assert len(views(recordings[0], settings=sealed.settings)) == 1
     expected = network_output(sealed.network.cqt, cqt_view(recordings[0], settings=sealed.settings))
     np.testing.assert_allclose(embed(recordings[:1], sealed=sealed)[0], expected, atol=1e-5)
 
 
-def test_a_long_recording_is_the_mean_of_its_parts(sealed, rng):
+def test_a_long_recording_is_the_mean_of_its_parts(played_once, rng):
     columns = rng.random((84, 100)).astype(np.float32)  # 50 steps in 3 parts of 16: a rest of 2
-    sealed = with_settings(sealed, max_steps=20)
+    sealed = with_settings(played_once, max_steps=20)
     total = np.zeros(2048)
     for make_view, network in ((cqt_view, sealed.network.cqt), (chroma_view, sealed.network.chroma)):
         view = make_view(columns, settings=sealed.settings)
@@ -136,7 +152,8 @@ def test_a_long_recording_is_the_mean_of_its_parts(sealed, rng):
 def test_parts_are_equal_and_at_most_max_steps(rng, columns, most, expected):
     given = rng.random((84, columns)).astype(np.float32)
     parts, steps = expected
-    cqt, chroma = views(given, settings=NetworkSettings(max_steps=most))
+    settings = NetworkSettings(max_steps=most, second_longer=0)
+    (cqt,), (chroma,) = views(given, settings=settings)
     assert cqt.shape == (parts, 84, steps)
     assert chroma.shape == (parts, 36, steps)
     assert cqt.dtype == chroma.dtype == np.float32
@@ -146,7 +163,7 @@ def test_parts_are_consecutive(rng):
     columns = rng.random((84, 40)).astype(np.float32)
     settings = NetworkSettings(max_steps=6, min_steps=1, columns_per_step=1)
     whole = cqt_view(columns, settings=settings)
-    parts = views(columns, settings=settings)[0]
+    parts = views(columns, settings=settings)[0][0]
     np.testing.assert_array_equal(np.concatenate(list(parts), axis=1), whole[:, : 7 * 5])
 
 
@@ -211,9 +228,7 @@ def test_cuda_agrees_with_the_cpu(sealed, recordings):
 # --- the shipped weights ------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    not weights.default_path().is_file(), reason="weights/mirex.safetensors is not there yet"
-)
+@pytest.mark.skipif(not weights.default_path().is_file(), reason="weights/mirex.safetensors is not there yet")
 def test_shipped_weights_give_the_frozen_embeddings_of_the_demo():
     shipped = weights.load()
     frozen = make_vectors.load_demo_embeddings()

@@ -63,6 +63,12 @@ def view(sealed: Sealed, *, name: str) -> Embedding:
     return Embedding(sealed._replace(settings=settings), name=f"mirex, {name}")
 
 
+def played_once(sealed: Sealed) -> Embedding:
+    """The embedding as sealed, but without the second playing."""
+    settings = dataclasses.replace(sealed.settings, second_longer=0)
+    return Embedding(sealed._replace(settings=settings), name="mirex, played once")
+
+
 class Timed(NamedTuple):
     """A system's distances and their cost.
 

@@ -41,8 +41,8 @@ robustness  the demo recordings (with --works N, the first works of scores too) 
             filtered, with noise, cut, as MP3: is the original still the nearest, and how far is it?
 
 Systems: ours (as the weights are sealed); cqt-view, chroma-view and both-views, the same weights with one
-view of a recording or both; qmax, Essentia's ChromaCrossSimilarity and CoverSongSimilarity; fourier, the 2-D
-Fourier magnitude of chroma. All of them see the same CQT columns.
+view of a recording or both; played-once, without the second playing; qmax, Essentia's ChromaCrossSimilarity
+and CoverSongSimilarity; fourier, the 2-D Fourier magnitude of chroma. All of them see the same CQT columns.
 """
 
 
@@ -66,7 +66,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--systems",
         nargs="+",
-        choices=("ours", *VIEW_NAMES, *BASELINES),
+        choices=("ours", *VIEW_NAMES, "played-once", *BASELINES),
         default=["ours", *BASELINES],
         help="systems to compare, the first with each of the others (default: ours qmax fourier)",
     )
@@ -151,7 +151,6 @@ def _front_end(sealed: "Sealed | None") -> "FrontEndSettings":
 
 
 def _systems(args: argparse.Namespace, sealed: "Sealed | None") -> "list[System]":
-    from mirex.benchmarks.accuracy import Embedding, view
     from mirex.benchmarks.baselines import PROFILE_COLUMNS, FourierMagnitude, Qmax
 
     systems: list[System] = []
@@ -163,9 +162,16 @@ def _systems(args: argparse.Namespace, sealed: "Sealed | None") -> "list[System]
             systems.append(FourierMagnitude())
         else:
             assert sealed is not None  # loaded for these
-            chosen = "chroma-view" if covers else name
-            systems.append(Embedding(sealed) if chosen == "ours" else view(sealed, name=VIEW_NAMES[chosen]))
+            systems.append(_ours("chroma-view" if covers and name == "ours" else name, sealed))
     return systems
+
+
+def _ours(name: str, sealed: "Sealed") -> "System":
+    from mirex.benchmarks.accuracy import Embedding, played_once, view
+
+    if name == "played-once":
+        return played_once(sealed)
+    return Embedding(sealed) if name == "ours" else view(sealed, name=VIEW_NAMES[name])
 
 
 def _clips(

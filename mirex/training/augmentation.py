@@ -3,13 +3,15 @@
 Sound: equaliser curve, resonances, unsteady pitch and level, noise floor, detuning, lost bass or treble,
 level changes along time, on magnitudes [84, columns]; the same in small on pitch-class profiles.
 SpecAugment (Park et al., Interspeech 2019): whole bands and stretches of the network input set to 0.
-Transposition shifts bins and fills with silence, never rolls: a roll would put bass notes on top.
+How far key and tempo go is drawn here; `mirex.playing` changes them. Transposition shifts bins and fills with
+silence, never rolls: a roll would put bass notes on top.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirex.normalisation import loudest_to_one
+from mirex.playing import transpose
 
 Array = NDArray[np.float32]
 MAX_TRANSPOSITION = 6
@@ -33,25 +35,6 @@ def draw_key(*, strength: float, generator: np.random.Generator) -> int:
 def draw_tempo(*, most: float, strength: float, generator: np.random.Generator) -> float:
     """Factor of speed, 1 / most to most at full range."""
     return float(np.exp(generator.uniform(-1, 1) * np.log(most) * invariance(strength)))
-
-
-def transpose(columns: Array, *, semitones: int) -> Array:
-    """Shift by whole bins up (or down), filling with silence. float32 [84, columns] to the same shape."""
-    result = np.zeros_like(columns)
-    if semitones >= 0:
-        result[semitones:] = columns[: len(columns) - semitones]
-    else:
-        result[:semitones] = columns[-semitones:]
-    return result
-
-
-def stretch(columns: Array, *, length: int) -> Array:
-    """Resample along time to `length` columns by linear interpolation."""
-    source = np.linspace(0, columns.shape[1] - 1, length)
-    low = np.floor(source).astype(np.int64).clip(0, max(columns.shape[1] - 2, 0))
-    high = np.minimum(low + 1, columns.shape[1] - 1)
-    part = (source - low).astype(np.float32)
-    return columns[:, low] * (1 - part) + columns[:, high] * part
 
 
 def detune(columns: Array, *, bins: float) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex.normalisation import chroma_view, cqt_view, tile
+from mirex.playing import stretch, transpose
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training import augmentation
 from mirex.training.arrangement import Excerpt, arrange
@@ -277,7 +278,7 @@ class RecordingSource:
             [recordings[i] for i in chosen], columns, anchor=anchor, strength=strength, generator=generator
         )
         magnitude = stitch(parts, match_level=self._stitching.match_level)
-        magnitude = augmentation.transpose(
+        magnitude = transpose(
             magnitude, semitones=augmentation.draw_key(strength=strength, generator=generator)
         )
         view = _augmented_view(
@@ -308,7 +309,7 @@ def crop_parts(
         start = (round(position * room) + round(elapsed * tempo)) % recording.shape[1]
         repeats = -(-(start + wanted) // recording.shape[1])
         found = np.tile(recording, repeats)[:, start : start + wanted]
-        parts.append(augmentation.stretch(found, length=length))
+        parts.append(stretch(found, length=length))
         elapsed += length
     return parts
 
