@@ -1,8 +1,8 @@
 """Playing: a recording higher or lower, faster or slower, in what the network is given of it.
 
 A recording is played to the network twice, the second time a little lower and slower, as a record that turns
-too slowly; its embedding is the mean of both. The network's strides make it see a chord now on one side of
-an edge, now on the other, and the mean evens that out (test-time augmentation).
+too slowly; its embedding is the mean of both (test-time augmentation). The music is in both outputs, while
+what the network gets wrong is partly different, and weighs half.
 """
 
 import numpy as np

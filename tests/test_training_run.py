@@ -140,6 +140,20 @@ def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_pa
         Trainer(9, settings=LOOP, embedding_size=256).start_from(path)
 
 
+@pytest.mark.parametrize("weight", [-0.5, float("nan")])
+def test_a_weight_that_is_none_is_refused(corpus, weight):
+    with pytest.raises(TrainingError, match="give 0 or more"):
+        make_batches(corpus, recipe=dataclasses.replace(RECIPE, backwards_weight=weight))
+
+
+def test_works_backwards_are_works_of_the_batch_maker(corpus):
+    counts = [
+        make_batches(corpus, recipe=dataclasses.replace(RECIPE, backwards_weight=weight)).works
+        for weight in (0.0, 0.5)
+    ]
+    assert counts == [4, 8]
+
+
 def test_an_imprinted_classifier_knows_the_works_before_the_first_step(corpus):
     maker = make_batches(corpus, recipe=RECIPE)
     trainer = Trainer(maker.works, settings=LOOP, embedding_size=256)

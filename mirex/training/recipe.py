@@ -74,6 +74,8 @@ def make_batches(corpus: Corpus, *, recipe: Recipe) -> BatchMaker:
         raise TrainingError(
             f"works per batch {recipe.batch.works} for the sources {corpus.sources}: give one number a source"
         )
+    if not recipe.backwards_weight >= 0:
+        raise TrainingError(f"weight of works played backwards {recipe.backwards_weight}: give 0 or more")
     made: dict[str, Source] = {}
     if corpus.scores is not None:
         made["scores"] = _score_source(corpus, recipe)
