@@ -54,8 +54,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--backwards-weight",
         type=float,
-        default=0.5,
-        help="how often works of chroma are played backwards, as works of their own (0.5)",
+        default=0.0,
+        help="how often works of chroma are played backwards, as works of their own (0: never)",
     )
     parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")

@@ -41,7 +41,7 @@ class Recipe:
     stitching: StitchSettings = dataclasses.field(default_factory=StitchSettings)
     loop: LoopSettings = dataclasses.field(default_factory=LoopSettings)
     fold_share: float = 0.25
-    backwards_weight: float = 0.5
+    backwards_weight: float = 0.0
 
     def to_json(self) -> str:
         """Canonical JSON."""

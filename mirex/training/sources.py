@@ -174,9 +174,8 @@ class ScoreSource:
 class ChromaSource:
     """Real covers as pitch-class profiles, tiled under a random envelope.
 
-    Played backwards, the versions of a work are those of another one, with the same chords in another order:
-    so few works are told apart by learning them by heart, twice as many less so. The works of the corpus
-    come first, then the same ones backwards.
+    Played backwards, the versions of a work are those of another one, with the same chords in another order,
+    so that there are more works to tell apart. The works of the corpus come first, then these.
 
     backwards_weight: how often one of these is wanted, where a work as it is counts 1; 0: there are none.
     """
@@ -187,7 +186,7 @@ class ChromaSource:
         *,
         settings: NetworkSettings,
         stitching: StitchSettings,
-        backwards_weight: float = 0.5,
+        backwards_weight: float = 0.0,
     ) -> None:
         self._corpus = corpus
         self._octaves = settings.chroma_octaves

@@ -84,7 +84,7 @@ def recipe_of(experiment: Experiment, arm: str, *, steps: int, seed: int) -> Rec
         validate_every=steps + 1,
         checkpoint_every=steps + 1,
     )
-    recipe = Recipe(network=NETWORK, batch=BATCH, loop=loop, backwards_weight=0.0)
+    recipe = Recipe(network=NETWORK, batch=BATCH, loop=loop)
     changes = experiment.arms[arm]
     if experiment.part is None:
         return dataclasses.replace(recipe, **changes)
