@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex.errors import TrainingError
-from mirex.training.scores import SPLITS
+from mirex.training.scores import SPLITS, by_work
 
 LOUDEST = np.float32(15)
 SEMITONES_TO_C = 3
@@ -26,8 +26,7 @@ class ProfileCorpus:
         self._profiles = np.roll(arrays["hpcp"], -SEMITONES_TO_C, axis=0)
         self._offsets = arrays["recording_offset"].astype(np.int64)
         kept = np.flatnonzero(arrays["recording_split"] == SPLITS[split])
-        works = arrays["recording_work"][kept]
-        self.works: list[NDArray[np.int64]] = [kept[works == work] for work in np.unique(works)]
+        self.works = by_work(kept, arrays["recording_work"][kept])
 
     @classmethod
     def load(cls, path: Path, *, split: str = "train") -> Self:

@@ -49,10 +49,7 @@ class ScoreCorpus:
         note_offset = np.concatenate([[0], np.cumsum(arrays["part_length"], dtype=np.int64)])
         self._part_note_offset = note_offset
         songs = np.flatnonzero(arrays["song_split"] == SPLITS[split])
-        works = arrays["song_work"][songs]
-        order = np.argsort(works, kind="stable")
-        bounds = np.flatnonzero(np.diff(works[order])) + 1
-        self.works: list[NDArray[np.int64]] = np.split(songs[order], bounds)
+        self.works = by_work(songs, arrays["song_work"][songs])
 
     @classmethod
     def load(cls, path: Path, *, split: str = "train") -> Self:
@@ -84,6 +81,13 @@ class ScoreCorpus:
             chord=a["chord"][chords].astype(np.int64),
             beat=np.cumsum(a["beat_time_delta"][beats], dtype=np.int64) * TICK,
         )
+
+
+def by_work(versions: NDArray[np.int64], works: NDArray[np.integer]) -> list[NDArray[np.int64]]:
+    """Versions grouped by their works, in order of both. versions, works: [versions]."""
+    order = np.argsort(works, kind="stable")
+    bounds = np.flatnonzero(np.diff(works[order])) + 1
+    return np.split(versions[order], bounds)
 
 
 def _onsets(delta: NDArray, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
