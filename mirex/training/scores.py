@@ -3,17 +3,15 @@
 The format is described beside the corpus; times are seconds from the start of the song.
 """
 
-from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.errors import TrainingError
+from mirex.training.archive import VersionArchive
 
 TICK = np.float64(0.02)
 DURATION_TICK = np.float64(0.04)
-SPLITS = {"train": 0, "validation": 1}
 
 
 class Score(NamedTuple):
@@ -37,29 +35,18 @@ class Score(NamedTuple):
     beat: NDArray[np.float64]
 
 
-class ScoreCorpus:
-    """The songs of one split, grouped by work.
+class ScoreCorpus(VersionArchive):
+    """The songs of one split, grouped by work."""
 
-    works: for each work the indices of its songs, int64 [songs of the work].
-    """
+    kind = "a scores archive"
+    version = "song"
 
     def __init__(self, arrays: dict[str, NDArray], *, split: str) -> None:
+        super().__init__(arrays, split=split)
         self._arrays = arrays
         self._part_offset = arrays["song_part_offset"].astype(np.int64)
         note_offset = np.concatenate([[0], np.cumsum(arrays["part_length"], dtype=np.int64)])
         self._part_note_offset = note_offset
-        songs = np.flatnonzero(arrays["song_split"] == SPLITS[split])
-        self.works = by_work(songs, arrays["song_work"][songs])
-
-    @classmethod
-    def load(cls, path: Path, *, split: str = "train") -> Self:
-        """Read `scores.npz`. Raises TrainingError if the file is not one."""
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            return cls(arrays, split=split)
-        except (OSError, KeyError, ValueError) as error:
-            raise TrainingError(f"{path}: not a scores archive ({error})") from error
 
     def score(self, song: int) -> Score:
         """The song of this index."""
@@ -81,13 +68,6 @@ class ScoreCorpus:
             chord=a["chord"][chords].astype(np.int64),
             beat=np.cumsum(a["beat_time_delta"][beats], dtype=np.int64) * TICK,
         )
-
-
-def by_work(versions: NDArray[np.int64], works: NDArray[np.integer]) -> list[NDArray[np.int64]]:
-    """Versions grouped by their works, in order of both. versions, works: [versions]."""
-    order = np.argsort(works, kind="stable")
-    bounds = np.flatnonzero(np.diff(works[order])) + 1
-    return np.split(versions[order], bounds)
 
 
 def _onsets(delta: NDArray, lengths: NDArray[np.int64]) -> NDArray[np.int64]:

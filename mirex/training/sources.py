@@ -191,9 +191,8 @@ class ChromaSource:
         self._corpus = corpus
         self._octaves = settings.chroma_octaves
         self._stitching = stitching
-        self.work_weights = np.repeat(
-            [1.0, backwards_weight][: 2 if backwards_weight else 1], len(corpus.works)
-        )
+        kinds = [1.0, backwards_weight] if backwards_weight else [1.0]
+        self.work_weights = np.repeat(kinds, len(corpus.works))
 
     def draw(
         self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mirex.benchmarks.sets import anthem_clips, cover_clips
+from mirex.benchmarks.sets import Clip, ProfileClip, anthem_clips, cover_clips
 from mirex.distance import distance_matrix
 from mirex.metrics import score
 from mirex.normalisation import chroma_view, cqt_view, profile_view
@@ -59,7 +59,7 @@ def anthem_sets(path: Path, *, settings: NetworkSettings) -> dict[str, Validatio
     """Real recordings of anthems, those whose versions alignment confirms, in each of the two views."""
     clips, confirmed = anthem_clips(path, front_end=FrontEndSettings())
     kept = [clip for clip, sure in zip(clips, confirmed, strict=True) if sure]
-    labels = np.unique([clip.work for clip in kept], return_inverse=True)[1]
+    labels = _labels(kept)
     return {
         "anthems": ValidationSet([cqt_view(clip.columns, settings=settings) for clip in kept], labels),
         "anthems_chroma": ValidationSet(
@@ -72,7 +72,12 @@ def chroma_set(path: Path, *, works: int, settings: NetworkSettings) -> Validati
     """Up to four versions of each of the first works."""
     clips = cover_clips(path, works=works)
     views = [profile_view(clip.profile, settings=settings) for clip in clips]
-    return ValidationSet(views, np.unique([clip.work for clip in clips], return_inverse=True)[1], folded=True)
+    return ValidationSet(views, _labels(clips), folded=True)
+
+
+def _labels(clips: Sequence[Clip] | Sequence[ProfileClip]) -> NDArray[np.int64]:
+    """A number for each clip's work."""
+    return np.unique([clip.work for clip in clips], return_inverse=True)[1]
 
 
 def mean_average_precision(embeddings: Array, labels: NDArray[np.int64]) -> float:

@@ -1,0 +1,42 @@
+"""Archives of versions: what `scores.npz` and `hpcp.npz` have in common, splits and works.
+
+Both are NumPy archives without pickles; their formats are described beside the corpus.
+"""
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirex.errors import TrainingError
+
+SPLITS = {"train": 0, "validation": 1}
+
+
+class VersionArchive:
+    """The versions of one split, grouped by work.
+
+    kind: what an error message calls such a file. version: name of a version in the names of its arrays.
+    works: for each work the indices of its versions, int64 [versions of the work].
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[str]
+
+    def __init__(self, arrays: dict[str, NDArray], *, split: str) -> None:
+        versions = np.flatnonzero(arrays[f"{self.version}_split"] == SPLITS[split])
+        works = arrays[f"{self.version}_work"][versions]
+        order = np.argsort(works, kind="stable")
+        bounds = np.flatnonzero(np.diff(works[order])) + 1
+        self.works: list[NDArray[np.int64]] = np.split(versions[order], bounds)
+
+    @classmethod
+    def load(cls, path: Path, *, split: str = "train") -> Self:
+        """Read the file. Raises TrainingError if it is not of this kind."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            return cls(arrays, split=split)
+        except (OSError, KeyError, ValueError) as error:
+            raise TrainingError(f"{path}: not {cls.kind} ({error})") from error
