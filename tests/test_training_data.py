@@ -59,9 +59,8 @@ def _source(scores, patches):
     )
 
 
-def _chroma_source(path, *, backwards_weight=0.0):
-    corpus = ProfileCorpus.load(path)
-    return ChromaSource(corpus, settings=SETTINGS, stitching=STITCHING, backwards_weight=backwards_weight)
+def _chroma_source(path, **weights):
+    return ChromaSource(ProfileCorpus.load(path), settings=SETTINGS, stitching=STITCHING, **weights)
 
 
 def test_scores_are_read_by_split_and_by_part(scores):
@@ -263,29 +262,55 @@ def test_a_file_without_profiles_is_refused(tmp_path, scores):
             ProfileCorpus.load(path)
 
 
-class TestBackwards:
+class TestTurnedWorks:
+    def source(self, tmp_path, **weights):
+        made_corpus.write_chroma(tmp_path / "hpcp.npz", versions=1)
+        corpus = ProfileCorpus.load(tmp_path / "hpcp.npz")
+        unstitched = dataclasses.replace(STITCHING, probability=0.0)
+        return ChromaSource(corpus, settings=SETTINGS, stitching=unstitched, **weights)
+
     def draw(self, source, work):
+        """The whole recording, in the key and under the envelope of the same draws for every work."""
         (version,) = source.draw(
             work, count=1, lengths=Lengths(9, 70), strength=0.0, generator=np.random.default_rng(3)
         )
         return version
 
-    def test_works_backwards_come_after_all_others(self, chroma):
-        source = _chroma_source(chroma, backwards_weight=0.25)
-        assert source.work_weights.tolist() == [1.0] * 4 + [0.25] * 4
-        assert len(_chroma_source(chroma).work_weights) == 4
+    def test_they_come_after_all_others_and_both_turns_last(self, chroma):
+        assert _chroma_source(chroma).work_weights.tolist() == [1.0] * 4
+        backwards = _chroma_source(chroma, backwards_weight=0.25)
+        assert backwards.work_weights.tolist() == [1.0] * 4 + [0.25] * 4
+        all_turns = _chroma_source(chroma, backwards_weight=0.25, mirrored_weight=0.5)
+        assert all_turns.work_weights.tolist() == [1.0] * 4 + [0.25] * 4 + [0.5] * 4 + [0.125] * 4
 
-    def test_the_same_recording_in_opposite_order(self, tmp_path):
-        made_corpus.write_chroma(tmp_path / "hpcp.npz", versions=1)
-        unstitched = dataclasses.replace(STITCHING, probability=0.0)
-        corpus = ProfileCorpus.load(tmp_path / "hpcp.npz")
-        source = ChromaSource(corpus, settings=SETTINGS, stitching=unstitched, backwards_weight=0.5)
+    def test_backwards_is_the_same_recording_in_opposite_order(self, tmp_path):
+        source = self.source(tmp_path, backwards_weight=0.5)
         for work in range(4):
             forwards, backwards = self.draw(source, work), self.draw(source, work + 4)
             assert forwards.recording == backwards.recording
-            # Both are whole recordings in the key and under the envelope of the same draws.
             np.testing.assert_allclose(backwards.view[:, ::-1], forwards.view, atol=1e-6)
             assert not np.allclose(backwards.view, forwards.view)
+
+    def test_mirrored_is_the_same_recording_with_intervals_upside_down(self, tmp_path):
+        source = self.source(tmp_path, mirrored_weight=0.5)
+        for work in range(4):
+            as_is, mirrored = self.draw(source, work), self.draw(source, work + 4)
+            assert as_is.recording == mirrored.recording
+            plain, turned = _octave(as_is.view), _octave(mirrored.view)
+            keys = [np.roll(turned[::-1], key, axis=0) for key in range(12)]
+            assert any(np.allclose(key, plain, atol=1e-6) for key in keys)
+            assert not any(np.allclose(np.roll(turned, key, axis=0), plain, atol=0.1) for key in range(12))
+
+    def test_both_turns_are_backwards_of_mirrored(self, tmp_path):
+        source = self.source(tmp_path, backwards_weight=0.5, mirrored_weight=0.5)
+        for work in range(4):
+            mirrored, both = self.draw(source, work + 8), self.draw(source, work + 12)
+            np.testing.assert_allclose(both.view[:, ::-1], mirrored.view, atol=1e-6)
+
+
+def _octave(view):
+    """The lowest octave of a chroma view without its envelope: the loudest of each row is 1."""
+    return view[:12] / view[:12].max(axis=1, keepdims=True)
 
 
 def _maker(scores, chroma, patches):

@@ -140,18 +140,20 @@ def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_pa
         Trainer(9, settings=LOOP, embedding_size=256).start_from(path)
 
 
+@pytest.mark.parametrize("kind", ["backwards", "mirrored"])
 @pytest.mark.parametrize("weight", [-0.5, float("nan")])
-def test_a_weight_that_is_none_is_refused(corpus, weight):
-    with pytest.raises(TrainingError, match="give 0 or more"):
-        make_batches(corpus, recipe=dataclasses.replace(RECIPE, backwards_weight=weight))
+def test_a_weight_that_is_none_is_refused(corpus, kind, weight):
+    with pytest.raises(TrainingError, match=f"played {kind} {weight}: give 0 or more"):
+        make_batches(corpus, recipe=dataclasses.replace(RECIPE, **{f"{kind}_weight": weight}))
 
 
-def test_works_backwards_are_works_of_the_batch_maker(corpus):
-    counts = [
-        make_batches(corpus, recipe=dataclasses.replace(RECIPE, backwards_weight=weight)).works
-        for weight in (0.0, 0.5)
+def test_turned_works_are_works_of_the_batch_maker(corpus):
+    weights = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)]
+    recipes = [
+        dataclasses.replace(RECIPE, backwards_weight=backwards, mirrored_weight=mirrored)
+        for backwards, mirrored in weights
     ]
-    assert counts == [4, 8]
+    assert [make_batches(corpus, recipe=recipe).works for recipe in recipes] == [4, 8, 8, 16]
 
 
 def test_an_imprinted_classifier_knows_the_works_before_the_first_step(corpus):

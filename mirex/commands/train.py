@@ -57,6 +57,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         default=0.0,
         help="how often works of chroma are played backwards, as works of their own (0: never)",
     )
+    parser.add_argument(
+        "--mirrored-weight",
+        type=float,
+        default=0.0,
+        help="how often they are played with intervals mirrored, likewise (0: never)",
+    )
     parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")
     parser.add_argument(
@@ -165,6 +171,7 @@ def _recipe(args: argparse.Namespace) -> Any:
         stitching=StitchSettings(probability=args.stitching),
         fold_share=args.fold_share,
         backwards_weight=args.backwards_weight,
+        mirrored_weight=args.mirrored_weight,
         loop=LoopSettings(
             steps=args.steps,
             decay_steps=args.decay_steps,

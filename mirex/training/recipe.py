@@ -33,7 +33,8 @@ SUMMARY = {
 class Recipe:
     """All that decides what a run learns and how.
 
-    fold_share: of rendered crops given as chroma view. backwards_weight: of works of chroma played backwards.
+    fold_share: of rendered crops given as chroma view. backwards_weight, mirrored_weight: of works of chroma
+    played backwards and with intervals mirrored.
     """
 
     network: NetworkSettings = dataclasses.field(default_factory=NetworkSettings)
@@ -42,6 +43,7 @@ class Recipe:
     loop: LoopSettings = dataclasses.field(default_factory=LoopSettings)
     fold_share: float = 0.25
     backwards_weight: float = 0.0
+    mirrored_weight: float = 0.0
 
     def to_json(self) -> str:
         """Canonical JSON."""
@@ -74,8 +76,10 @@ def make_batches(corpus: Corpus, *, recipe: Recipe) -> BatchMaker:
         raise TrainingError(
             f"works per batch {recipe.batch.works} for the sources {corpus.sources}: give one number a source"
         )
-    if not recipe.backwards_weight >= 0:
-        raise TrainingError(f"weight of works played backwards {recipe.backwards_weight}: give 0 or more")
+    for name in ("backwards", "mirrored"):
+        weight = getattr(recipe, f"{name}_weight")
+        if not weight >= 0:
+            raise TrainingError(f"weight of works played {name} {weight}: give 0 or more")
     made: dict[str, Source] = {}
     if corpus.scores is not None:
         made["scores"] = _score_source(corpus, recipe)
@@ -85,6 +89,7 @@ def make_batches(corpus: Corpus, *, recipe: Recipe) -> BatchMaker:
             settings=recipe.network,
             stitching=recipe.stitching,
             backwards_weight=recipe.backwards_weight,
+            mirrored_weight=recipe.mirrored_weight,
         )
     if corpus.recordings is not None:
         works = read_recordings(corpus.recordings)

@@ -171,13 +171,37 @@ class ScoreSource:
         return render(notes, patches=patches, columns=columns, release=release)
 
 
+class Turn(NamedTuple):
+    """A way of playing that makes other works of those of a corpus.
+
+    rows, columns: the order of pitch classes and of steps. weight: how often such a work is wanted.
+    """
+
+    rows: slice
+    columns: slice
+    weight: float
+
+
+def turns(*, backwards_weight: float, mirrored_weight: float) -> list[Turn]:
+    """As it is, backwards, with intervals mirrored, and both; those of weight 0 are left out."""
+    as_is, turned = slice(None), slice(None, None, -1)
+    found = [
+        Turn(rows, columns, of_rows * of_columns)
+        for rows, of_rows in ((as_is, 1.0), (turned, mirrored_weight))
+        for columns, of_columns in ((as_is, 1.0), (turned, backwards_weight))
+    ]
+    return [turn for turn in found if turn.weight > 0]
+
+
 class ChromaSource:
     """Real covers as pitch-class profiles, tiled under a random envelope.
 
-    Played backwards, the versions of a work are those of another one, with the same chords in another order,
-    so that there are more works to tell apart. The works of the corpus come first, then these.
+    Played backwards, the versions of a work are those of another one, with the same chords in another order;
+    with intervals mirrored, rising where they fell, major chords become minor ones. So there are more works
+    to tell apart. The works of the corpus come first, then those of each other turn.
 
-    backwards_weight: how often one of these is wanted, where a work as it is counts 1; 0: there are none.
+    backwards_weight, mirrored_weight: how often such a work is wanted, where one as it is counts 1 and one
+    that is both counts their product; 0: there are none.
     """
 
     def __init__(
@@ -187,22 +211,24 @@ class ChromaSource:
         settings: NetworkSettings,
         stitching: StitchSettings,
         backwards_weight: float = 0.0,
+        mirrored_weight: float = 0.0,
     ) -> None:
         self._corpus = corpus
         self._octaves = settings.chroma_octaves
         self._stitching = stitching
-        kinds = [1.0, backwards_weight] if backwards_weight else [1.0]
-        self.work_weights = np.repeat(kinds, len(corpus.works))
+        self._turns = turns(backwards_weight=backwards_weight, mirrored_weight=mirrored_weight)
+        self.work_weights = np.repeat([turn.weight for turn in self._turns], len(corpus.works))
 
     def draw(
         self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        backwards, place = divmod(work, len(self._corpus.works))
+        kind, place = divmod(work, len(self._corpus.works))
         recordings = self._corpus.works[place]
         chosen = recordings[choose_versions(len(recordings), count, generator)]
         anchor = generator.random()
+        turn = self._turns[kind]
         return [
-            self._version(int(each), recordings, lengths.chroma, strength, generator, anchor, bool(backwards))
+            self._version(int(each), recordings, lengths.chroma, strength, generator, anchor, turn)
             for each in chosen
         ]
 
@@ -214,12 +240,11 @@ class ChromaSource:
         strength: float,
         generator: np.random.Generator,
         anchor: float,
-        backwards: bool,
+        turn: Turn,
     ) -> Version:
         lengths = part_lengths(steps, stitching=self._stitching, generator=generator)
         chosen = [recording, *generator.choice(recordings, len(lengths) - 1)]
-        order = slice(None, None, -1) if backwards else slice(None)
-        profiles = [self._corpus.profile(each)[:, order] for each in chosen]
+        profiles = [self._corpus.profile(each)[turn.rows, turn.columns] for each in chosen]
         parts = crop_parts(profiles, lengths, anchor=anchor, strength=strength, generator=generator)
         chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
         chroma = augmentation.recolour_profile(chroma, strength=strength, generator=generator)
