@@ -23,8 +23,12 @@ def test_blur_gives_each_neighbour_its_share_of_the_power():
     assert np.allclose(augmentation.blur(steps, share=0.0), steps)
 
 
-def test_tempo_and_key_reach_their_full_range_at_half_strength():
+def test_tempo_key_and_tuning_reach_their_full_range_at_half_strength(rng):
     assert [augmentation.invariance(s) for s in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.5, 1.0, 1.0]
+    for strength, most in ((0.0, 0.0), (0.25, 0.25), (0.5, 0.5), (1.0, 0.5)):
+        tunings = [augmentation.draw_tuning(strength=strength, generator=rng) for _ in range(300)]
+        assert 0.9 * most <= max(tunings) <= most
+        assert -most <= min(tunings) <= -0.9 * most
 
 
 def test_strength_zero_changes_nothing(rng):

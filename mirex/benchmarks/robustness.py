@@ -120,8 +120,8 @@ def _without_chance(function: Callable[..., Samples], **options: float) -> Calla
 
 DEGRADATIONS = (
     *(
-        Degradation(f"transposed {k:+d}", _without_chance(transpose, semitones=k))
-        for k in (1, 2, 3, 4, 5, 6, -1, -2, -3, -4, -5, -6)
+        Degradation(f"transposed {k:+g}", _without_chance(transpose, semitones=k))
+        for k in (0.5, 1, 2, 3, 4, 5, 6, -0.5, -1, -2, -3, -4, -5, -6)
     ),
     *(Degradation(f"tempo {t:g}", _without_chance(change_tempo, factor=t)) for t in (0.8, 0.9, 1.1, 1.25)),
     Degradation("low-pass 1 kHz", _without_chance(low_pass, hertz=1000.0)),

@@ -18,7 +18,7 @@ MAX_TRANSPOSITION = 6
 
 
 def invariance(strength: float) -> float:
-    """How far tempo and key go at this strength of augmentation: all the way from a half on.
+    """How far tempo, key and tuning go at this strength of augmentation: all the way from a half on.
 
     They leave the music as it is, whereas a new arrangement takes some of it away; so they can be wide while
     the rest is still mild.
@@ -35,6 +35,11 @@ def draw_key(*, strength: float, generator: np.random.Generator) -> int:
 def draw_tempo(*, most: float, strength: float, generator: np.random.Generator) -> float:
     """Factor of speed, 1 / most to most at full range."""
     return float(np.exp(generator.uniform(-1, 1) * np.log(most) * invariance(strength)))
+
+
+def draw_tuning(*, strength: float, generator: np.random.Generator) -> float:
+    """Semitones off 440 Hz, -0.5 to 0.5 at full range: old tapes and bands are tuned anyhow."""
+    return float(generator.uniform(-0.5, 0.5)) * invariance(strength)
 
 
 def detune(columns: Array, *, bins: float) -> Array:
@@ -59,7 +64,7 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
     columns: float32 [84, columns] magnitudes; strength in [0, 1].
     """
     bins, length = columns.shape
-    result = detune(columns, bins=float(generator.uniform(-0.5, 0.5)) * strength)
+    result = detune(columns, bins=draw_tuning(strength=strength, generator=generator))
     if generator.random() < strength:
         result = blur(result, share=float(generator.uniform(0, 0.15)))
     resonances = generator.normal(0, generator.uniform(0, 4.0) * strength, (bins, 1))
