@@ -132,6 +132,17 @@ def test_a_later_part_of_an_excerpt_goes_on_where_the_first_one_ends(scores):
     assert np.allclose(np.sort(together), np.sort(expected[(expected >= 0) & (expected < 16.0)]))
 
 
+def test_a_crop_in_another_tempo_holds_columns_of_the_recording_in_order(rng):
+    ramp = np.tile(np.arange(200, dtype=np.float32), (84, 1))
+    tempos = set()
+    for _ in range(20):
+        (crop,) = crop_parts([ramp], [90], anchor=0.5, strength=1.0, generator=rng)
+        assert np.array_equal(crop, crop.round())
+        assert (np.diff(crop[0]) >= 0).all()
+        tempos.add(float(crop[0, -1] - crop[0, 0]))
+    assert min(tempos) < 80 < 100 < max(tempos)
+
+
 def test_crops_of_a_stitched_excerpt_are_consecutive(rng):
     ramp = np.tile(np.arange(100, dtype=np.float32), (12, 1))
     parts = crop_parts([ramp, ramp], [20, 30], anchor=0.5, strength=0.0, generator=rng)

@@ -68,7 +68,7 @@ def arrange(
     if mode == "melody and chords" and len(window.chord):
         notes = _join(notes, _accompaniment(window, generator))
     played = _reorchestrate(notes, strength, generator)
-    if generator.random() < 0.5 * strength:
+    if generator.random() < 0.8 * strength:
         played = _join_notes(played, _drums(window, generator))
     return _perform(played, placement, strength, generator)
 

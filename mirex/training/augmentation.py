@@ -78,7 +78,7 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
     result = (
         result * (10 ** (curve[:, None] / 20)).astype(np.float32) * (10 ** (swell / 20)).astype(np.float32)
     )
-    if generator.random() < 0.6 * strength:
+    if generator.random() < 0.9 * strength:
         result = _with_noise(result, generator)
     if generator.random() < 0.25 * strength:
         cut = int(generator.integers(40, 78))
@@ -90,8 +90,8 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
 
 
 def recolour_profile(profile: Array, *, strength: float, generator: np.random.Generator) -> Array:
-    """Draw contrast, resonances, unsteadiness, a floor and smearing along time: what another
-    arrangement, room or way of computing profiles would change.
+    """Draw contrast, resonances, unsteadiness, a floor put in or taken out and, every other time, smearing
+    along time: what another arrangement, room or way of computing profiles would change.
 
     profile: float32 [12, steps] in 0..1, each step's loudest class 1; so is the result. Silent steps
     stay 0, but for what a sounding neighbour smears into them.
@@ -100,12 +100,12 @@ def recolour_profile(profile: Array, *, strength: float, generator: np.random.Ge
     contrast = np.exp(generator.normal(0, 0.3 * strength))
     resonances = generator.normal(0, generator.uniform(0, 3.0) * strength, (bins, 1))
     unsteadiness = generator.normal(0, generator.uniform(0, 2.0) * strength, (bins, length))
-    floor = generator.uniform(0, 0.2) * strength
-    smear = generator.uniform(0, 0.2) * strength
+    floor = generator.uniform(-0.2, 0.2) * strength
+    smear = generator.uniform(0, 0.2) * strength * generator.integers(2)
     result = profile**contrast * 10 ** ((resonances + unsteadiness) / 20)
     padded = np.pad(result, ((0, 0), (1, 1)), mode="edge")
     result = (1 - 2 * smear) * result + smear * (padded[:, :-2] + padded[:, 2:])
-    result = (1 - floor) * result + floor * result.max(axis=0)
+    result = np.maximum((1 - floor) * result + floor * result.max(axis=0), 0.0)
     return loudest_to_one(result, silence=0.0)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex.normalisation import chroma_view, cqt_view, tile
-from mirex.playing import stretch, transpose
+from mirex.playing import transpose
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training import augmentation
 from mirex.training.arrangement import Excerpt, arrange
@@ -332,7 +332,8 @@ def crop_parts(
         start = (round(position * room) + round(elapsed * tempo)) % recording.shape[1]
         repeats = -(-(start + wanted) // recording.shape[1])
         found = np.tile(recording, repeats)[:, start : start + wanted]
-        parts.append(stretch(found, length=length))
+        # The nearest column, not a mean of two: that would make crops steadier than whole recordings are.
+        parts.append(found[:, np.linspace(0, wanted - 1, length).round().astype(np.int64)])
         elapsed += length
     return parts
 
