@@ -31,8 +31,8 @@ Print one table: MAP, MR1 and Rank-1 with intervals (bootstrap over cliques), th
 first system, and the time that each system took.
 
 scores      human-made versions of validation works, played to audio by FluidSynth with a SoundFont that
-            training did not use (--soundfont). MuseScore_General is partly made from FluidR3Mono, so where
-            FluidR3 served in training it is a relative; OPL-3_FM is FM synthesis and independent.
+            training did not use (--soundfont). The shipped weights have heard TimGM6mb, FluidR3, sf_GMbank
+            and MuseScore_General; OPL-3_FM is FM synthesis and independent of them.
 anthems     real recordings: all, and those confirmed as versions by alignment
 covers      real covers of validation works, known by their pitch classes only: at most four versions of
             each work (--works N: of the first N works). Of our weights it shows the chroma view.

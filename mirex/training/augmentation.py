@@ -58,8 +58,8 @@ def blur(columns: Array, *, share: float) -> Array:
 
 
 def recolour(columns: Array, *, strength: float, generator: np.random.Generator) -> Array:
-    """Draw detuning, blur, an equaliser curve with resonances, unsteadiness, a slow change of level, a noise
-    floor, and what bass and treble is lost.
+    """Draw detuning, blur, contrast, an equaliser curve with resonances, unsteadiness, a slow change of
+    level, a noise floor, and what bass and treble is lost.
 
     columns: float32 [84, columns] magnitudes; strength in [0, 1].
     """
@@ -67,6 +67,8 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
     result = detune(columns, bins=draw_tuning(strength=strength, generator=generator))
     if generator.random() < strength:
         result = blur(result, share=float(generator.uniform(0, 0.15)))
+    # Mostly less: in recordings what is quiet lies nearer to what is loud than in rendered scores.
+    result = result ** np.float32(np.exp(generator.normal(-0.2, 0.25) * strength))
     resonances = generator.normal(0, generator.uniform(0, 4.0) * strength, (bins, 1))
     unsteadiness = generator.normal(0, generator.uniform(0, 3.0) * strength, columns.shape)
     result = result * (10 ** ((resonances + unsteadiness) / 20)).astype(np.float32)
