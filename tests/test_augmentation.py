@@ -77,3 +77,12 @@ def test_masks_are_one_band_and_one_stretch_at_most():
         widths.append((bands > 0, stretches > 0))
     assert len(set(widths)) == 4
     assert (view == 1).all()
+
+
+def test_a_profile_may_lose_its_floor_or_gain_one(rng):
+    profile = np.full((12, 200), 0.1, np.float32)
+    profile[np.arange(200) % 12, np.arange(200)] = 1.0
+    drawn = [augmentation.recolour_profile(profile, strength=1.0, generator=rng) for _ in range(100)]
+    # Contrast and unevenness leave no class silent; only a floor taken out does.
+    assert 20 < sum(bool((each == 0).any()) for each in drawn) < 60
+    assert 20 < sum(bool(np.median(each) > 0.15) for each in drawn) < 80

@@ -1,7 +1,7 @@
 """Augmentation of magnitudes and of network input.
 
-Sound: equaliser curve, resonances, unsteady pitch and level, noise floor, detuning, lost bass or treble,
-level changes along time, on magnitudes [84, columns]; the same in small on pitch-class profiles.
+Sound: contrast, equaliser curve, resonances, unsteady pitch and level, noise floor, detuning, lost bass or
+treble, level changes along time, on magnitudes [84, columns]; the same in small on pitch-class profiles.
 SpecAugment (Park et al., Interspeech 2019): whole bands and stretches of the network input set to 0.
 How far key and tempo go is drawn here; `mirex.playing` changes them. Transposition shifts bins and fills with
 silence, never rolls: a roll would put bass notes on top.
