@@ -17,8 +17,9 @@ from mirex.network import tensors_of
 from mirex.training.batches import BatchSettings
 from mirex.training.checkpoint import read_metadata
 from mirex.training.loop import LoopSettings, Trainer, lay_out_gradients, learning_rate, train
+from mirex.training.patches import save_patches
 from mirex.training.plot import plot_log, read_log
-from mirex.training.recipe import Corpus, Recipe, changed_recipes, make_batches
+from mirex.training.recipe import Corpus, Recipe, changed_recipes, make_batches, validation_sets
 from mirex.training.recordings import load_columns, read_recordings
 from mirex.training.seal import seal
 
@@ -145,6 +146,29 @@ def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_pa
 def test_a_weight_that_is_none_is_refused(corpus, kind, weight):
     with pytest.raises(TrainingError, match=f"played {kind} {weight}: give 0 or more"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, **{f"{kind}_weight": weight}))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_that_is_none_is_refused(corpus, share):
+    with pytest.raises(TrainingError, match=f"voiced crops {share}: give 0 to 1"):
+        make_batches(corpus, recipe=dataclasses.replace(RECIPE, voiced_share=share))
+
+
+def test_voiced_chroma_needs_patches_and_is_validated_too(corpus, tmp_path):
+    voiced = dataclasses.replace(RECIPE, voiced_share=0.5)
+    with pytest.raises(TrainingError, match="voiced crops of chroma need note patches"):
+        make_batches(corpus, recipe=voiced)
+    levels = np.round(np.log10(made_corpus.patches() + 1e-12) * 20 + 240).clip(0, 255).astype(np.uint8)
+    save_patches(levels, path=tmp_path / "made.npz")
+    equipped = dataclasses.replace(corpus, patches=(tmp_path / "made.npz",))
+    batch = make_batches(equipped, recipe=voiced).batch(3)
+    assert len(batch.cqt) + len(batch.chroma) == 4
+    sets = validation_sets(equipped, recipe=voiced)
+    assert set(sets) == {"chroma", "voiced"}
+    assert sets["voiced"].labels.tolist() == sets["chroma"].labels.tolist()
+    assert not sets["voiced"].folded
+    assert {clip.shape for clip in sets["voiced"].clips} == {(84, 70)}
+    assert set(validation_sets(corpus, recipe=RECIPE)) == {"chroma"}
 
 
 def test_turned_works_are_works_of_the_batch_maker(corpus):

@@ -63,6 +63,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         default=0.0,
         help="how often they are played with intervals mirrored, likewise (0: never)",
     )
+    parser.add_argument(
+        "--voiced-share",
+        type=float,
+        default=0.0,
+        help="of crops of chroma sounded by instruments for the CQT view; needs --patches (0)",
+    )
     parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")
     parser.add_argument(
@@ -172,6 +178,7 @@ def _recipe(args: argparse.Namespace) -> Any:
         fold_share=args.fold_share,
         backwards_weight=args.backwards_weight,
         mirrored_weight=args.mirrored_weight,
+        voiced_share=args.voiced_share,
         loop=LoopSettings(
             steps=args.steps,
             decay_steps=args.decay_steps,

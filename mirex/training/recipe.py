@@ -6,8 +6,12 @@ the metadata of the sealed weights. Where the data lies is a `Corpus`; what it h
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mirex.errors import TrainingError
 from mirex.settings import NetworkSettings
@@ -19,8 +23,9 @@ from mirex.training.recordings import load_columns, read_recordings
 from mirex.training.scores import ScoreCorpus
 from mirex.training.sources import ChromaSource, RecordingSource, ScoreSource, Source
 from mirex.training.stitching import StitchSettings
-from mirex.training.validation import ValidationSet, anthem_sets, chroma_set, score_set
+from mirex.training.validation import ValidationSet, anthem_sets, chroma_set, score_set, voiced_set
 
+Array = NDArray[np.float32]
 SOURCES = ("scores", "chroma", "recordings")
 SUMMARY = {
     "scores": "scores.npz, split train: MIDI transcriptions by fans, rendered to CQT as new arrangements",
@@ -34,7 +39,7 @@ class Recipe:
     """All that decides what a run learns and how.
 
     fold_share: of rendered crops given as chroma view. backwards_weight, mirrored_weight: of works of chroma
-    played backwards and with intervals mirrored.
+    played backwards and with intervals mirrored. voiced_share: of crops of chroma given as the CQT view.
     """
 
     network: NetworkSettings = dataclasses.field(default_factory=NetworkSettings)
@@ -44,6 +49,7 @@ class Recipe:
     fold_share: float = 0.25
     backwards_weight: float = 0.0
     mirrored_weight: float = 0.0
+    voiced_share: float = 0.0
 
     def to_json(self) -> str:
         """Canonical JSON."""
@@ -52,8 +58,8 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Where the data lies; None: not used. patches: files of `mirex patches`, needed for scores.
-    scratch: where columns of recordings are kept.
+    """Where the data lies; None: not used. patches: files of `mirex patches`, needed for scores and for
+    chroma in the CQT view. scratch: where columns of recordings are kept.
     """
 
     scores: Path | None = None
@@ -72,32 +78,16 @@ class Corpus:
 
 def make_batches(corpus: Corpus, *, recipe: Recipe) -> BatchMaker:
     """Load the sources. Raises TrainingError where data and recipe do not fit."""
-    if len(corpus.sources) != len(recipe.batch.works) or not corpus.sources:
-        raise TrainingError(
-            f"works per batch {recipe.batch.works} for the sources {corpus.sources}: give one number a source"
-        )
-    for name in ("backwards", "mirrored"):
-        weight = getattr(recipe, f"{name}_weight")
-        if not weight >= 0:
-            raise TrainingError(f"weight of works played {name} {weight}: give 0 or more")
-    made: dict[str, Source] = {}
+    _check(corpus, recipe)
+    patches = [load_patches(path) for path in corpus.patches]
+    made: list[Source] = []
     if corpus.scores is not None:
-        made["scores"] = _score_source(corpus, recipe)
+        made.append(_score_source(corpus.scores, patches, recipe))
     if corpus.chroma is not None:
-        made["chroma"] = ChromaSource(
-            ProfileCorpus.load(corpus.chroma),
-            settings=recipe.network,
-            stitching=recipe.stitching,
-            backwards_weight=recipe.backwards_weight,
-            mirrored_weight=recipe.mirrored_weight,
-        )
+        made.append(_chroma_source(corpus.chroma, patches, recipe))
     if corpus.recordings is not None:
-        works = read_recordings(corpus.recordings)
-        found = load_columns(works, scratch=corpus.scratch, processes=corpus.decoders, report=print)
-        made["recordings"] = RecordingSource(
-            found, settings=recipe.network, stitching=recipe.stitching, fold_share=recipe.fold_share
-        )
-    return BatchMaker(list(made.values()), settings=recipe.batch, seed=recipe.loop.seed)
+        made.append(_recording_source(corpus.recordings, corpus, recipe))
+    return BatchMaker(made, settings=recipe.batch, seed=recipe.loop.seed)
 
 
 def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list[dict[str, Any]]:
@@ -123,18 +113,57 @@ def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSe
         sets |= anthem_sets(corpus.anthems, settings=recipe.network)
     if corpus.chroma is not None:
         sets["chroma"] = chroma_set(corpus.chroma, works=75, settings=recipe.network)
+        if recipe.voiced_share > 0:
+            patches = load_patches(corpus.patches[0])
+            sets["voiced"] = voiced_set(corpus.chroma, works=75, patches=patches, settings=recipe.network)
     return sets
 
 
-def _score_source(corpus: Corpus, recipe: Recipe) -> ScoreSource:
-    if not corpus.patches or corpus.scores is None:
+def _check(corpus: Corpus, recipe: Recipe) -> None:
+    if len(corpus.sources) != len(recipe.batch.works) or not corpus.sources:
         raise TrainingError(
-            "scores need note patches: make them with 'mirex patches', give them with --patches"
+            f"works per batch {recipe.batch.works} for the sources {corpus.sources}: give one number a source"
         )
+    for name in ("backwards", "mirrored"):
+        weight = getattr(recipe, f"{name}_weight")
+        if not weight >= 0:
+            raise TrainingError(f"weight of works played {name} {weight}: give 0 or more")
+    if not 0 <= recipe.voiced_share <= 1:
+        raise TrainingError(f"share of voiced crops {recipe.voiced_share}: give 0 to 1")
+    voiced = corpus.chroma is not None and recipe.voiced_share > 0
+    if not corpus.patches and (corpus.scores is not None or voiced):
+        needing = "scores" if corpus.scores is not None else "voiced crops of chroma"
+        raise TrainingError(
+            f"{needing} need note patches: make them with 'mirex patches', give them with --patches"
+        )
+
+
+def _score_source(path: Path, patches: Sequence[Array], recipe: Recipe) -> ScoreSource:
     return ScoreSource(
-        ScoreCorpus.load(corpus.scores),
-        patches=[load_patches(path) for path in corpus.patches],
+        ScoreCorpus.load(path),
+        patches=patches,
         settings=recipe.network,
         stitching=recipe.stitching,
         fold_share=recipe.fold_share,
+    )
+
+
+def _chroma_source(path: Path, patches: Sequence[Array], recipe: Recipe) -> ChromaSource:
+    return ChromaSource(
+        ProfileCorpus.load(path),
+        settings=recipe.network,
+        stitching=recipe.stitching,
+        backwards_weight=recipe.backwards_weight,
+        mirrored_weight=recipe.mirrored_weight,
+        voiced_share=recipe.voiced_share,
+        patches=patches,
+    )
+
+
+def _recording_source(path: Path, corpus: Corpus, recipe: Recipe) -> RecordingSource:
+    found = load_columns(
+        read_recordings(path), scratch=corpus.scratch, processes=corpus.decoders, report=print
+    )
+    return RecordingSource(
+        found, settings=recipe.network, stitching=recipe.stitching, fold_share=recipe.fold_share
     )

@@ -19,6 +19,7 @@ from mirex.training.profiles import ProfileCorpus
 from mirex.training.rendering import render
 from mirex.training.scores import ScoreCorpus
 from mirex.training.stitching import StitchSettings, draw_lengths, stitch
+from mirex.training.voicing import sound
 
 Array = NDArray[np.float32]
 POSITION_SPREAD = 0.1
@@ -194,7 +195,7 @@ def turns(*, backwards_weight: float, mirrored_weight: float) -> list[Turn]:
 
 
 class ChromaSource:
-    """Real covers as pitch-class profiles, tiled under a random envelope.
+    """Real covers as pitch-class profiles, tiled under a random envelope or, now and then, sounded.
 
     Played backwards, the versions of a work are those of another one, with the same chords in another order;
     with intervals mirrored, rising where they fell, major chords become minor ones. So there are more works
@@ -202,6 +203,9 @@ class ChromaSource:
 
     backwards_weight, mirrored_weight: how often such a work is wanted, where one as it is counts 1 and one
     that is both counts their product; 0: there are none.
+
+    voiced_share: share of crops that instruments play (`mirex.training.voicing`), given as the CQT view.
+    patches: of the instruments, one set a SoundFont; needed for that.
     """
 
     def __init__(
@@ -212,9 +216,13 @@ class ChromaSource:
         stitching: StitchSettings,
         backwards_weight: float = 0.0,
         mirrored_weight: float = 0.0,
+        voiced_share: float = 0.0,
+        patches: Sequence[Array] = (),
     ) -> None:
         self._corpus = corpus
-        self._octaves = settings.chroma_octaves
+        self._settings = settings
+        self._voiced_share = voiced_share
+        self._patches = patches
         self._stitching = stitching
         self._turns = turns(backwards_weight=backwards_weight, mirrored_weight=mirrored_weight)
         self.work_weights = np.repeat([turn.weight for turn in self._turns], len(corpus.works))
@@ -228,7 +236,7 @@ class ChromaSource:
         anchor = generator.random()
         turn = self._turns[kind]
         return [
-            self._version(int(each), recordings, lengths.chroma, strength, generator, anchor, turn)
+            self._version(int(each), recordings, lengths, strength, generator, anchor, turn)
             for each in chosen
         ]
 
@@ -236,23 +244,39 @@ class ChromaSource:
         self,
         recording: int,
         recordings: NDArray[np.int64],
-        steps: int,
+        lengths: Lengths,
         strength: float,
         generator: np.random.Generator,
         anchor: float,
         turn: Turn,
     ) -> Version:
-        lengths = part_lengths(steps, stitching=self._stitching, generator=generator)
-        chosen = [recording, *generator.choice(recordings, len(lengths) - 1)]
+        folded, steps = draw_view(lengths, fold_share=1 - self._voiced_share, generator=generator)
+        part_steps = part_lengths(steps, stitching=self._stitching, generator=generator)
+        chosen = [recording, *generator.choice(recordings, len(part_steps) - 1)]
         profiles = [self._corpus.profile(each)[turn.rows, turn.columns] for each in chosen]
-        parts = crop_parts(profiles, lengths, anchor=anchor, strength=strength, generator=generator)
+        parts = crop_parts(profiles, part_steps, anchor=anchor, strength=strength, generator=generator)
         chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
         chroma = augmentation.recolour_profile(chroma, strength=strength, generator=generator)
-        tiled = tile(chroma, octaves=self._octaves)
-        view = augmentation.mask(
-            tiled * _envelope(len(tiled), generator), strength=strength, generator=generator
+        view = (self._tiled if folded else self._voiced)(chroma, strength, generator)
+        return Version(view, folded, recording)
+
+    def _tiled(self, chroma: Array, strength: float, generator: np.random.Generator) -> Array:
+        tiled = tile(chroma, octaves=self._settings.chroma_octaves)
+        view = tiled * _envelope(len(tiled), generator)
+        return augmentation.mask(view, strength=strength, generator=generator)
+
+    def _voiced(self, chroma: Array, strength: float, generator: np.random.Generator) -> Array:
+        patches = self._patches[int(generator.integers(len(self._patches)))]
+        magnitude = sound(chroma, patches=patches, generator=generator)
+        columns = np.repeat(magnitude, self._settings.columns_per_step, axis=1)
+        return _augmented_view(
+            columns,
+            chroma.shape[1],
+            folded=False,
+            strength=strength,
+            settings=self._settings,
+            generator=generator,
         )
-        return Version(view, True, recording)
 
 
 class RecordingSource:

@@ -1,7 +1,8 @@
-"""Validation during training: mAP of held-out works in three quick sets.
+"""Validation during training: mAP of held-out works in quick sets.
 
 `scores`: validation scores, human-made versions, rendered as written. `anthems`: real recordings. `chroma`:
-real covers as tiled profiles. Each clip is embedded whole, in the view named.
+real covers as tiled profiles. `voiced`: the same, sounded for the CQT view. Each clip is embedded whole, in
+the view named.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.arrangement import arrange, from_start
 from mirex.training.rendering import render
 from mirex.training.scores import ScoreCorpus
+from mirex.training.voicing import sound
 
 Array = NDArray[np.float32]
 
@@ -73,6 +75,15 @@ def chroma_set(path: Path, *, works: int, settings: NetworkSettings) -> Validati
     clips = cover_clips(path, works=works)
     views = [profile_view(clip.profile, settings=settings) for clip in clips]
     return ValidationSet(views, _labels(clips), folded=True)
+
+
+def voiced_set(path: Path, *, works: int, patches: Array, settings: NetworkSettings) -> ValidationSet:
+    """The same covers, each sounded by other instruments."""
+    generator = np.random.default_rng(0)
+    clips = cover_clips(path, works=works)
+    sounded = [sound(clip.profile, patches=patches, generator=generator) for clip in clips]
+    columns = [np.repeat(steps, settings.columns_per_step, axis=1) for steps in sounded]
+    return ValidationSet([cqt_view(each, settings=settings) for each in columns], _labels(clips))
 
 
 def _labels(clips: Sequence[Clip] | Sequence[ProfileClip]) -> NDArray[np.int64]:
