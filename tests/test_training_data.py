@@ -252,41 +252,56 @@ def test_every_source_gives_views_of_the_wanted_shape(scores, chroma, patches, r
     assert {len(kind) for kind in kinds if kind[0] is not ChromaSource} > {3}, "both views of one work"
 
 
-def test_chroma_is_given_as_the_cqt_view_as_often_as_wanted(chroma, patches):
+@pytest.mark.parametrize(
+    ("voiced", "fold", "kinds"),
+    [
+        (0.0, 0.0, {True}),
+        (1.0, 0.0, {False}),
+        (1.0, 1.0, {True}),
+        (1.0, 0.5, {True, False}),
+        (0.5, 0.0, {True, False}),
+    ],
+)
+def test_voiced_chroma_is_given_in_either_view(chroma, patches, voiced, fold, kinds):
+    source = _chroma_source(chroma, voiced_share=voiced, fold_share=fold, patches=[patches])
     lengths = Lengths(16, 20)
-    for share, kinds in ((0.0, {True}), (0.5, {True, False}), (1.0, {False})):
-        source = _chroma_source(chroma, voiced_share=share, patches=[patches])
-        versions = [
-            version
-            for seed in range(4)
-            for version in source.draw(
-                1, count=3, lengths=lengths, strength=1.0, generator=np.random.default_rng(seed)
-            )
-        ]
-        assert {version.folded for version in versions} == kinds
-        assert all(v.view.shape == ((36, 20) if v.folded else (84, 16)) for v in versions)
-        assert all(v.view.any() and np.isfinite(v.view).all() for v in versions)
-        assert {version.recording for version in versions} == {3, 4, 5}
+    versions = [
+        version
+        for seed in range(4)
+        for version in source.draw(
+            1, count=3, lengths=lengths, strength=1.0, generator=np.random.default_rng(seed)
+        )
+    ]
+    assert {version.folded for version in versions} == kinds
+    assert all(v.view.shape == ((36, 20) if v.folded else (84, 16)) for v in versions)
+    assert all(v.view.any() and np.isfinite(v.view).all() for v in versions)
+    assert {version.recording for version in versions} == {3, 4, 5}
 
 
-def test_a_voiced_crop_has_the_classes_of_its_recording(tmp_path, patches):
+@pytest.mark.parametrize("fold", [0.0, 1.0])
+def test_a_voiced_crop_has_the_classes_of_its_recording(tmp_path, patches, fold):
     made_corpus.write_chroma(tmp_path / "hpcp.npz", versions=1)
     corpus = ProfileCorpus.load(tmp_path / "hpcp.npz")
     unstitched = dataclasses.replace(STITCHING, probability=0.0)
     source = ChromaSource(
-        corpus, settings=SETTINGS, stitching=unstitched, voiced_share=1.0, patches=[patches]
+        corpus,
+        settings=SETTINGS,
+        stitching=unstitched,
+        voiced_share=1.0,
+        fold_share=fold,
+        patches=[patches],
     )
     for work in range(4):
         (version,) = source.draw(
-            work, count=1, lengths=Lengths(70, 9), strength=0.0, generator=np.random.default_rng(3)
+            work, count=1, lengths=Lengths(70, 70), strength=0.0, generator=np.random.default_rng(3)
         )
         (recording,) = corpus.works[work]
-        heard = version.view[24:72].reshape(4, 12, -1).sum(axis=0)
+        heard = version.view[:12] if fold else version.view[24:72].reshape(4, 12, -1).sum(axis=0)
         matches = [
             np.corrcoef(np.roll(corpus.profile(recording), key, axis=0).ravel(), heard.ravel())[0, 1]
             for key in range(12)
         ]
-        assert max(matches) > 0.7, "in one of the keys"
+        assert max(matches) > 0.6, "in one of the keys"
         assert np.sort(matches)[-2] < 0.4
 
 

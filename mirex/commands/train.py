@@ -49,7 +49,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--fold-share",
         type=float,
         default=0.25,
-        help="of crops of scores and recordings in the folded view (0.25)",
+        help="of crops of scores, recordings and voiced chroma in the folded view (0.25)",
     )
     parser.add_argument(
         "--backwards-weight",
@@ -67,7 +67,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--voiced-share",
         type=float,
         default=0.0,
-        help="of crops of chroma sounded by instruments for the CQT view; needs --patches (0)",
+        help="of crops of chroma that instruments play, in both views; needs --patches (0)",
     )
     parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")

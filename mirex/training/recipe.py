@@ -39,7 +39,7 @@ class Recipe:
     """All that decides what a run learns and how.
 
     fold_share: of rendered crops given as chroma view. backwards_weight, mirrored_weight: of works of chroma
-    played backwards and with intervals mirrored. voiced_share: of crops of chroma given as the CQT view.
+    played backwards and with intervals mirrored. voiced_share: of crops of chroma played by instruments.
     """
 
     network: NetworkSettings = dataclasses.field(default_factory=NetworkSettings)
@@ -59,7 +59,7 @@ class Recipe:
 @dataclasses.dataclass(frozen=True)
 class Corpus:
     """Where the data lies; None: not used. patches: files of `mirex patches`, needed for scores and for
-    chroma in the CQT view. scratch: where columns of recordings are kept.
+    voiced chroma. scratch: where columns of recordings are kept.
     """
 
     scores: Path | None = None
@@ -156,6 +156,7 @@ def _chroma_source(path: Path, patches: Sequence[Array], recipe: Recipe) -> Chro
         backwards_weight=recipe.backwards_weight,
         mirrored_weight=recipe.mirrored_weight,
         voiced_share=recipe.voiced_share,
+        fold_share=recipe.fold_share,
         patches=patches,
     )
 

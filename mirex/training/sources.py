@@ -204,8 +204,9 @@ class ChromaSource:
     backwards_weight, mirrored_weight: how often such a work is wanted, where one as it is counts 1 and one
     that is both counts their product; 0: there are none.
 
-    voiced_share: share of crops that instruments play (`mirex.training.voicing`), given as the CQT view.
-    patches: of the instruments, one set a SoundFont; needed for that.
+    voiced_share: share of crops that instruments play (`mirex.training.voicing`). fold_share: of those, the
+    share given as the chroma view, as a recording's would be; the rest are given as the CQT view. patches:
+    of the instruments, one set a SoundFont.
     """
 
     def __init__(
@@ -217,11 +218,13 @@ class ChromaSource:
         backwards_weight: float = 0.0,
         mirrored_weight: float = 0.0,
         voiced_share: float = 0.0,
+        fold_share: float = 0.25,
         patches: Sequence[Array] = (),
     ) -> None:
         self._corpus = corpus
         self._settings = settings
         self._voiced_share = voiced_share
+        self._fold_share = fold_share
         self._patches = patches
         self._stitching = stitching
         self._turns = turns(backwards_weight=backwards_weight, mirrored_weight=mirrored_weight)
@@ -250,14 +253,19 @@ class ChromaSource:
         anchor: float,
         turn: Turn,
     ) -> Version:
-        folded, steps = draw_view(lengths, fold_share=1 - self._voiced_share, generator=generator)
+        voiced = bool(generator.random() < self._voiced_share)
+        fold_share = self._fold_share if voiced else 1.0
+        folded, steps = draw_view(lengths, fold_share=fold_share, generator=generator)
         part_steps = part_lengths(steps, stitching=self._stitching, generator=generator)
         chosen = [recording, *generator.choice(recordings, len(part_steps) - 1)]
         profiles = [self._corpus.profile(each)[turn.rows, turn.columns] for each in chosen]
         parts = crop_parts(profiles, part_steps, anchor=anchor, strength=strength, generator=generator)
         chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
         chroma = augmentation.recolour_profile(chroma, strength=strength, generator=generator)
-        view = (self._tiled if folded else self._voiced)(chroma, strength, generator)
+        if voiced:
+            view = self._voiced(chroma, folded, strength, generator)
+        else:
+            view = self._tiled(chroma, strength, generator)
         return Version(view, folded, recording)
 
     def _tiled(self, chroma: Array, strength: float, generator: np.random.Generator) -> Array:
@@ -265,14 +273,14 @@ class ChromaSource:
         view = tiled * _envelope(len(tiled), generator)
         return augmentation.mask(view, strength=strength, generator=generator)
 
-    def _voiced(self, chroma: Array, strength: float, generator: np.random.Generator) -> Array:
+    def _voiced(self, chroma: Array, folded: bool, strength: float, generator: np.random.Generator) -> Array:
         patches = self._patches[int(generator.integers(len(self._patches)))]
         magnitude = sound(chroma, patches=patches, generator=generator)
         columns = np.repeat(magnitude, self._settings.columns_per_step, axis=1)
         return _augmented_view(
             columns,
             chroma.shape[1],
-            folded=False,
+            folded=folded,
             strength=strength,
             settings=self._settings,
             generator=generator,

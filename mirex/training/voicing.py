@@ -1,4 +1,4 @@
-"""Voicing: pitch-class profiles sounded by instruments, so that the CQT view too learns from real covers.
+"""Voicing: pitch-class profiles sounded by instruments, so that real covers are learned from as sound, too.
 
 A profile says which notes sound in a step, not how high, nor on what. Here a bass, chords and a high voice,
 each of them a General MIDI program in octaves of its own, play all twelve classes as loud as the profile has
