@@ -4,10 +4,11 @@
     python tests/benchmarks/training_ablation.py levels-and-keys corpus --patches timgm6mb.npz fluidr3.npz
     python tests/benchmarks/training_ablation.py rate corpus
     python tests/benchmarks/training_ablation.py backwards corpus --steps 1600
+    python tests/benchmarks/training_ablation.py voiced corpus --steps 900 --patches timgm6mb.npz fluidr3.npz
 
 A network of a quarter of the width learns from real covers (hpcp.npz), or, where the experiment is about
-levels and keys, from rendered scores; the figure is the mAP of the averaged weights on validation works of
-the same kind.
+levels and keys, from rendered scores, or from both; the figures are the mAP of the averaged weights on
+validation works of the same kind and, where it learned from both, on the anthems in each view.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from mirex.training.recipe import Corpus, Recipe, make_batches, validation_sets
 
 
 class Experiment(NamedTuple):
-    """source: what is learned and measured. part: of the recipe, None for the recipe itself. arms: what each
+    """source: what is learned from. part: of the recipe, None for the recipe itself. arms: what each
     changes in that part.
     """
 
@@ -70,6 +71,23 @@ EXPERIMENTS = {
     "backwards": Experiment(
         "chroma", None, {f"{weight:g}": {"backwards_weight": weight} for weight in (0.0, 0.5, 1.0)}
     ),
+    "voiced": Experiment(
+        "both",
+        None,
+        {
+            f"{share:g}": {
+                "voiced_share": share,
+                "fold_share": 0.4,
+                "batch": dataclasses.replace(BATCH, works=(8, 8), chroma_lengths=(96,)),
+            }
+            for share in (0.0, 0.55)
+        },
+    ),
+}
+MEASURED = {
+    "chroma": ("chroma",),
+    "scores": ("scores",),
+    "both": ("scores", "anthems", "anthems_chroma", "chroma"),
 }
 
 
@@ -92,8 +110,8 @@ def recipe_of(experiment: Experiment, arm: str, *, steps: int, seed: int) -> Rec
     return dataclasses.replace(recipe, **{experiment.part: part})
 
 
-def measure(corpus: Corpus, *, source: str, recipe: Recipe) -> float:
-    """Train once; mAP of the averaged weights."""
+def measure(corpus: Corpus, *, recipe: Recipe) -> dict[str, float]:
+    """Train once; mAP of the averaged weights on each validation set."""
     maker = make_batches(corpus, recipe=recipe)
     trainer = Trainer(maker.works, settings=recipe.loop, embedding_size=NETWORK.embedding_size)
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +123,17 @@ def measure(corpus: Corpus, *, source: str, recipe: Recipe) -> float:
             metadata={},
             report=lambda line: None,
         )
-    return validate(trainer, validation_sets(corpus, recipe=recipe))[source]
+    return validate(trainer, validation_sets(corpus, recipe=recipe))
+
+
+def corpus_of(source: str, folder: Path, *, patches: tuple[Path, ...]) -> Corpus:
+    """The files that an experiment needs."""
+    chroma, scores = folder / "hpcp.npz", folder / "scores.npz"
+    return {
+        "chroma": Corpus(chroma=chroma),
+        "scores": Corpus(scores=scores, patches=patches),
+        "both": Corpus(scores=scores, chroma=chroma, anthems=folder / "anthems.npz", patches=patches),
+    }[source]
 
 
 def main() -> None:
@@ -120,18 +148,16 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     experiment = EXPERIMENTS[args.experiment]
-    corpus = {
-        "chroma": Corpus(chroma=args.corpus / "hpcp.npz"),
-        "scores": Corpus(scores=args.corpus / "scores.npz", patches=tuple(args.patches)),
-    }[experiment.source]
-    results: dict[str, list[float]] = {}
+    corpus = corpus_of(experiment.source, args.corpus, patches=tuple(args.patches))
+    results: dict[tuple[str, str], list[float]] = {}
     for seed, arm in itertools.product(range(1, args.seeds + 1), experiment.arms):
         recipe = recipe_of(experiment, arm, steps=args.steps, seed=seed)
-        figure = measure(corpus, source=experiment.source, recipe=recipe)
-        results.setdefault(arm, []).append(figure)
-        print(f"seed {seed}: {arm}: {figure:.3f}", flush=True)
-    for arm, figures in results.items():
-        print(f"| {arm} | {np.mean(figures):.3f} | {' '.join(f'{f:.3f}' for f in figures)} |")
+        figures = measure(corpus, recipe=recipe)
+        for name in MEASURED[experiment.source]:
+            results.setdefault((arm, name), []).append(figures[name])
+            print(f"seed {seed}: {arm}: {name} {figures[name]:.3f}", flush=True)
+    for (arm, name), found in results.items():
+        print(f"| {arm} | {name} | {np.mean(found):.3f} | {' '.join(f'{f:.3f}' for f in found)} |")
 
 
 if __name__ == "__main__":
