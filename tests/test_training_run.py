@@ -11,6 +11,7 @@ import torch
 
 import made_corpus
 from mirex import weights
+from mirex.cli import main
 from mirex.embedding import embed
 from mirex.errors import SettingsMismatch, TrainingError
 from mirex.network import tensors_of
@@ -19,7 +20,7 @@ from mirex.training.checkpoint import read_metadata
 from mirex.training.loop import LoopSettings, Trainer, lay_out_gradients, learning_rate, train
 from mirex.training.patches import save_patches
 from mirex.training.plot import plot_log, read_log
-from mirex.training.recipe import Corpus, Recipe, changed_recipes, make_batches, validation_sets
+from mirex.training.recipe import Corpus, Recipe, changed_recipes, make_batches, unused_seed, validation_sets
 from mirex.training.recordings import load_columns, read_recordings
 from mirex.training.seal import seal
 
@@ -242,6 +243,31 @@ def test_a_run_can_start_from_sealed_weights(finished, tmp_path):
         state = tensors_of(network)
         assert all(torch.equal(state[name], expected[name]) for name in expected)
     assert trainer.step == 0
+
+
+def test_a_run_that_starts_from_weights_draws_what_their_runs_did_not(corpus, finished, tmp_path):
+    path = tmp_path / "weights.safetensors"
+    seal(finished, path=path, half=False)
+    command = ["train", str(tmp_path / "run"), "--chroma", str(corpus.chroma), "--works", "2"]
+    command += ["--versions", "2", "--lengths", "32", "--chroma-lengths", "32", "--embedding-size", "2048"]
+
+    def seed_of_a_run(*more):
+        assert main([*command, "--steps", "1", *more]) == 0
+        return read_metadata(tmp_path / "run" / "checkpoint.safetensors")["recipe"]["loop"]["seed"]
+
+    assert seed_of_a_run("--start-from", str(path)) == LOOP.seed + 1
+    assert seed_of_a_run("--steps", "2") == LOOP.seed + 1, "one that goes on keeps its own"
+    assert seed_of_a_run("--steps", "3", "--seed", "9") == 9
+
+
+def test_no_seed_of_any_run_behind_the_weights_is_used_again():
+    def training(seed, history=(), started_from=None):
+        phases = [{"recipe": {"loop": {"seed": each}}, "until_step": 1} for each in history]
+        return {"recipe": {"loop": {"seed": seed}}, "history": phases, "started_from": started_from}
+
+    assert unused_seed(training(1)) == 2
+    assert unused_seed(training(1, history=[7, 3])) == 8
+    assert unused_seed(training(2, started_from={"training": training(5, history=[4])})) == 6
 
 
 def test_recipe_and_data_must_fit(corpus):

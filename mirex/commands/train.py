@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         default=2048,
         help="2048; less is a narrower network, for experiments",
     )
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--seed",
+        type=int,
+        help="of the draws (the checkpoint's; after --start-from one that no earlier run used; else 1)",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, default=1, help="of the network on the CPU (1)")
     parser.add_argument("--processes", type=int, default=0, help="rendering processes (0: in the main one)")
@@ -100,12 +105,13 @@ def run(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(args.threads)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    corpus, recipe = _corpus(args), _recipe(args)
+    checkpoint = args.folder / "checkpoint.safetensors"
+    corpus, recipe = _corpus(args), _recipe(args, seed=_seed(args, checkpoint))
+    _say(f"draws of seed {recipe.loop.seed}")
     maker = make_batches(corpus, recipe=recipe)
     size = recipe.network.embedding_size
     trainer = Trainer(maker.works, settings=recipe.loop, embedding_size=size, device=device)
     args.folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = args.folder / "checkpoint.safetensors"
     history: list[dict[str, Any]] = []
     started_from: dict[str, Any] | None = None
     if checkpoint.exists():
@@ -156,7 +162,22 @@ def _corpus(args: argparse.Namespace) -> Any:
     )
 
 
-def _recipe(args: argparse.Namespace) -> Any:
+def _seed(args: argparse.Namespace, checkpoint: Path) -> int:
+    """The seed asked for, the checkpoint's, or one not used before."""
+    from mirex import weights
+    from mirex.training.checkpoint import read_metadata
+    from mirex.training.recipe import unused_seed
+
+    if args.seed is not None:
+        return int(args.seed)
+    if checkpoint.exists():
+        return int(read_metadata(checkpoint)["recipe"]["loop"]["seed"])
+    if args.start_from:
+        return unused_seed(json.loads(weights.read_metadata(args.start_from)["training"]))
+    return 1
+
+
+def _recipe(args: argparse.Namespace, *, seed: int) -> Any:
     from mirex.settings import NetworkSettings
     from mirex.training.batches import BatchSettings
     from mirex.training.loop import LoopSettings
@@ -185,6 +206,6 @@ def _recipe(args: argparse.Namespace) -> Any:
             learning_rate=args.learning_rate,
             validate_every=args.validate_every,
             checkpoint_every=args.checkpoint_every,
-            seed=args.seed,
+            seed=seed,
         ),
     )

@@ -102,19 +102,32 @@ def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list
     return history
 
 
+def unused_seed(training: dict[str, Any]) -> int:
+    """The least seed above all those of the runs behind some weights.
+
+    With a seed of theirs a new run would draw the same works, and of most crops the same ones, once more.
+    training: of the weights' metadata.
+    """
+    phases = [phase["recipe"] for phase in training["history"]] + [training["recipe"]]
+    earlier = (training["started_from"] or {}).get("training")
+    before = unused_seed(earlier) if earlier else 0
+    return max(before, *(recipe["loop"]["seed"] + 1 for recipe in phases))
+
+
 def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSet]:
     """The quick sets that the corpus has data for; see `mirex.training.validation`."""
     sets: dict[str, ValidationSet] = {}
+    voiced = corpus.chroma is not None and recipe.voiced_share > 0
+    if corpus.scores is not None or voiced:
+        patches = load_patches(corpus.patches[0])
     if corpus.scores is not None:
         held_out = ScoreCorpus.load(corpus.scores, split="validation")
-        patches = load_patches(corpus.patches[0])
         sets["scores"] = score_set(held_out, patches=patches, settings=recipe.network, works=100)
     if corpus.anthems is not None:
         sets |= anthem_sets(corpus.anthems, settings=recipe.network)
     if corpus.chroma is not None:
         sets["chroma"] = chroma_set(corpus.chroma, works=75, settings=recipe.network)
-        if recipe.voiced_share > 0:
-            patches = load_patches(corpus.patches[0])
+        if voiced:
             sets["voiced"] = voiced_set(corpus.chroma, works=75, patches=patches, settings=recipe.network)
     return sets
 
