@@ -121,6 +121,55 @@ def test_the_weight_of_the_folded_view_is_chosen_when_sealing(finished, tmp_path
         seal(finished, path=path, chroma_weight=-1.0)
 
 
+@pytest.fixture(scope="module")
+def continued(corpus, finished, tmp_path_factory):
+    """Sealed weights and the checkpoint of a run that started from them."""
+    folder = tmp_path_factory.mktemp("continued")
+    start, checkpoint = folder / "start.safetensors", folder / "checkpoint.safetensors"
+    seal(finished, path=start, half=False)
+    batches = make_batches(corpus, recipe=RECIPE)
+    trainer = Trainer(batches.works, settings=LOOP)
+    origin = trainer.start_from(start)
+    trainer.train_step(batches.batch(0))
+    metadata = {"recipe": dataclasses.asdict(RECIPE), "data": ["made"], "works": batches.works}
+    trainer.save(checkpoint, metadata=metadata | {"started_from": origin})
+    return start, checkpoint
+
+
+def test_a_share_of_the_start_is_mixed_into_every_tensor(continued, tmp_path):
+    start, checkpoint = continued
+    after, mixed = tmp_path / "after", tmp_path / "mixed"
+    fingerprint = seal(checkpoint, path=after, half=False)
+    assert seal(checkpoint, path=after, half=False, start=start, start_share=0.0) == fingerprint
+    seal(checkpoint, path=mixed, half=False, start=start, start_share=0.4)
+    found = weights.load(mixed)
+    old, new, mean = (tensors_of(each.network) for each in (weights.load(start), weights.load(after), found))
+    for name in mean:
+        if mean[name].is_floating_point():
+            torch.testing.assert_close(mean[name], 0.4 * old[name] + 0.6 * new[name])
+    assert any(not torch.equal(old[name], new[name]) for name in mean)
+    assert json.loads(found.metadata["training"])["start_share"] == 0.4
+
+
+def test_only_the_weights_that_the_run_started_from_are_mixed_in(continued, finished, tmp_path):
+    start, checkpoint = continued
+    other = tmp_path / "other.safetensors"
+    seal(checkpoint, path=other)
+    wrong = {
+        "started from": {"start": other, "start_share": 0.4},
+        "give the weights": {"start_share": 0.4},
+        "share of the start 1.0": {"start": start, "start_share": 1.0},
+        "share of the start -0.1": {"start": start, "start_share": -0.1},
+        "share of the start nan": {"start": start, "start_share": float("nan")},
+    }
+    for message, options in wrong.items():
+        with pytest.raises(TrainingError, match=message):
+            seal(checkpoint, path=tmp_path / "weights.safetensors", **options)
+    with pytest.raises(TrainingError, match="started from nothing"):
+        seal(finished, path=tmp_path / "weights.safetensors", start=start, start_share=0.4)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
 def test_a_checkpoint_of_other_settings_is_not_sealed_with_this_versions(tmp_path):
     recipe = dataclasses.asdict(RECIPE)
     del recipe["network"]["beside_peaks"]

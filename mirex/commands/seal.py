@@ -21,6 +21,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--chroma-weight", type=float, help="of the folded view in the embedding, 0 or more (the recipe's)"
     )
+    parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="those that the run started from")
+    parser.add_argument("--start-share", type=float, default=0.0, help="of them in every weight (0)")
     parser.add_argument("--date", help="ISO date of the weights (today)")
     parser.add_argument(
         "--full", action="store_true", help="float32 instead of float16 for the large tensors"
@@ -43,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         results=read(args.results),
         calibration=read(args.calibration),
         chroma_weight=args.chroma_weight,
+        start=args.start,
+        start_share=args.start_share,
         date=args.date,
         half=not args.full,
     )

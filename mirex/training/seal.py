@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
+from torch import Tensor
 
 from mirex import weights
 from mirex.errors import TrainingError
+from mirex.network import tensors_of
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.checkpoint import read_metadata
 
@@ -23,14 +25,19 @@ def seal(
     results: dict[str, Any] | None = None,
     calibration: dict[str, Any] | None = None,
     chroma_weight: float | None = None,
+    start: Path | None = None,
+    start_share: float = 0.0,
     date: str | None = None,
     half: bool = True,
 ) -> str:
     """Write the moving average of a checkpoint as sealed weights; returns their fingerprint.
 
     results, calibration: go into the metadata as JSON. chroma_weight: of the folded view in the embedding;
-    None: the recipe's. Training does not depend on it. date: ISO, today if None. Raises TrainingError for a
-    negative weight, SettingsMismatch for a checkpoint of a version with other settings.
+    None: the recipe's. Training does not depend on it. start: the weights that the run started from, of
+    which start_share is mixed into every tensor: the mean of weights before and after further training often
+    generalises better than either (Wortsman et al., CVPR 2022). date: ISO, today if None. Raises
+    TrainingError for a negative weight, a share outside [0, 1) or another start, SettingsMismatch for a
+    checkpoint of a version with other settings.
     """
     found = read_metadata(checkpoint)
     recipe = found["recipe"]
@@ -41,6 +48,7 @@ def seal(
         "recipe": recipe,
         "history": phases[:-1],
         "started_from": found.get("started_from"),
+        "start_share": start_share,
         "steps": found["step"],
         "samples": _samples(phases),
     }
@@ -55,6 +63,8 @@ def seal(
     with safe_open(checkpoint, framework="pt") as file:
         prefix = "average/"
         tensors = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
+    if start is not None or start_share != 0:
+        tensors = _mixed(tensors, start=start, share=start_share, origin=found.get("started_from"))
     settings = NetworkSettings.from_json(json.dumps(recipe["network"]))
     if chroma_weight is not None:
         if not chroma_weight >= 0:
@@ -63,6 +73,25 @@ def seal(
     return weights.save(
         tensors, front_end=FrontEndSettings(), settings=settings, metadata=metadata, path=path, half=half
     )
+
+
+def _mixed(
+    tensors: dict[str, Tensor], *, start: Path | None, share: float, origin: dict[str, Any] | None
+) -> dict[str, Tensor]:
+    """Tensors with so large a share of those of the start; counters are left as they are."""
+    if not 0 <= share < 1:
+        raise TrainingError(f"share of the start {share}: give 0 or more, less than 1")
+    if start is None:
+        raise TrainingError(f"share of the start {share}, but no start: give the weights of the start, too")
+    sealed = weights.load(start)
+    wanted = origin["fingerprint"] if origin else "nothing"
+    if sealed.fingerprint != wanted:
+        raise TrainingError(f"{start}: weights {sealed.fingerprint}, but the run started from {wanted}")
+    before = tensors_of(sealed.network)
+    return {
+        name: value.lerp(before[name], share) if value.is_floating_point() else value
+        for name, value in tensors.items()
+    }
 
 
 def _samples(phases: list[dict[str, Any]]) -> int:
