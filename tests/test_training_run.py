@@ -314,6 +314,7 @@ def test_no_seed_of_any_run_behind_the_weights_is_used_again():
         phases = [{"recipe": {"loop": {"seed": each}}, "until_step": 1} for each in history]
         return {"recipe": {"loop": {"seed": seed}}, "history": phases, "started_from": started_from}
 
+    assert unused_seed({"recipe": {"loop": {"seed": 1}}}) == 2
     assert unused_seed(training(1)) == 2
     assert unused_seed(training(1, history=[7, 3])) == 8
     assert unused_seed(training(2, started_from={"training": training(5, history=[4])})) == 6

@@ -106,10 +106,10 @@ def unused_seed(training: dict[str, Any]) -> int:
     """The least seed above all those of the runs behind some weights.
 
     With a seed of theirs a new run would draw the same works, and of most crops the same ones, once more.
-    training: of the weights' metadata.
+    training: of the weights' metadata; the oldest weights have neither history nor start.
     """
-    phases = [phase["recipe"] for phase in training["history"]] + [training["recipe"]]
-    earlier = (training["started_from"] or {}).get("training")
+    phases = [phase["recipe"] for phase in training.get("history", [])] + [training["recipe"]]
+    earlier = (training.get("started_from") or {}).get("training")
     before = unused_seed(earlier) if earlier else 0
     return max(before, *(recipe["loop"]["seed"] + 1 for recipe in phases))
 
