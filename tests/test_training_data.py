@@ -1,6 +1,7 @@
 """Scores, arrangements, rendering, sources and batches, on a corpus made by code."""
 
 import dataclasses
+import itertools
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mirex.cqt import columns
 from mirex.errors import TrainingError
 from mirex.settings import NetworkSettings
 from mirex.training import patches as patch_module
-from mirex.training.arrangement import Excerpt, arrange, from_start
+from mirex.training.arrangement import ENSEMBLES, Excerpt, arrange, from_start
 from mirex.training.batches import Batch, BatchMaker, BatchSettings, stream
 from mirex.training.patches import FRAME_SECONDS, PRE_FRAMES, load_patches, save_patches
 from mirex.training.profiles import ProfileCorpus
@@ -159,6 +160,31 @@ def test_arrangements_differ_and_are_seeded(scores):
 
     assert all(np.array_equal(a, b) for a, b in zip(make(1), make(1), strict=True))
     assert len({make(seed).onset.tobytes() for seed in range(20)}) == 20
+
+
+def test_an_ensemble_is_of_one_kind_of_instruments(scores):
+    # Without ensembles, the two parts' programs of 104 would seldom lie so close together.
+    score = ScoreCorpus.load(scores).score(0)
+    kinds = [range(*programs) for programs in ENSEMBLES.values()]
+    of_one_kind = 0
+    for seed in range(200):
+        notes = arrange(score, excerpt=from_start(30.0), strength=1.0, generator=np.random.default_rng(seed))
+        programs = set(notes.program.tolist()) - {DRUMS}
+        of_one_kind += len(programs) > 1 and any(programs <= set(kind) for kind in kinds)
+    assert of_one_kind > 40
+
+
+def test_some_layers_are_doubled_in_octaves(scores):
+    # The score's two parts play other notes, so only a doubling plays the same ones on two programs.
+    score = ScoreCorpus.load(scores).score(0)
+    doublings = 0
+    for seed in range(100):
+        notes = arrange(score, excerpt=from_start(30.0), strength=1.0, generator=np.random.default_rng(seed))
+        lines = [notes.pitch[notes.program == p] for p in np.unique(notes.program) if p != DRUMS]
+        for first, second in itertools.combinations(lines, 2):
+            distances = set((first - second).tolist()) if len(first) == len(second) else {1}
+            doublings += len(distances) == 1 and distances.pop() % 12 == 0
+    assert doublings > 10
 
 
 def test_rendering_against_loops(patches, rng):

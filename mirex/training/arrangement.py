@@ -1,7 +1,8 @@
 """Arrangement: a score to the notes of a new version of it.
 
 Every call makes a version of its own: transposition, tempo, start, parts kept or dropped, programs,
-octaves, an accompaniment re-made from the chords, drums, timing and velocity jitter. `strength` in
+octaves, doublings, an accompaniment re-made from the chords, drums, timing and velocity jitter; now and
+then one kind of instruments plays everything, as in a brass band, a choir or on a piano. `strength` in
 [0, 1] scales how far a version may go from the score, for a curriculum; at 0 it is the score.
 """
 
@@ -20,6 +21,17 @@ LONGEST_NOTE = 10.2
 MELODIC_PROGRAMS = 104  # 0-103; above are ethnic, percussive and sound effects
 MODES = ("full", "thinned", "melody and chords", "melody and bass", "melody", "accompaniment")
 FULL_WEIGHTS = np.array([0.30, 0.22, 0.30, 0.06, 0.06, 0.06])
+ENSEMBLES = {  # General MIDI programs: the first, and the one after the last
+    "piano": (0, 8),
+    "organ": (16, 24),
+    "guitar": (24, 32),
+    "strings": (40, 52),
+    "choir": (52, 55),
+    "brass": (56, 64),
+    "wind": (64, 80),
+    "band": (56, 80),
+    "orchestra": (40, 80),
+}
 KICK, SNARE, HAT = 36, 38, 42
 
 
@@ -67,8 +79,9 @@ def arrange(
     notes = _select(window, melody, mode, generator)
     if mode == "melody and chords" and len(window.chord):
         notes = _join(notes, _accompaniment(window, generator))
-    played = _reorchestrate(notes, strength, generator)
-    if generator.random() < 0.8 * strength:
+    ensemble = generator.random() < 0.5 * strength
+    played = _reorchestrate(_doubled(notes, strength, generator), ensemble, strength, generator)
+    if generator.random() < (0.4 if ensemble else 0.8) * strength:
         played = _join_notes(played, _drums(window, generator))
     return _perform(played, placement, strength, generator)
 
@@ -227,11 +240,30 @@ def _join_notes(first: Notes, second: Notes) -> Notes:
     return Notes(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
 
 
-def _reorchestrate(notes: _Layered, strength: float, generator: np.random.Generator) -> Notes:
-    """Draw a program, an octave and a level for every layer."""
+def _doubled(notes: _Layered, strength: float, generator: np.random.Generator) -> _Layered:
+    """Some layers played by a second one an octave above or below too, melody more often than the rest."""
     layers = len(notes.program)
-    renewed = generator.random(layers) < 0.75 * strength
-    program = np.where(renewed, generator.integers(0, MELODIC_PROGRAMS, layers), notes.program)
+    doubled = generator.random(layers) < np.where(notes.melody, 0.4, 0.15) * strength
+    octave = generator.choice([-12, 12], layers)
+    taken = doubled[notes.layer]
+    second = notes._replace(
+        onset=notes.onset[taken],
+        duration=notes.duration[taken],
+        pitch=(notes.pitch + octave[notes.layer])[taken],
+        velocity=notes.velocity[taken],
+        layer=notes.layer[taken],
+    )
+    return _join(notes, second)
+
+
+def _reorchestrate(notes: _Layered, ensemble: bool, strength: float, generator: np.random.Generator) -> Notes:
+    """Draw a program, an octave and a level for every layer; all programs of one kind for an ensemble."""
+    layers = len(notes.program)
+    kind = (0, MELODIC_PROGRAMS)
+    if ensemble:
+        kind = list(ENSEMBLES.values())[generator.integers(len(ENSEMBLES))]
+    renewed = generator.random(layers) < (1.0 if ensemble else 0.75 * strength)
+    program = np.where(renewed, generator.integers(*kind, layers), notes.program)
     moved = generator.random(layers) < np.where(notes.melody, 0.35, 0.15) * strength
     octave = np.where(moved, generator.choice([-12, 12], layers), 0)
     gain = np.exp(generator.normal(0, 0.25 * strength, layers)) * np.where(notes.melody, 1.15, 1.0)
