@@ -268,7 +268,7 @@ def test_every_source_gives_views_of_the_wanted_shape(scores, chroma, patches, r
     for source in (_source(scores, patches), _chroma_source(chroma), recording):
         for seed in range(6):
             generator = np.random.default_rng(seed)
-            versions = source.draw(1, count=3, lengths=lengths, strength=1.0, generator=generator)
+            versions = source.draw(1, lengths=[lengths] * 3, strength=1.0, generator=generator)
             wanted = [(36, lengths.chroma) if v.folded else (84, lengths.cqt) for v in versions]
             assert [v.view.shape for v in versions] == wanted
             assert all(v.view.dtype == np.float32 and np.isfinite(v.view).all() for v in versions)
@@ -295,7 +295,7 @@ def test_voiced_chroma_is_given_in_either_view(chroma, patches, voiced, fold, ki
         version
         for seed in range(4)
         for version in source.draw(
-            1, count=3, lengths=lengths, strength=1.0, generator=np.random.default_rng(seed)
+            1, lengths=[lengths] * 3, strength=1.0, generator=np.random.default_rng(seed)
         )
     ]
     assert {version.folded for version in versions} == kinds
@@ -319,7 +319,7 @@ def test_a_voiced_crop_has_the_classes_of_its_recording(tmp_path, patches, fold)
     )
     for work in range(4):
         (version,) = source.draw(
-            work, count=1, lengths=Lengths(70, 70), strength=0.0, generator=np.random.default_rng(3)
+            work, lengths=[Lengths(70, 70)], strength=0.0, generator=np.random.default_rng(3)
         )
         (recording,) = corpus.works[work]
         heard = version.view[:12] if fold else version.view[24:72].reshape(4, 12, -1).sum(axis=0)
@@ -362,7 +362,7 @@ class TestTurnedWorks:
     def draw(self, source, work):
         """The whole recording, in the key and under the envelope of the same draws for every work."""
         (version,) = source.draw(
-            work, count=1, lengths=Lengths(9, 70), strength=0.0, generator=np.random.default_rng(3)
+            work, lengths=[Lengths(9, 70)], strength=0.0, generator=np.random.default_rng(3)
         )
         return version
 
@@ -436,6 +436,26 @@ def test_a_batch_is_p_works_by_k_versions_of_one_length_a_view(scores, chroma, p
         assert len(set(recordings[labels >= 6].tolist())) == 2 * 3
     assert {length for length, _ in lengths} == {16, 24}
     assert {length for _, length in lengths} == {20, 30}
+
+
+def test_a_short_crop_repeats_its_excerpt(scores, chroma, patches):
+    sources = [_source(scores, patches), _chroma_source(chroma)]
+    settings = BatchSettings(works=(3, 2), versions=4, lengths=(70,), chroma_lengths=(100,), short_share=0.5)
+    batches = [BatchMaker(sources, settings=settings, seed=7).batch(step) for step in range(4)]
+    periods = [_period(view[0]) for batch in batches for views in batch[:2] for view in views]
+    short = [period for period in periods if period is not None]
+    assert 0.3 < len(short) / len(periods) < 0.7
+    assert 20 <= min(short) < 26
+    assert 46 < max(short) <= 56
+    none = dataclasses.replace(settings, short_share=0.0)
+    whole = BatchMaker(sources, settings=none, seed=7).batch(0)
+    assert all(_period(view[0]) is None for views in whole[:2] for view in views)
+
+
+def _period(view):
+    """After how many steps, at most 60, a view begins again; None: it does not."""
+    steps = view.shape[1]
+    return next((n for n in range(10, 60) if np.array_equal(view[:, n:], view[:, : steps - n])), None)
 
 
 def test_a_single_crop_in_a_view_is_left_out(scores, patches):

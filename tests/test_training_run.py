@@ -202,6 +202,9 @@ def test_a_weight_that_is_none_is_refused(corpus, kind, weight):
 def test_a_share_that_is_none_is_refused(corpus, share):
     with pytest.raises(TrainingError, match=f"voiced crops {share}: give 0 to 1"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, voiced_share=share))
+    batch = dataclasses.replace(RECIPE.batch, short_share=share)
+    with pytest.raises(TrainingError, match=f"short crops {share}: give 0 to 1"):
+        make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
 
 
 def test_voiced_chroma_needs_patches_and_is_validated_too(corpus, tmp_path):

@@ -39,6 +39,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         default=[80, 128, 192],
         help="of the folded view (80 128 192)",
     )
+    parser.add_argument(
+        "--short-share",
+        type=float,
+        default=0.0,
+        help="of crops that repeat an excerpt of 19 to 52 s (0)",
+    )
     parser.add_argument("--steps", type=int, default=2800, help="training steps in all (2800)")
     parser.add_argument("--decay-steps", type=int, default=700, help="last steps, of falling rate (700)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="the constant one (2e-3)")
@@ -191,6 +197,7 @@ def _recipe(args: argparse.Namespace, *, seed: int) -> Any:
             versions=args.versions,
             lengths=tuple(args.lengths),
             chroma_lengths=tuple(args.chroma_lengths),
+            short_share=args.short_share,
             curriculum_steps=args.curriculum_steps,
             start_strength=args.start_strength,
             end_strength=args.strength,

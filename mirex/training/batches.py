@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from mirex.training.sources import Lengths, Source, Version
 
+SHORT_STEPS = (20, 56)
+
 
 class Batch(NamedTuple):
     """cqt, chroma: network input of each view, float32 [crops, 1, bins, steps]; either may have no crops.
@@ -31,7 +33,8 @@ class Batch(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class BatchSettings:
     """works: P, for each source. versions: K. lengths: of crops in the CQT view, in steps, one a batch;
-    chroma_lengths: in the folded view.
+    chroma_lengths: in the folded view. short_share: of crops that hold an excerpt of SHORT_STEPS (19 to 52 s)
+    only, over and over, so that short recordings are found among whole songs.
 
     The strength of augmentation rises from start_strength by 1 in curriculum_steps, to end_strength.
     """
@@ -40,6 +43,7 @@ class BatchSettings:
     versions: int = 3
     lengths: tuple[int, ...] = (64, 96)
     chroma_lengths: tuple[int, ...] = (80, 128, 192)
+    short_share: float = 0.0
     curriculum_steps: int = 1000
     start_strength: float = 0.25
     end_strength: float = 1.0
@@ -74,12 +78,11 @@ class BatchMaker:
         for index, (source, count) in enumerate(zip(self._sources, settings.works, strict=True)):
             chosen = generator.choice(len(self._shares[index]), count, replace=False, p=self._shares[index])
             for work in chosen.tolist():
-                versions = source.draw(
-                    work, count=settings.versions, lengths=lengths, strength=strength, generator=generator
-                )
+                each = [self._excerpt(lengths, generator) for _ in range(settings.versions)]
+                versions = source.draw(work, lengths=each, strength=strength, generator=generator)
                 crops += self._labelled(versions, work, source=index, step=step, place=len(crops))
         # A view's only crop is left out: it has no batch statistics.
-        return _stacked(crops, fewest=2)
+        return _stacked(crops, lengths, fewest=2)
 
     def once_through(self, *, works: int) -> Iterator[Batch]:
         """One version of every work, so many works a batch, without augmentation, in the longest crops."""
@@ -90,9 +93,17 @@ class BatchMaker:
                 generator = np.random.default_rng([self._seed, index, first])
                 crops: list[_Crop] = []
                 for work in range(first, min(first + works, count)):
-                    versions = source.draw(work, count=1, lengths=lengths, strength=0.0, generator=generator)
+                    versions = source.draw(work, lengths=[lengths], strength=0.0, generator=generator)
                     crops += self._labelled(versions, work, source=index, step=0, place=len(crops))
-                yield _stacked(crops, fewest=1)
+                yield _stacked(crops, lengths, fewest=1)
+
+    def _excerpt(self, lengths: Lengths, generator: np.random.Generator) -> Lengths:
+        """How long an excerpt the crop of one version holds: the whole crop, or a short one."""
+        # Without short ones nothing is drawn, so that earlier runs can be repeated.
+        if not self._settings.short_share or generator.random() >= self._settings.short_share:
+            return lengths
+        steps = round(float(np.exp(generator.uniform(*np.log(SHORT_STEPS)))))
+        return Lengths(min(steps, lengths.cqt), min(steps, lengths.chroma))
 
     def _labelled(
         self, versions: Sequence[Version], work: int, *, source: int, step: int, place: int
@@ -119,14 +130,22 @@ class _Crop(NamedTuple):
     source: int
 
 
-def _stacked(crops: list[_Crop], *, fewest: int) -> Batch:
-    """Crops by view, the CQT view's first. A view with fewer than `fewest` is left out."""
+def _stacked(crops: list[_Crop], lengths: Lengths, *, fewest: int) -> Batch:
+    """Crops by view, the CQT view's first, all of its length. A view with fewer than `fewest` is left out."""
     by_view = [[crop for crop in crops if crop.version.folded == folded] for folded in (False, True)]
     kept = [found if len(found) >= fewest else [] for found in by_view]
     nothing = np.zeros((0, 1, 1, 1), np.float32)
-    cqt, chroma = (np.stack([c.version.view for c in found])[:, None] if found else nothing for found in kept)
+    cqt, chroma = (
+        np.stack([_repeated(crop.version.view, steps=steps) for crop in found])[:, None] if found else nothing
+        for found, steps in zip(kept, lengths, strict=True)
+    )
     _, labels, recordings, sources = zip(*kept[0], *kept[1], strict=True)
     return Batch(cqt, chroma, np.array(labels), np.array(recordings), np.array(sources))
+
+
+def _repeated(view: NDArray[np.float32], *, steps: int) -> NDArray[np.float32]:
+    """A view over and over, up to so many steps: float32 [bins, any] to [bins, steps]."""
+    return np.tile(view, -(-steps // view.shape[1]))[:, :steps]
 
 
 def stream(

@@ -141,8 +141,9 @@ def _check(corpus: Corpus, recipe: Recipe) -> None:
         weight = getattr(recipe, f"{name}_weight")
         if not weight >= 0:
             raise TrainingError(f"weight of works played {name} {weight}: give 0 or more")
-    if not 0 <= recipe.voiced_share <= 1:
-        raise TrainingError(f"share of voiced crops {recipe.voiced_share}: give 0 to 1")
+    for name, share in (("voiced", recipe.voiced_share), ("short", recipe.batch.short_share)):
+        if not 0 <= share <= 1:
+            raise TrainingError(f"share of {name} crops {share}: give 0 to 1")
     voiced = corpus.chroma is not None and recipe.voiced_share > 0
     if not corpus.patches and (corpus.scores is not None or voiced):
         needing = "scores" if corpus.scores is not None else "voiced crops of chroma"

@@ -51,9 +51,9 @@ class Source(Protocol):
     work_weights: NDArray[np.float64]
 
     def draw(
-        self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
+        self, work: int, *, lengths: Sequence[Lengths], strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        """`count` versions of a work, each as long as its view is to be.
+        """Versions of a work, one for each of `lengths`, as long as its view is to be.
 
         Different recordings serve before one is used twice. strength in [0, 1]: how far augmentation goes.
         """
@@ -112,12 +112,15 @@ class ScoreSource:
         self.work_weights = np.where(sizes > 1, multiple_weight, 1.0)
 
     def draw(
-        self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
+        self, work: int, *, lengths: Sequence[Lengths], strength: float, generator: np.random.Generator
     ) -> list[Version]:
         songs = self._corpus.works[work]
-        chosen = songs[choose_versions(len(songs), count, generator)]
+        chosen = songs[choose_versions(len(songs), len(lengths), generator)]
         anchor = generator.random()
-        return [self._version(song, songs, lengths, strength, generator, anchor) for song in chosen]
+        return [
+            self._version(song, songs, each, strength, generator, anchor)
+            for song, each in zip(chosen, lengths, strict=True)
+        ]
 
     def _version(
         self,
@@ -231,16 +234,16 @@ class ChromaSource:
         self.work_weights = np.repeat([turn.weight for turn in self._turns], len(corpus.works))
 
     def draw(
-        self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
+        self, work: int, *, lengths: Sequence[Lengths], strength: float, generator: np.random.Generator
     ) -> list[Version]:
         kind, place = divmod(work, len(self._corpus.works))
         recordings = self._corpus.works[place]
-        chosen = recordings[choose_versions(len(recordings), count, generator)]
+        chosen = recordings[choose_versions(len(recordings), len(lengths), generator)]
         anchor = generator.random()
         turn = self._turns[kind]
         return [
-            self._version(int(each), recordings, lengths, strength, generator, anchor, turn)
-            for each in chosen
+            self._version(int(recording), recordings, each, strength, generator, anchor, turn)
+            for recording, each in zip(chosen, lengths, strict=True)
         ]
 
     def _version(
@@ -309,11 +312,14 @@ class RecordingSource:
         self.work_weights = np.ones(len(columns))
 
     def draw(
-        self, work: int, *, count: int, lengths: Lengths, strength: float, generator: np.random.Generator
+        self, work: int, *, lengths: Sequence[Lengths], strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        order = choose_versions(len(self._columns[work]), count, generator).tolist()
+        order = choose_versions(len(self._columns[work]), len(lengths), generator).tolist()
         anchor = generator.random()
-        return [self._version(work, index, lengths, strength, generator, anchor) for index in order]
+        return [
+            self._version(work, index, each, strength, generator, anchor)
+            for index, each in zip(order, lengths, strict=True)
+        ]
 
     def _version(
         self,
