@@ -220,6 +220,24 @@ class TestCommand:
         assert self.run("covers", "--corpus", tmp_path, systems=["both-views"]) == 2
         assert "no CQT view" in capsys.readouterr().err
 
+    def test_anthems_have_a_table_of_the_confirmed_and_of_the_longer_ones(self, tmp_path, rng, capsys):
+        columns = [140, 140, 140, 140, 100, 140]  # of 0.232 s: all but one are 32 s long
+        np.savez(
+            tmp_path / "anthems.npz",
+            level=rng.integers(0, 240, (sum(columns), 84)).astype(np.uint8),
+            recording_offset=np.cumsum([0, *columns]).astype(np.uint32),
+            clique=np.frombuffer(b"ad\nad\nfr\nfr\nfr\nfr", np.uint8),
+            name=np.frombuffer(b"a\nb\nc\nd\ne\nf", np.uint8),
+            confirmed=np.array([1, 1, 1, 1, 1, 0], np.uint8),
+        )
+        assert self.run("anthems", "--corpus", tmp_path, "--json", systems=["fourier"]) == 0
+        tables = json.loads(capsys.readouterr().out)["tables"]
+        assert {table["title"]: table["recordings"] for table in tables} == {
+            "anthems": 6,
+            "anthems, confirmed": 5,
+            "anthems, confirmed, 30 s or longer": 4,
+        }
+
     def test_missing_archive(self, tmp_path, capsys):
         assert self.run("anthems", "--corpus", tmp_path) == 1
         assert "anthems.npz" in capsys.readouterr().err

@@ -63,6 +63,12 @@ def test_parts_join_to_the_whole():
     np.testing.assert_array_equal(np.concatenate(halves), samples)
 
 
+@pytest.mark.parametrize(("length", "first", "last"), [(2 * RATE, RATE // 2, RATE * 3 // 2), (9, 0, 9)])
+def test_the_middle_leaves_as_much_on_either_side(length, first, last):
+    samples = np.arange(length, dtype=np.float32)
+    np.testing.assert_array_equal(robustness.middle(samples, seconds=1.0), samples[first:last])
+
+
 class TestMp3:
     def test_keeps_the_music(self):
         samples = 0.5 * song(0, seconds=4)

@@ -78,6 +78,13 @@ def part(samples: Samples, *, start: float, stop: float) -> Samples:
     return samples[round(start * len(samples)) : round(stop * len(samples))]
 
 
+def middle(samples: Samples, *, seconds: float) -> Samples:
+    """So many seconds about the middle, or all of a shorter recording."""
+    wanted = min(round(seconds * SAMPLE_RATE), len(samples))
+    first = (len(samples) - wanted) // 2
+    return samples[first : first + wanted]
+
+
 def mp3(samples: Samples, *, bit_rate: int) -> Samples:
     """Encode as MP3 at so many bits a second, and decode."""
     import av
@@ -128,6 +135,7 @@ DEGRADATIONS = (
     Degradation("white noise 10 dB", lambda s, generator: add_noise(s, decibels=10.0, generator=generator)),
     Degradation("first half", _without_chance(part, start=0.0, stop=0.5)),
     Degradation("second half", _without_chance(part, start=0.5, stop=1.0)),
+    Degradation("20 s of the middle", _without_chance(middle, seconds=20.0)),
     Degradation("MP3 32 kbit/s", _without_chance(mp3, bit_rate=32_000)),
 )
 

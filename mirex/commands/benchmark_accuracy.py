@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SETS = ("scores", "anthems", "covers", "demo", "robustness")
 VIEW_NAMES = {"both-views": "both views", "cqt-view": "CQT view", "chroma-view": "chroma view"}
 BASELINES = ("qmax", "fourier")
+LONGER_SECONDS = 30
 DEMO = Path(__file__).resolve().parents[2] / "tests" / "demo"
 
 DESCRIPTION = """\
@@ -33,7 +34,7 @@ first system, and the time that each system took.
 scores      human-made versions of validation works, played to audio by FluidSynth with a SoundFont that
             training did not use (--soundfont). The shipped weights have heard TimGM6mb, FluidR3, sf_GMbank
             and MuseScore_General; OPL-3_FM is FM synthesis and independent of them.
-anthems     real recordings: all, and those confirmed as versions by alignment
+anthems     real recordings: all, those confirmed as versions by alignment, and of these the longer ones
 covers      real covers of validation works, known by their pitch classes only: at most four versions of
             each work (--works N: of the first N works). Of our weights it shows the chroma view.
 demo        the ten demo recordings
@@ -187,7 +188,12 @@ def _clips(
     parts: dict[str, NDArray[np.bool_]] = {}
     if args.set == "anthems":
         clips, confirmed = anthem_clips(args.corpus / "anthems.npz", front_end=front_end)
-        parts = {"anthems, confirmed": confirmed}
+        seconds = front_end.seconds_per_column
+        longer = np.array([clip.columns.shape[1] * seconds >= LONGER_SECONDS for clip in clips])
+        parts = {
+            "anthems, confirmed": confirmed,
+            f"anthems, confirmed, {LONGER_SECONDS} s or longer": confirmed & longer,
+        }
     elif args.set == "covers":
         clips = cover_clips(args.corpus / "hpcp.npz", works=args.works)
     else:
