@@ -187,6 +187,25 @@ def test_some_layers_are_doubled_in_octaves(scores):
     assert doublings > 10
 
 
+def test_melodies_are_sung_now_and_then(scores):
+    # Each note of a voice is followed by what it leaves on the key below, then on the key above.
+    score, sung = ScoreCorpus.load(scores).score(0), 0
+    for seed in range(60):
+        notes = arrange(score, excerpt=from_start(30.0), strength=1.0, generator=np.random.default_rng(seed))
+        for program in set(notes.program.tolist()) - {DRUMS}:
+            pitch, velocity = (values[notes.program == program] for values in (notes.pitch, notes.velocity))
+            if len(pitch) % 3 or not np.array_equal(np.diff(pitch.reshape(3, -1), axis=0)[:, 0], [-1, 2]):
+                continue
+            note, below, above = pitch.reshape(3, -1)
+            assert (below == note - 1).all()
+            assert (above == note + 1).all()
+            power = (velocity.reshape(3, -1).astype(np.float64) ** 4).mean(axis=1)
+            sung += 1
+            if velocity.max() < 127:  # else some of the power is cut off
+                assert 0.15 < power[1:].sum() / power.sum() < 0.35
+    assert 10 < sung < 50
+
+
 def test_rendering_against_loops(patches, rng):
     count = 12
     notes = Notes(

@@ -1,9 +1,10 @@
 """Arrangement: a score to the notes of a new version of it.
 
 Every call makes a version of its own: transposition, tempo, start, parts kept or dropped, programs,
-octaves, doublings, an accompaniment re-made from the chords, drums, timing and velocity jitter; now and
-then one kind of instruments plays everything, as in a brass band, a choir or on a piano. `strength` in
-[0, 1] scales how far a version may go from the score, for a curriculum; at 0 it is the score.
+octaves, doublings, a melody unsteady in pitch like a voice, an accompaniment re-made from the chords, drums,
+timing and velocity jitter; now and then one kind of instruments plays everything, as in a brass band, a choir
+or on a piano. `strength` in [0, 1] scales how far a version may go from the score, for a curriculum; at 0 it
+is the score.
 """
 
 from typing import NamedTuple
@@ -32,6 +33,7 @@ ENSEMBLES = {  # General MIDI programs: the first, and the one after the last
     "band": (56, 80),
     "orchestra": (40, 80),
 }
+MOST_BESIDE = 0.25  # of a sung note's power, on the key below and on the key above
 KICK, SNARE, HAT = 36, 38, 42
 
 
@@ -80,7 +82,8 @@ def arrange(
     if mode == "melody and chords" and len(window.chord):
         notes = _join(notes, _accompaniment(window, generator))
     ensemble = generator.random() < 0.5 * strength
-    played = _reorchestrate(_doubled(notes, strength, generator), ensemble, strength, generator)
+    notes = _sung(_doubled(notes, strength, generator), strength, generator)
+    played = _reorchestrate(notes, ensemble, strength, generator)
     if generator.random() < (0.4 if ensemble else 0.8) * strength:
         played = _join_notes(played, _drums(window, generator))
     return _perform(played, placement, strength, generator)
@@ -231,6 +234,17 @@ def _accompaniment(score: Score, generator: np.random.Generator) -> _Layered:
     )
 
 
+def _taken(notes: _Layered, which: NDArray[np.int64] | NDArray[np.bool_]) -> _Layered:
+    """These of the notes; the layers stay."""
+    return notes._replace(
+        onset=notes.onset[which],
+        duration=notes.duration[which],
+        pitch=notes.pitch[which],
+        velocity=notes.velocity[which],
+        layer=notes.layer[which],
+    )
+
+
 def _join(first: _Layered, second: _Layered) -> _Layered:
     shifted = second._replace(layer=second.layer + len(first.program))
     return _Layered(*(np.concatenate(pair) for pair in zip(first, shifted, strict=True)))
@@ -245,15 +259,25 @@ def _doubled(notes: _Layered, strength: float, generator: np.random.Generator) -
     layers = len(notes.program)
     doubled = generator.random(layers) < np.where(notes.melody, 0.4, 0.15) * strength
     octave = generator.choice([-12, 12], layers)
-    taken = doubled[notes.layer]
-    second = notes._replace(
-        onset=notes.onset[taken],
-        duration=notes.duration[taken],
-        pitch=(notes.pitch + octave[notes.layer])[taken],
-        velocity=notes.velocity[taken],
-        layer=notes.layer[taken],
-    )
-    return _join(notes, second)
+    second = _taken(notes, doubled[notes.layer])
+    return _join(notes, second._replace(pitch=second.pitch + octave[second.layer]))
+
+
+def _sung(notes: _Layered, strength: float, generator: np.random.Generator) -> _Layered:
+    """The melody, now and then, as voices have it: vibrato and drift put power on the keys beside a note."""
+    if generator.random() >= 0.5 * strength:
+        return notes
+    count = len(notes.onset)
+    sung = np.flatnonzero(notes.melody[notes.layer])
+    shares = generator.uniform(0, MOST_BESIDE, (2, len(sung)))
+    steady = np.ones(count)
+    steady[sung] -= shares.sum(axis=0)
+    power = np.concatenate([steady, *shares])
+    semitones = np.repeat([0, -1, 1], [count, len(sung), len(sung)])
+    result = _taken(notes, np.concatenate([np.arange(count), sung, sung]))
+    # A note's power goes with the fourth power of its velocity (`mirex.training.rendering`).
+    velocity = (result.velocity * power**0.25).astype(np.int64)
+    return result._replace(pitch=result.pitch + semitones, velocity=velocity)
 
 
 def _reorchestrate(notes: _Layered, ensemble: bool, strength: float, generator: np.random.Generator) -> Notes:

@@ -39,15 +39,16 @@ class ValidationSet(NamedTuple):
 
 def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings, works: int) -> ValidationSet:
     """The first so many works with several versions, rendered as written, in a key of their own each."""
-    generator = np.random.default_rng(0)
+    # Keys have a generator of their own, so that they stay when arranging draws more or less.
+    keys, arranging = np.random.default_rng(0), np.random.default_rng(0)
     clips, labels = [], []
     for label, songs in enumerate([songs for songs in corpus.works if len(songs) > 1][:works]):
         for song in songs.tolist():
             found = corpus.score(song)
             length = min(float((found.onset + found.duration).max()), 180.0)
-            key = int(generator.integers(-6, 7))
+            key = int(keys.integers(-6, 7))
             notes = arrange(
-                found, excerpt=from_start(length), strength=0.0, generator=generator, transposition=key
+                found, excerpt=from_start(length), strength=0.0, generator=arranging, transposition=key
             )
             columns = render(
                 notes, patches=patches, columns=max(int(length / FrontEndSettings().seconds_per_column), 32)
