@@ -99,7 +99,7 @@ class BatchMaker:
 
     def _excerpt(self, lengths: Lengths, generator: np.random.Generator) -> Lengths:
         """How long an excerpt the crop of one version holds: the whole crop, or a short one."""
-        # Without short ones nothing is drawn, so that earlier runs can be repeated.
+        # Nothing is drawn where there are none, so that all other draws stay as they were.
         if not self._settings.short_share or generator.random() >= self._settings.short_share:
             return lengths
         steps = round(float(np.exp(generator.uniform(*np.log(SHORT_STEPS)))))
