@@ -48,7 +48,7 @@ def to_steps(columns: Array, *, settings: NetworkSettings) -> Array:
     steps = max(columns.shape[1] // per_step, 1)
     used = columns[:, : steps * per_step]
     averaged = used.reshape(len(columns), steps, -1).mean(axis=2)
-    averaged = _at_least(averaged, steps=settings.min_steps)
+    averaged = at_least(averaged, steps=settings.min_steps)
     return averaged.astype(np.float32)
 
 
@@ -73,7 +73,7 @@ def profile_view(profile: Array, *, settings: NetworkSettings) -> Array:
     profile: float32 [12, steps] in 0..1, row 0 is C, each step's loudest class 1; at least one step of
     `columns_per_step` columns. Returns float32 [12 octaves, steps]; repeated to min_steps where shorter.
     """
-    return tile(_at_least(profile, steps=settings.min_steps), octaves=settings.chroma_octaves)
+    return tile(at_least(profile, steps=settings.min_steps), octaves=settings.chroma_octaves)
 
 
 def fold(columns: Array) -> Array:
@@ -85,8 +85,8 @@ def fold(columns: Array) -> Array:
     return loudest_to_one(peaks.reshape(OCTAVES, BINS_PER_OCTAVE, -1).sum(axis=0), silence=SILENCE)
 
 
-def _at_least(clip: Array, *, steps: int) -> Array:
-    """A clip that is shorter than so many steps, repeated to that length."""
+def at_least(clip: Array, *, steps: int) -> Array:
+    """A clip that is shorter than so many steps, repeated to that length: float32 [rows, at least steps]."""
     length = clip.shape[1]
     return np.tile(clip, -(-steps // length))[:, : max(steps, length)]
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex.normalisation import at_least
 from mirex.training.sources import Lengths, Source, Version
 
 SHORT_STEPS = (20, 56)
@@ -136,16 +137,11 @@ def _stacked(crops: list[_Crop], lengths: Lengths, *, fewest: int) -> Batch:
     kept = [found if len(found) >= fewest else [] for found in by_view]
     nothing = np.zeros((0, 1, 1, 1), np.float32)
     cqt, chroma = (
-        np.stack([_repeated(crop.version.view, steps=steps) for crop in found])[:, None] if found else nothing
+        np.stack([at_least(crop.version.view, steps=steps) for crop in found])[:, None] if found else nothing
         for found, steps in zip(kept, lengths, strict=True)
     )
     _, labels, recordings, sources = zip(*kept[0], *kept[1], strict=True)
     return Batch(cqt, chroma, np.array(labels), np.array(recordings), np.array(sources))
-
-
-def _repeated(view: NDArray[np.float32], *, steps: int) -> NDArray[np.float32]:
-    """A view over and over, up to so many steps: float32 [bins, any] to [bins, steps]."""
-    return np.tile(view, -(-steps // view.shape[1]))[:, :steps]
 
 
 def stream(
