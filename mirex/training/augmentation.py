@@ -15,6 +15,7 @@ from mirex.playing import transpose
 
 Array = NDArray[np.float32]
 MAX_TRANSPOSITION = 6
+NOISE_SPREAD_DB = 3.0
 
 
 def invariance(strength: float) -> float:
@@ -70,16 +71,14 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
     # Mostly less: in recordings what is quiet lies nearer to what is loud than in rendered scores.
     result = result ** np.float32(np.exp(generator.normal(-0.2, 0.25) * strength))
     resonances = generator.normal(0, generator.uniform(0, 4.0) * strength, (bins, 1))
-    unsteadiness = generator.normal(0, generator.uniform(0, 3.0) * strength, columns.shape)
-    result = result * (10 ** ((resonances + unsteadiness) / 20)).astype(np.float32)
+    unsteadiness = _spread(generator.uniform(0, 3.0) * strength, columns.shape, generator)
+    result = result * _amplitude(resonances.astype(np.float32) + unsteadiness)
     decibels = generator.normal(0, 6.0, 5) * strength
     curve = np.interp(np.arange(bins), np.linspace(0, bins - 1, 5), decibels)
     swell = np.interp(
         np.arange(length), np.linspace(0, length - 1, 4), generator.normal(0, 3.0, 4) * strength
     )
-    result = (
-        result * (10 ** (curve[:, None] / 20)).astype(np.float32) * (10 ** (swell / 20)).astype(np.float32)
-    )
+    result = result * _amplitude(curve.astype(np.float32))[:, None] * _amplitude(swell.astype(np.float32))
     if generator.random() < 0.9 * strength:
         result = _with_noise(result, generator)
     if generator.random() < 0.25 * strength:
@@ -116,8 +115,19 @@ def _with_noise(columns: Array, generator: np.random.Generator) -> Array:
     level = reference * 10 ** (generator.uniform(-50, -18) / 20)
     # A band of constant Q gets more of white noise the higher it lies; of pink noise always the same.
     colour = 2 ** (np.arange(len(columns)) / 24 * generator.uniform(-0.5, 1.0))
-    noise = level * colour[:, None] / colour.mean() * generator.gamma(8.0, 1 / 8.0, columns.shape)
-    return np.sqrt(columns**2 + noise**2).astype(np.float32)
+    floor = (level * colour / colour.mean()).astype(np.float32)[:, None]
+    noise = floor * _amplitude(_spread(NOISE_SPREAD_DB, columns.shape, generator))
+    return np.sqrt(columns**2 + noise**2)
+
+
+def _spread(deviation: float, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    # Even, since a normal distribution takes several times as long to draw from.
+    half_width = np.float32(deviation * np.sqrt(3))
+    return half_width * (2 * generator.random(shape, dtype=np.float32) - 1)
+
+
+def _amplitude(decibels: Array) -> Array:
+    return np.exp(decibels * np.float32(np.log(10) / 20))
 
 
 def mask(view: Array, *, strength: float, generator: np.random.Generator) -> Array:
