@@ -255,19 +255,11 @@ def _checked(answer: pool.Answer) -> pool.Answer:
 
 
 def _cuda_embedder(plan: _Plan) -> Callable[[np.ndarray], np.ndarray]:
-    import torch
-
     from mirex.embedding import embed
     from mirex.weights import load
 
     sealed = load(plan.weights, device="cuda")
-
-    def embed_one(columns: np.ndarray) -> np.ndarray:
-        # By default convolutions round to TF32, and cuDNN may choose algorithms that are not repeatable.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            return embed([columns], sealed=sealed)[0]
-
-    return embed_one
+    return lambda columns: embed([columns], sealed=sealed)[0]
 
 
 def _resolve_device(device: str) -> str:
