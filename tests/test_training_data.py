@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import made_corpus
 from mirex.cqt import columns
@@ -14,7 +15,7 @@ from mirex.errors import TrainingError
 from mirex.settings import NetworkSettings
 from mirex.training import patches as patch_module
 from mirex.training.arrangement import ENSEMBLES, Excerpt, arrange, from_start
-from mirex.training.batches import Batch, BatchMaker, BatchSettings, stream
+from mirex.training.batches import Batch, BatchMaker, BatchSettings, Portion, stream
 from mirex.training.patches import FRAME_SECONDS, PRE_FRAMES, load_patches, save_patches
 from mirex.training.profiles import ProfileCorpus
 from mirex.training.rendering import render
@@ -431,14 +432,14 @@ def _maker(scores, chroma, patches):
 
 
 def _equal(first: Batch, second: Batch) -> bool:
-    return all(getattr(first, f).tobytes() == getattr(second, f).tobytes() for f in Batch._fields)
+    return all(torch.equal(a, b) for a, b in zip(first[:5], second[:5], strict=True))
 
 
 def test_a_batch_is_p_works_by_k_versions_of_one_length_a_view(scores, chroma, patches):
     maker = _maker(scores, chroma, patches)
     lengths = set()
     for step in range(8):
-        cqt, folded, labels, recordings, sources = maker.batch(step)
+        cqt, folded, labels, recordings, sources, _ = maker.batch(step)
         assert cqt.shape[1:3] == (1, 84)
         assert folded.shape[1:3] == (1, 36)
         assert len(cqt) + len(folded) == len(labels) == 20
@@ -489,20 +490,24 @@ def test_a_single_crop_in_a_view_is_left_out(scores, patches):
 
 def test_once_through_shows_every_work_once_as_it_is(scores, chroma, patches):
     maker = _maker(scores, chroma, patches)
-    batches = list(maker.once_through(works=4))
+    batches = _once_through(maker, works=4)
     # Six works of scores, then four of chroma: no batch holds works of two sources.
     assert [sorted(batch.labels.tolist()) for batch in batches] == [[0, 1, 2, 3], [4, 5], [6, 7, 8, 9]]
     assert all(batch.cqt.shape[3] == 24 for batch in batches if len(batch.cqt))
     assert all(batch.chroma.shape[3] == 30 for batch in batches if len(batch.chroma))
-    (alone,) = BatchMaker([_chroma_source(chroma)], settings=BatchSettings(works=(2,)), seed=7).once_through(
-        works=9
+    (alone,) = _once_through(
+        BatchMaker([_chroma_source(chroma)], settings=BatchSettings(works=(2,)), seed=7), works=9
     )
     assert len(alone.chroma) == 4
-    assert all(_equal(a, b) for a, b in zip(batches, maker.once_through(works=4), strict=True))
+    assert all(_equal(a, b) for a, b in zip(batches, _once_through(maker, works=4), strict=True))
+
+
+def _once_through(maker: BatchMaker, *, works: int) -> list[Batch]:
+    return [maker.once(portion) for portion in maker.portions(works=works)]
 
 
 def test_a_work_alone_in_its_view_is_shown_too(scores, chroma, patches):
-    shown = [batch.labels.tolist() for batch in _maker(scores, chroma, patches).once_through(works=1)]
+    shown = [batch.labels.tolist() for batch in _once_through(_maker(scores, chroma, patches), works=1)]
     assert shown == [[work] for work in range(10)]
 
 
@@ -510,7 +515,7 @@ def test_batches_are_a_function_of_seed_and_step(scores, chroma, patches):
     first, second = (_maker(scores, chroma, patches).batch(5) for _ in range(2))
     assert _equal(first, second)
     other = _maker(scores, chroma, patches).batch(6)
-    assert first.cqt.tobytes() != other.cqt.tobytes()
+    assert first.cqt.shape != other.cqt.shape or not torch.equal(first.cqt, other.cqt)
 
 
 class _Make:
@@ -526,8 +531,35 @@ class _Make:
 
 def test_worker_processes_give_the_same_batches_in_order(chroma):
     make = _Make(chroma)
-    here = list(stream(make, first=2, last=7, processes=0))
-    there = list(stream(make, first=2, last=7, processes=2))
-    assert [step for step, _ in here] == [step for step, _ in there] == [2, 3, 4, 5, 6]
-    for (_, a), (_, b) in zip(here, there, strict=True):
-        assert _equal(a, b)
+    wanted = [Portion(0, 1, 3), *range(2, 7)]
+    expected = [make().once(wanted[0]), *map(make().batch, range(2, 7))]
+    here = list(stream(make, wanted=wanted, processes=0))
+    there = list(stream(make, wanted=wanted, processes=2))
+    assert len(here) == len(there) == len(expected) == 6
+    assert all(_equal(a, b) and _equal(a, c) for a, b, c in zip(expected, here, there, strict=True))
+    assert len({batch.labels.numpy().tobytes() + batch.chroma.numpy().tobytes() for batch in there}) == 6
+
+
+def test_batches_that_nobody_waits_for_are_left_in_peace(chroma, capfd):
+    batches = stream(_Make(chroma), wanted=range(400), processes=2)
+    assert _equal(next(batches), _Make(chroma)().batch(0))
+    batches.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_each_view_has_a_multiple_of_crops(scores, chroma, patches):
+    sources = [_source(scores, patches), _chroma_source(chroma)]
+    settings = BatchSettings(works=(4, 4), versions=4, lengths=(16,), chroma_lengths=(20,))
+    plain, cut = (
+        BatchMaker(sources, settings=dataclasses.replace(settings, multiple=multiple), seed=7)
+        for multiple in (1, 4)
+    )
+    for step in range(5):
+        whole, found = plain.batch(step), cut.batch(step)
+        sizes = [len(views) // 4 * 4 for views in whole[:2]]
+        assert [len(views) for views in found[:2]] == sizes
+        assert all(torch.equal(a[:n], b) for a, b, n in zip(whole[:2], found[:2], sizes, strict=True))
+        kept = [*range(sizes[0]), *range(len(whole.cqt), len(whole.cqt) + sizes[1])]
+        assert all(torch.equal(a[kept], b) for a, b in zip(whole[2:5], found[2:5], strict=True))
+    portion = cut.portions(works=3)[0]
+    assert len(cut.once(portion).labels) == 3, "all works are shown once"

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import json
+import math
+import time
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from mirex.errors import SettingsMismatch, TrainingError
 from mirex.network import tensors_of
 from mirex.training.batches import BatchSettings
 from mirex.training.checkpoint import read_metadata
+from mirex.training.echoes import shifted
 from mirex.training.loop import LoopSettings, Trainer, lay_out_gradients, learning_rate, train
 from mirex.training.patches import save_patches
 from mirex.training.plot import plot_log, read_log
@@ -54,7 +57,7 @@ class _Killable(Trainer):
         return super().train_step(batch)
 
 
-def _run(corpus, folder, *, stop_at=None):
+def _run(corpus, folder, *, stop_at=None, deadline=math.inf):
     """Train in `folder`, or go on there; `stop_at` ends the run early, as a kill would."""
     folder.mkdir(exist_ok=True)
     maker = make_batches(corpus, recipe=RECIPE)
@@ -70,11 +73,12 @@ def _run(corpus, folder, *, stop_at=None):
     with contextlib.suppress(_Killed):
         train(
             trainer if stop_at is None else _Killable(trainer, stop_at),
-            make_batches=lambda: maker,
+            batches=map(maker.batch, range(trainer.step, RECIPE.loop.steps)),
             validation={},
             folder=folder,
             metadata=metadata,
             report=report,
+            deadline=deadline,
         )
     return checkpoint
 
@@ -89,6 +93,13 @@ def test_a_resumed_run_ends_with_the_bytes_of_an_uninterrupted_one(corpus, finis
     assert read_metadata(tmp_path / "broken" / "checkpoint.safetensors")["step"] == 2
     resumed = _run(corpus, tmp_path / "broken")
     assert resumed.read_bytes() == finished.read_bytes()
+
+
+def test_a_run_that_is_late_leaves_a_checkpoint_to_go_on_from(corpus, finished, tmp_path):
+    _run(corpus, tmp_path / "late", deadline=time.monotonic())
+    assert read_metadata(tmp_path / "late" / "checkpoint.safetensors")["step"] == 1
+    assert [entry["step"] for entry in read_log(tmp_path / "late" / "log.jsonl")] == [0]
+    assert _run(corpus, tmp_path / "late").read_bytes() == finished.read_bytes()
 
 
 def test_the_log_can_be_read_and_plotted(finished, tmp_path):
@@ -207,6 +218,44 @@ def test_a_share_that_is_none_is_refused(corpus, share):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
 
 
+def test_a_batch_in_other_keys_is_learned_from_as_if_it_had_been_made_in_them(corpus):
+    maker = make_batches(corpus, recipe=RECIPE)
+    batch = maker.batch(0)
+    semitones = torch.arange(1, 1 + len(batch.labels))
+    moved = batch._replace(chroma=shifted(batch.chroma, semitones[len(batch.cqt) :], folded=True))
+    found, expected, plain = (
+        Trainer(maker.works, settings=LOOP, embedding_size=256).train_step(each)
+        for each in (batch._replace(semitones=semitones), moved, batch)
+    )
+    assert found == expected != plain
+
+
+def test_echoes_less_than_none_are_refused(corpus):
+    batch = dataclasses.replace(RECIPE.batch, echoes=-1)
+    with pytest.raises(TrainingError, match="echoes -1: give 0"):
+        make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
+
+
+@pytest.mark.parametrize("multiple", [0, 3])
+def test_a_multiple_that_leaves_no_crops_is_refused(corpus, multiple):
+    batch = dataclasses.replace(RECIPE.batch, multiple=multiple)
+    with pytest.raises(TrainingError, match=f"multiples of {multiple}, 4 in a batch: give 1"):
+        make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
+
+
+def test_a_run_that_is_never_validated_logs_every_step(corpus, tmp_path):
+    loop = dataclasses.replace(LOOP, validate_every=0, checkpoint_every=3)
+    maker = make_batches(corpus, recipe=RECIPE)
+    trainer = Trainer(maker.works, settings=loop, embedding_size=256)
+    train(
+        trainer, batches=map(maker.batch, range(4)), validation={}, folder=tmp_path, metadata={}, report=len
+    )
+    entries = read_log(tmp_path / "log.jsonl")
+    assert [entry["step"] for entry in entries] == [0, 1, 2, 3]
+    assert not any("validation" in entry for entry in entries)
+    assert read_metadata(tmp_path / "checkpoint.safetensors")["step"] == 4
+
+
 def test_voiced_chroma_needs_patches_and_is_validated_too(corpus, tmp_path):
     voiced = dataclasses.replace(RECIPE, voiced_share=0.5)
     with pytest.raises(TrainingError, match="voiced crops of chroma need note patches"):
@@ -214,8 +263,8 @@ def test_voiced_chroma_needs_patches_and_is_validated_too(corpus, tmp_path):
     levels = np.round(np.log10(made_corpus.patches() + 1e-12) * 20 + 240).clip(0, 255).astype(np.uint8)
     save_patches(levels, path=tmp_path / "made.npz")
     equipped = dataclasses.replace(corpus, patches=(tmp_path / "made.npz",))
-    batch = make_batches(equipped, recipe=voiced).batch(3)
-    assert len(batch.cqt) + len(batch.chroma) == 4
+    maker = make_batches(equipped, recipe=voiced)
+    assert {len(maker.batch(step).cqt) for step in range(9)} >= {0, 2}
     sets = validation_sets(equipped, recipe=voiced)
     assert set(sets) == {"chroma", "voiced"}
     assert sets["voiced"].labels.tolist() == sets["chroma"].labels.tolist()
@@ -237,10 +286,11 @@ def test_an_imprinted_classifier_knows_the_works_before_the_first_step(corpus):
     maker = make_batches(corpus, recipe=RECIPE)
     trainer = Trainer(maker.works, settings=LOOP, embedding_size=256)
     before = {name: tensor.clone() for name, tensor in tensors_of(trainer.network).items()}
-    (shown,) = maker.once_through(works=maker.works)
+    (everything,) = maker.portions(works=maker.works)
+    shown = maker.once(everything)
     trainer.imprint([shown])
     with torch.no_grad():
-        _, embedding = trainer.average.eval()(torch.from_numpy(shown.cqt), torch.from_numpy(shown.chroma))
+        _, embedding = trainer.average.eval()(shown.cqt, shown.chroma)
     assert trainer.classifier(embedding).argmax(dim=1).tolist() == shown.labels.tolist()
     assert (trainer.centers.centers.norm(dim=1) > 0.9).all()
     assert all(torch.equal(value, before[name]) for name, value in tensors_of(trainer.network).items())
@@ -386,6 +436,6 @@ def test_a_restored_trainer_takes_the_step_that_the_first_would_have_taken(corpu
     # On a GPU sums of atomic additions differ in their last digits from run to run.
     tolerance = {"rtol": 0, "atol": 0} if device == "cpu" else {"rtol": 1e-2, "atol": 1e-3}
     wanted, found = (trainer.train_step(batches.batch(1)) for trainer in (first, second))
-    assert found == pytest.approx(wanted, rel=tolerance["rtol"], abs=tolerance["atol"])
+    torch.testing.assert_close(found, wanted, check_device=False, **tolerance)
     for name, tensor in tensors_of(first.average).items():
         torch.testing.assert_close(tensors_of(second.average)[name], tensor, **tolerance)

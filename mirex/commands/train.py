@@ -2,11 +2,14 @@
 
 import argparse
 import dataclasses
+import itertools
 import json
+import math
+import time
 from pathlib import Path
 from typing import Any
 
-IMPRINT_WORKS = 32  # a batch
+IMPRINT_WORKS = 128  # a batch
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -45,8 +48,25 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         default=0.0,
         help="of crops that repeat an excerpt of 19 to 52 s (0)",
     )
+    parser.add_argument(
+        "--multiple",
+        type=int,
+        default=1,
+        help="crops of each view in a batch are a multiple of this; a GPU likes 32 (1)",
+    )
+    parser.add_argument(
+        "--echoes",
+        type=int,
+        default=0,
+        help="how often each batch is learned from again, in other keys, where making batches is what takes "
+        "longest (0)",
+    )
     parser.add_argument("--steps", type=int, default=2800, help="training steps in all (2800)")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="stop then, with a checkpoint to go on from (never)"
+    )
     parser.add_argument("--decay-steps", type=int, default=700, help="last steps, of falling rate (700)")
+    parser.add_argument("--warmup-steps", type=int, default=100, help="first steps, of rising rate (100)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="the constant one (2e-3)")
     parser.add_argument("--curriculum-steps", type=int, default=800, help="to full augmentation (800)")
     parser.add_argument("--start-strength", type=float, default=0.25, help="of augmentation at first (0.25)")
@@ -76,7 +96,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         default=0.0,
         help="of crops of chroma that instruments play, in both views; needs --patches (0)",
     )
-    parser.add_argument("--validate-every", type=int, default=200, help="steps (200)")
+    parser.add_argument("--validate-every", type=int, default=200, help="steps (200); 0: never")
     parser.add_argument("--checkpoint-every", type=int, default=100, help="steps (100)")
     parser.add_argument(
         "--start-from", type=Path, metavar="WEIGHTS", help="sealed weights to begin a new run with"
@@ -105,14 +125,17 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
+    from mirex.training.batches import stream
+    from mirex.training.echoes import echoed, needed, uses
     from mirex.training.loop import Trainer, train
     from mirex.training.plot import plot_log
     from mirex.training.recipe import SUMMARY, changed_recipes, make_batches, validation_sets
 
+    deadline = time.monotonic() + 60 * args.minutes
     torch.set_num_threads(args.threads)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    device = device_of(args)
     checkpoint = args.folder / "checkpoint.safetensors"
-    corpus, recipe = _corpus(args), _recipe(args, seed=_seed(args, checkpoint))
+    corpus, recipe = corpus_of(args), recipe_of(args, seed=_seed(args, checkpoint))
     _say(f"draws of seed {recipe.loop.seed}")
     maker = make_batches(corpus, recipe=recipe)
     size = recipe.network.embedding_size
@@ -120,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
     args.folder.mkdir(parents=True, exist_ok=True)
     history: list[dict[str, Any]] = []
     started_from: dict[str, Any] | None = None
+    portions: list[Any] = []
     if checkpoint.exists():
         earlier = trainer.load(checkpoint)
         history = changed_recipes(earlier, recipe=dataclasses.asdict(recipe))
@@ -127,13 +151,21 @@ def run(args: argparse.Namespace) -> int:
         _say(f"going on from step {trainer.step}")
     elif args.start_from:
         started_from = trainer.start_from(args.start_from)
+        portions = maker.portions(works=IMPRINT_WORKS)
+    steps = list(enumerate(uses(recipe.loop.steps, echoes=recipe.batch.echoes)))[trainer.step :]
+    batches = stream(
+        partial(make_batches, corpus, recipe=recipe) if args.processes else lambda: maker,
+        wanted=[*portions, *needed([use for _, use in steps])],
+        processes=args.processes,
+        pinned=device == "cuda",
+    )
+    if portions:
         _say(f"imprinting {maker.works} works")
-        trainer.imprint(maker.once_through(works=IMPRINT_WORKS))
-    factory = partial(make_batches, corpus, recipe=recipe) if args.processes else lambda: maker
+        trainer.imprint(itertools.islice(batches, len(portions)))
     train(
         trainer,
-        make_batches=factory,
-        validation=validation_sets(corpus, recipe=recipe),
+        batches=echoed(batches, steps=steps, seed=recipe.loop.seed),
+        validation=validation_sets(corpus, recipe=recipe) if recipe.loop.validate_every else {},
         folder=args.folder,
         metadata={
             "recipe": dataclasses.asdict(recipe),
@@ -142,8 +174,8 @@ def run(args: argparse.Namespace) -> int:
             "history": history,
             "started_from": started_from,
         },
-        processes=args.processes,
         report=_say,
+        deadline=deadline,
     )
     plot_log(args.folder / "log.jsonl", path=args.folder / "curve.png")
     _say(f"trained to step {trainer.step}; seal it with: mirex seal {checkpoint} weights.safetensors")
@@ -154,7 +186,15 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _corpus(args: argparse.Namespace) -> Any:
+def device_of(args: argparse.Namespace) -> str:
+    """cpu or cuda."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+
+
+def corpus_of(args: argparse.Namespace) -> Any:
+    """Where the data lies: `mirex.training.recipe.Corpus`."""
     from mirex.training.recipe import Corpus
 
     return Corpus(
@@ -183,7 +223,8 @@ def _seed(args: argparse.Namespace, checkpoint: Path) -> int:
     return 1
 
 
-def _recipe(args: argparse.Namespace, *, seed: int) -> Any:
+def recipe_of(args: argparse.Namespace, *, seed: int) -> Any:
+    """What decides the run: `mirex.training.recipe.Recipe`."""
     from mirex.settings import NetworkSettings
     from mirex.training.batches import BatchSettings
     from mirex.training.loop import LoopSettings
@@ -198,6 +239,8 @@ def _recipe(args: argparse.Namespace, *, seed: int) -> Any:
             lengths=tuple(args.lengths),
             chroma_lengths=tuple(args.chroma_lengths),
             short_share=args.short_share,
+            multiple=args.multiple,
+            echoes=args.echoes,
             curriculum_steps=args.curriculum_steps,
             start_strength=args.start_strength,
             end_strength=args.strength,
@@ -210,6 +253,7 @@ def _recipe(args: argparse.Namespace, *, seed: int) -> Any:
         loop=LoopSettings(
             steps=args.steps,
             decay_steps=args.decay_steps,
+            warmup_steps=args.warmup_steps,
             learning_rate=args.learning_rate,
             validate_every=args.validate_every,
             checkpoint_every=args.checkpoint_every,

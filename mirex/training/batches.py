@@ -4,14 +4,17 @@ So any number of rendering processes gives the same batches, and a resumed run g
 the batches that the uninterrupted one would have had.
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from mirex.normalisation import at_least
 from mirex.training.sources import Lengths, Source, Version
@@ -21,21 +24,25 @@ SHORT_STEPS = (20, 56)
 
 class Batch(NamedTuple):
     """cqt, chroma: network input of each view, float32 [crops, 1, bins, steps]; either may have no crops.
-    labels, recordings, sources: int64 [all crops], first those of `cqt`.
+    labels, recordings, sources: int64 [all crops], first those of `cqt`. semitones: int64 [all crops], how
+    far each is still to be moved up (`mirex.training.echoes`), or None.
     """
 
-    cqt: NDArray[np.float32]
-    chroma: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    recordings: NDArray[np.int64]
-    sources: NDArray[np.int64]
+    cqt: Tensor
+    chroma: Tensor
+    labels: Tensor
+    recordings: Tensor
+    sources: Tensor
+    semitones: Tensor | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchSettings:
     """works: P, for each source. versions: K. lengths: of crops in the CQT view, in steps, one a batch;
     chroma_lengths: in the folded view. short_share: of crops that hold an excerpt of SHORT_STEPS (19 to 52 s)
-    only, over and over, so that short recordings are found among whole songs.
+    only, over and over, so that short recordings are found among whole songs. multiple: each view's crops
+    in a batch are a multiple of this, those beyond are left out, since a GPU is slow with shapes that it has
+    not met. echoes: how often each batch is learned from again (`mirex.training.echoes`).
 
     The strength of augmentation rises from start_strength by 1 in curriculum_steps, to end_strength.
     """
@@ -45,6 +52,8 @@ class BatchSettings:
     lengths: tuple[int, ...] = (64, 96)
     chroma_lengths: tuple[int, ...] = (80, 128, 192)
     short_share: float = 0.0
+    multiple: int = 1
+    echoes: int = 0
     curriculum_steps: int = 1000
     start_strength: float = 0.25
     end_strength: float = 1.0
@@ -83,20 +92,26 @@ class BatchMaker:
                 versions = source.draw(work, lengths=each, strength=strength, generator=generator)
                 crops += self._labelled(versions, work, source=index, step=step, place=len(crops))
         # A view's only crop is left out: it has no batch statistics.
-        return _stacked(crops, lengths, fewest=2)
+        return _stacked(crops, lengths, fewest=2, multiple=settings.multiple)
 
-    def once_through(self, *, works: int) -> Iterator[Batch]:
-        """One version of every work, so many works a batch, without augmentation, in the longest crops."""
+    def portions(self, *, works: int) -> list["Portion"]:
+        """All works, so many a batch, each of one source."""
+        return [
+            Portion(index, first, min(first + works, len(source.work_weights)))
+            for index, source in enumerate(self._sources)
+            for first in range(0, len(source.work_weights), works)
+        ]
+
+    def once(self, portion: "Portion") -> Batch:
+        """One version of each of these works, without augmentation, in the longest crops."""
         lengths = Lengths(max(self._settings.lengths), max(self._settings.chroma_lengths))
-        for index, source in enumerate(self._sources):
-            count = len(source.work_weights)
-            for first in range(0, count, works):
-                generator = np.random.default_rng([self._seed, index, first])
-                crops: list[_Crop] = []
-                for work in range(first, min(first + works, count)):
-                    versions = source.draw(work, lengths=[lengths], strength=0.0, generator=generator)
-                    crops += self._labelled(versions, work, source=index, step=0, place=len(crops))
-                yield _stacked(crops, lengths, fewest=1)
+        index, first, last = portion
+        generator = np.random.default_rng([self._seed, index, first])
+        crops: list[_Crop] = []
+        for work in range(first, last):
+            versions = self._sources[index].draw(work, lengths=[lengths], strength=0.0, generator=generator)
+            crops += self._labelled(versions, work, source=index, step=0, place=len(crops))
+        return _stacked(crops, lengths, fewest=1, multiple=1)
 
     def _excerpt(self, lengths: Lengths, generator: np.random.Generator) -> Lengths:
         """How long an excerpt the crop of one version holds: the whole crop, or a short one."""
@@ -124,6 +139,14 @@ class BatchMaker:
         return recording * 16 + source
 
 
+class Portion(NamedTuple):
+    """Works first to last - 1 of a source."""
+
+    source: int
+    first: int
+    last: int
+
+
 class _Crop(NamedTuple):
     version: Version
     label: int
@@ -131,47 +154,76 @@ class _Crop(NamedTuple):
     source: int
 
 
-def _stacked(crops: list[_Crop], lengths: Lengths, *, fewest: int) -> Batch:
+def _stacked(crops: list[_Crop], lengths: Lengths, *, fewest: int, multiple: int) -> Batch:
     """Crops by view, the CQT view's first, all of its length. A view with fewer than `fewest` is left out."""
     by_view = [[crop for crop in crops if crop.version.folded == folded] for folded in (False, True)]
-    kept = [found if len(found) >= fewest else [] for found in by_view]
+    whole = [found[: len(found) // multiple * multiple] for found in by_view]
+    kept = [found if len(found) >= fewest else [] for found in whole]
     nothing = np.zeros((0, 1, 1, 1), np.float32)
     cqt, chroma = (
         np.stack([at_least(crop.version.view, steps=steps) for crop in found])[:, None] if found else nothing
         for found, steps in zip(kept, lengths, strict=True)
     )
     _, labels, recordings, sources = zip(*kept[0], *kept[1], strict=True)
-    return Batch(cqt, chroma, np.array(labels), np.array(recordings), np.array(sources))
+    arrays = (cqt, chroma, *(np.array(numbers) for numbers in (labels, recordings, sources)))
+    return Batch(*(torch.from_numpy(array) for array in arrays))
 
 
 def stream(
-    make: Callable[[], BatchMaker], *, first: int, last: int, processes: int = 0
-) -> Iterator[tuple[int, Batch]]:
-    """Yield (step, batch) in order, made ahead by so many processes (0: here, when asked)."""
-    if processes == 0:
-        maker = make()
-        for step in range(first, last):
-            yield step, maker.batch(step)
-        return
+    make: Callable[[], BatchMaker],
+    *,
+    wanted: Sequence["Portion | int"],
+    processes: int = 0,
+    pinned: bool = False,
+) -> Iterator[Batch]:
+    """The batches wanted, in order, made ahead by so many processes (0: here, when asked).
+
+    wanted: portions to show once, numbers of training steps. pinned: in memory that a GPU can copy from
+    while it computes.
+    """
     context = get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=(make,)) as pool:
-        ahead: list[Future[Batch]] = []
-        for step in range(first, min(first + 2 * processes, last)):
-            ahead.append(pool.submit(_worker_batch, step))
-        for step in range(first, last):
-            batch = ahead.pop(0).result()
-            following = step + 2 * processes
-            if following < last:
-                ahead.append(pool.submit(_worker_batch, following))
-            yield step, batch
+    left = context.Event()
+    made = _Made(make, wanted, left)
+    if processes == 0:
+        yield from map(made.__getitem__, range(len(made)))
+        return
+    batches = iter(
+        DataLoader(
+            made,
+            batch_size=None,
+            num_workers=processes,
+            multiprocessing_context=context,
+            pin_memory=pinned,
+        )
+    )
+    try:
+        yield from batches
+    finally:
+        # A process that is told to end while it makes a batch aborts, so let them all come to rest.
+        left.set()
+        collections.deque(batches, maxlen=0)
 
 
-_worker_maker: list[BatchMaker] = []
+class _Made(Dataset[Batch]):
+    """The batches wanted, by their place; each process that reads from it has a maker of its own.
 
+    left: set once nobody waits for the rest; they come empty then.
+    """
 
-def _start_worker(make: Callable[[], BatchMaker]) -> None:
-    _worker_maker.append(make())
+    def __init__(
+        self, make: Callable[[], BatchMaker], wanted: Sequence["Portion | int"], left: Event
+    ) -> None:
+        self._make = make
+        self._wanted = wanted
+        self._left = left
+        self._maker: BatchMaker | None = None
 
+    def __len__(self) -> int:
+        return len(self._wanted)
 
-def _worker_batch(step: int) -> Batch:
-    return _worker_maker[0].batch(step)
+    def __getitem__(self, place: int) -> Batch:
+        if self._left.is_set():
+            return Batch(*[torch.zeros(0)] * 5)
+        self._maker = self._maker or self._make()
+        wanted = self._wanted[place]
+        return self._maker.once(wanted) if isinstance(wanted, Portion) else self._maker.batch(wanted)

@@ -8,8 +8,9 @@ is kept, validated, and sealed at the end.
 import copy
 import dataclasses
 import json
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mirex import weights
 from mirex.errors import TrainingError
 from mirex.network import TwoViewNetwork, tensors_of
 from mirex.training import losses
-from mirex.training.batches import Batch, BatchMaker, stream
+from mirex.training.batches import Batch
 from mirex.training.checkpoint import load_checkpoint, save_checkpoint
+from mirex.training.echoes import shifted
 from mirex.training.validation import ValidationSet, embed_clips, mean_average_precision
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopSettings:
-    """steps: length of the run, the last decay_steps with falling rate. Weights of loss terms as named."""
+    """steps: length of the run, the last decay_steps with falling rate. validate_every 0: never. Weights of
+    loss terms as named.
+    """
 
     steps: int = 3000
     decay_steps: int = 600
@@ -117,19 +122,15 @@ class Trainer:
         """Set classifier and centers by what the network makes of these batches (Qi et al., CVPR 2018)."""
         self.average.eval()
         for batch in batches:
-            cqt, chroma = (self._input(views) for views in (batch.cqt, batch.chroma))
-            labels = torch.from_numpy(batch.labels).to(self.device)
+            cqt, chroma, labels, *_ = self._on_device(batch)
             with torch.autocast(device_type=self.device, dtype=torch.bfloat16):
                 pooled, embedding = self.average(cqt, chroma)
             self.classifier.imprint(embedding, labels)
             self.centers.imprint(pooled, labels)
 
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """One step; returns the terms of the loss."""
-        cqt, chroma = (self._input(views) for views in (batch.cqt, batch.chroma))
-        labels = torch.from_numpy(batch.labels).to(self.device)
-        recordings = torch.from_numpy(batch.recordings).to(self.device)
-        sources = torch.from_numpy(batch.sources).to(self.device)
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One step; returns the terms of the loss, which a GPU may still be at work on."""
+        cqt, chroma, labels, recordings, sources, _ = self._on_device(batch)
         chosen = losses.pairs(labels, recordings, sources)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, settings=self.settings)
@@ -147,11 +148,19 @@ class Trainer:
         self.centers.update(pooled, labels)
         self._update_average()
         self.step += 1
-        values = {name: float(term.detach()) for name, term in terms.items()}
-        return values | {"total": float(total.detach()), "gradient_norm": float(norm)}
+        values = terms | {"total": total, "gradient_norm": norm}
+        return {name: value.detach() for name, value in values.items()}
 
-    def _input(self, views: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(views).to(self.device).contiguous(memory_format=torch.channels_last)
+    def _on_device(self, batch: Batch) -> Batch:
+        tensors = {name: tensor for name, tensor in batch._asdict().items() if tensor is not None}
+        there = {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
+        count = len(batch.cqt)
+        if batch.semitones is not None:
+            there["cqt"] = shifted(there["cqt"], there["semitones"][:count], folded=False)
+            there["chroma"] = shifted(there["chroma"], there["semitones"][count:], folded=True)
+        for name in ("cqt", "chroma"):
+            there[name] = there[name].contiguous(memory_format=torch.channels_last)
+        return Batch(**there)
 
     def _terms(
         self, pooled: Tensor, embedding: Tensor, logits: Tensor, labels: Tensor, chosen: losses.Pairs
@@ -171,13 +180,12 @@ class Trainer:
     def _update_average(self) -> None:
         # Young averages follow faster, so that they are worth validating from the start.
         decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
-        for mine, theirs in zip(
-            tensors_of(self.average).values(), tensors_of(self.network).values(), strict=True
-        ):
-            if mine.dtype.is_floating_point:
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
+        mine, theirs = (tensors_of(module) for module in (self.average, self.network))
+        floating = [name for name, tensor in mine.items() if tensor.is_floating_point()]
+        update = get_ema_multi_avg_fn(decay)
+        update([mine[name] for name in floating], [theirs[name] for name in floating], None)
+        for name in mine.keys() - floating:
+            mine[name].copy_(theirs[name])
 
 
 def learning_rate(step: int, *, settings: LoopSettings) -> float:
@@ -190,31 +198,43 @@ def learning_rate(step: int, *, settings: LoopSettings) -> float:
 def train(
     trainer: Trainer,
     *,
-    make_batches: Callable[[], BatchMaker],
+    batches: Iterator[Batch],
     validation: dict[str, ValidationSet],
     folder: Path,
     metadata: dict[str, Any],
-    processes: int = 0,
     report: Callable[[str], None] = print,
+    deadline: float = math.inf,
 ) -> None:
     """Run to settings.steps; checkpoints `checkpoint.safetensors` and `log.jsonl` lie in `folder`.
 
-    metadata: goes into every checkpoint (recipe, data), for `mirex seal`.
+    batches: of the steps from trainer.step on. metadata: goes into every checkpoint (recipe, data), for
+    `mirex seal`. deadline: on the clock of `time.monotonic`; after it the run is left for another time, with
+    a checkpoint.
     """
     settings = trainer.settings
     began, samples = time.monotonic(), 0
-    for step, batch in stream(make_batches, first=trainer.step, last=settings.steps, processes=processes):
+    unwritten: list[dict[str, Any]] = []
+    for step in range(trainer.step, settings.steps):
+        batch = next(batches)
         entry: dict[str, Any] = {"step": step, **trainer.train_step(batch)}
         samples += len(batch.labels)
         entry["samples_per_second"] = samples / (time.monotonic() - began)
+        unwritten.append(entry)
         done = step + 1
-        if done % settings.validate_every == 0 or done == settings.steps:
+        if settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
             entry["validation"] = validate(trainer, validation)
-        if done % settings.checkpoint_every == 0 or done == settings.steps:
+        late = time.monotonic() > deadline
+        saving = late or done % settings.checkpoint_every == 0 or done == settings.steps
+        # Reading a value waits for the GPU, so it is not done after every step.
+        if done % 20 == 0 or saving or "validation" in entry:
+            written = [_values(each) for each in unwritten]
+            _log(folder / "log.jsonl", written)
+            report(_line(written[-1]))
+            unwritten.clear()
+        if saving:
             trainer.save(folder / "checkpoint.safetensors", metadata=metadata)
-        _log(folder / "log.jsonl", entry)
-        if done % 20 == 0 or "validation" in entry:
-            report(_line(entry))
+        if late:
+            break
 
 
 def validate(trainer: Trainer, validation: dict[str, ValidationSet]) -> dict[str, float]:
@@ -248,9 +268,13 @@ def lay_out_gradients(parameters: Iterable[nn.Parameter]) -> None:
             parameter.grad = torch.empty_like(parameter).copy_(gradient)
 
 
-def _log(path: Path, entry: dict[str, Any]) -> None:
+def _values(entry: dict[str, Any]) -> dict[str, Any]:
+    return {k: float(v) if isinstance(v, Tensor) else v for k, v in entry.items()}
+
+
+def _log(path: Path, entries: Iterable[dict[str, Any]]) -> None:
     with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+        file.writelines(json.dumps(entry) + "\n" for entry in entries)
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ Supervised contrastive (Khosla et al. 2020) is what moves first when each work h
 A run that begins with trained weights need not begin with a random classifier: imprinting (Qi et al., CVPR
 2018) sets each work's row, and its center, from embeddings of its versions.
 
+Nothing that a training step does here waits for a GPU, so that the next step is under way in time.
+
 Conventions: labels int64 [batch], a work each; recordings int64 [batch]: equal numbers are one recording,
 which is never its own positive; sources int64 [batch]: where the sample comes from.
 """
@@ -111,8 +113,8 @@ def batch_hard_triplet(features: Tensor, chosen: Pairs, *, margin: float = 0.3) 
     hardest_positive = distance.masked_fill(~chosen.positive, -1.0).amax(dim=1)
     hardest_negative = distance.masked_fill(~chosen.negative, 3.0).amin(dim=1)
     valid = chosen.positive.any(dim=1) & chosen.negative.any(dim=1)
-    losses = functional.relu(hardest_positive - hardest_negative + margin)
-    return losses[valid].sum() / valid.sum().clamp(min=1)
+    losses = functional.relu(hardest_positive - hardest_negative + margin).masked_fill(~valid, 0.0)
+    return losses.sum() / valid.sum().clamp(min=1)
 
 
 def supervised_contrastive(features: Tensor, chosen: Pairs, *, temperature: float = 0.1) -> Tensor:
@@ -127,7 +129,7 @@ def supervised_contrastive(features: Tensor, chosen: Pairs, *, temperature: floa
     log_share = logits - torch.logsumexp(logits, dim=1, keepdim=True)
     count = chosen.positive.sum(dim=1)
     per_anchor = -log_share.masked_fill(~chosen.positive, 0.0).sum(dim=1) / count.clamp(min=1)
-    return per_anchor[count > 0].sum() / (count > 0).sum().clamp(min=1)
+    return per_anchor.sum() / (count > 0).sum().clamp(min=1)
 
 
 class Centers(nn.Module):
@@ -153,8 +155,9 @@ class Centers(nn.Module):
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Move the centers of the works in the batch."""
         unit = functional.normalize(features.float(), dim=1)
-        works, total, count = _sums(unit - self.centers[labels], labels)
-        self.centers[works] += self.rate * total / (1.0 + count[:, None])
+        count = (labels[:, None] == labels[None, :]).sum(dim=1)
+        moves = self.rate * (unit - self.centers[labels]) / (1.0 + count[:, None])
+        self.centers.index_add_(0, labels, moves)
 
     @torch.no_grad()
     def imprint(self, features: Tensor, labels: Tensor) -> None:

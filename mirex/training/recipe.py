@@ -144,6 +144,13 @@ def _check(corpus: Corpus, recipe: Recipe) -> None:
     for name, share in (("voiced", recipe.voiced_share), ("short", recipe.batch.short_share)):
         if not 0 <= share <= 1:
             raise TrainingError(f"share of {name} crops {share}: give 0 to 1")
+    crops, multiple = sum(recipe.batch.works) * recipe.batch.versions, recipe.batch.multiple
+    if multiple < 1 or (multiple > 1 and crops < 2 * multiple):
+        raise TrainingError(
+            f"crops in multiples of {multiple}, {crops} in a batch: give 1, or at most half of them"
+        )
+    if recipe.batch.echoes < 0:
+        raise TrainingError(f"echoes {recipe.batch.echoes}: give 0 or more")
     voiced = corpus.chroma is not None and recipe.voiced_share > 0
     if not corpus.patches and (corpus.scores is not None or voiced):
         needing = "scores" if corpus.scores is not None else "voiced crops of chroma"

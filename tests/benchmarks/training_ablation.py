@@ -117,7 +117,7 @@ def measure(corpus: Corpus, *, recipe: Recipe) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         train(
             trainer,
-            make_batches=lambda: maker,
+            batches=map(maker.batch, range(recipe.loop.steps)),
             validation={},
             folder=Path(folder),
             metadata={},
