@@ -6,7 +6,7 @@ the batches that the uninterrupted one would have had.
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from typing import NamedTuple
@@ -175,7 +175,7 @@ def stream(
     wanted: Sequence["Portion | int"],
     processes: int = 0,
     pinned: bool = False,
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """The batches wanted, in order, made ahead by so many processes (0: here, when asked).
 
     wanted: portions to show once, numbers of training steps. pinned: in memory that a GPU can copy from
