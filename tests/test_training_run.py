@@ -19,7 +19,7 @@ from mirex.errors import SettingsMismatch, TrainingError
 from mirex.network import tensors_of
 from mirex.training.batches import BatchSettings
 from mirex.training.checkpoint import read_metadata
-from mirex.training.echoes import shifted
+from mirex.training.echoes import DELAY, shifted
 from mirex.training.loop import LoopSettings, Trainer, lay_out_gradients, learning_rate, train
 from mirex.training.patches import save_patches
 from mirex.training.plot import plot_log, read_log
@@ -359,6 +359,20 @@ def test_a_run_that_starts_from_weights_draws_what_their_runs_did_not(corpus, fi
     assert seed_of_a_run("--start-from", str(path)) == LOOP.seed + 1
     assert seed_of_a_run("--steps", "2") == LOOP.seed + 1, "one that goes on keeps its own"
     assert seed_of_a_run("--steps", "3", "--seed", "9") == 9
+
+
+def test_a_run_with_echoes_ends_with_the_same_bytes_however_it_is_run(corpus, tmp_path):
+    def checkpoint(folder, *more):
+        command = ["train", str(tmp_path / folder), "--chroma", str(corpus.chroma), "--works", "2"]
+        command += ["--versions", "2", "--lengths", "16", "--chroma-lengths", "16", "--embedding-size", "256"]
+        command += ["--steps", "54", "--decay-steps", "9", "--validate-every", "0", "--echoes", "1"]
+        assert main([*command, *more]) == 0
+        return tmp_path / folder / "checkpoint.safetensors"
+
+    whole = checkpoint("whole", "--processes", "1")
+    assert read_metadata(whole)["step"] == 54 > DELAY, "some batches are heard again"
+    assert read_metadata(checkpoint("broken", "--minutes", "0"))["step"] == 1
+    assert checkpoint("broken").read_bytes() == whole.read_bytes()
 
 
 def test_no_seed_of_any_run_behind_the_weights_is_used_again():

@@ -129,29 +129,20 @@ def run(args: argparse.Namespace) -> int:
     from mirex.training.echoes import echoed, needed, uses
     from mirex.training.loop import Trainer, train
     from mirex.training.plot import plot_log
-    from mirex.training.recipe import SUMMARY, changed_recipes, make_batches, validation_sets
+    from mirex.training.recipe import SUMMARY, make_batches, validation_sets
 
     deadline = time.monotonic() + 60 * args.minutes
     torch.set_num_threads(args.threads)
-    device = device_of(args)
-    checkpoint = args.folder / "checkpoint.safetensors"
+    device, checkpoint = device_of(args), args.folder / "checkpoint.safetensors"
+    imprinting = args.start_from is not None and not checkpoint.exists()
     corpus, recipe = corpus_of(args), recipe_of(args, seed=_seed(args, checkpoint))
     _say(f"draws of seed {recipe.loop.seed}")
     maker = make_batches(corpus, recipe=recipe)
     size = recipe.network.embedding_size
     trainer = Trainer(maker.works, settings=recipe.loop, embedding_size=size, device=device)
     args.folder.mkdir(parents=True, exist_ok=True)
-    history: list[dict[str, Any]] = []
-    started_from: dict[str, Any] | None = None
-    portions: list[Any] = []
-    if checkpoint.exists():
-        earlier = trainer.load(checkpoint)
-        history = changed_recipes(earlier, recipe=dataclasses.asdict(recipe))
-        started_from = earlier.get("started_from")
-        _say(f"going on from step {trainer.step}")
-    elif args.start_from:
-        started_from = trainer.start_from(args.start_from)
-        portions = maker.portions(works=IMPRINT_WORKS)
+    origin = _begin(trainer, recipe, checkpoint=checkpoint, start=args.start_from)
+    portions = maker.portions(works=IMPRINT_WORKS) if imprinting else []
     steps = list(enumerate(uses(recipe.loop.steps, echoes=recipe.batch.echoes)))[trainer.step :]
     batches = stream(
         partial(make_batches, corpus, recipe=recipe) if args.processes else lambda: maker,
@@ -171,8 +162,7 @@ def run(args: argparse.Namespace) -> int:
             "recipe": dataclasses.asdict(recipe),
             "data": [SUMMARY[name] for name in corpus.sources],
             "works": maker.works,
-            "history": history,
-            "started_from": started_from,
+            **origin,
         },
         report=_say,
         deadline=deadline,
@@ -180,6 +170,18 @@ def run(args: argparse.Namespace) -> int:
     plot_log(args.folder / "log.jsonl", path=args.folder / "curve.png")
     _say(f"trained to step {trainer.step}; seal it with: mirex seal {checkpoint} weights.safetensors")
     return 0
+
+
+def _begin(trainer: Any, recipe: Any, *, checkpoint: Path, start: Path | None) -> dict[str, Any]:
+    """Go on from the checkpoint, or begin with the weights of `start` if any; what the metadata say of it."""
+    from mirex.training.recipe import changed_recipes
+
+    if checkpoint.exists():
+        earlier = trainer.load(checkpoint)
+        _say(f"going on from step {trainer.step}")
+        history = changed_recipes(earlier, recipe=dataclasses.asdict(recipe))
+        return {"history": history, "started_from": earlier.get("started_from")}
+    return {"history": [], "started_from": trainer.start_from(start) if start else None}
 
 
 def _say(line: str) -> None:

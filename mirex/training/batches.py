@@ -44,7 +44,7 @@ class BatchSettings:
     in a batch are a multiple of this, those beyond are left out, since a GPU is slow with shapes that it has
     not met. echoes: how often each batch is learned from again (`mirex.training.echoes`).
 
-    The strength of augmentation rises from start_strength by 1 in curriculum_steps, to end_strength.
+    The strength of augmentation rises from start_strength by 1 in curriculum_steps batches, to end_strength.
     """
 
     works: tuple[int, ...]
@@ -76,7 +76,7 @@ class BatchMaker:
         return int(self._first_label[-1])
 
     def batch(self, step: int) -> Batch:
-        """The batch of this training step."""
+        """The batch of this number; without echoes, of this training step."""
         generator = np.random.default_rng([self._seed, step])
         settings = self._settings
         risen = settings.start_strength + step / max(settings.curriculum_steps, 1)

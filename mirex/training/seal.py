@@ -95,7 +95,7 @@ def _mixed(
 
 
 def _samples(phases: list[dict[str, Any]]) -> int:
-    """Training samples seen: the batch size may have changed between phases."""
+    """Training samples seen, echoes and what `multiple` left out included; the batch may have changed."""
     total, begun = 0, 0
     for phase in phases:
         batch = phase["recipe"]["batch"]
