@@ -178,8 +178,8 @@ def stream(
 ) -> Generator[Batch]:
     """The batches wanted, in order, made ahead by so many processes (0: here, when asked).
 
-    wanted: portions to show once, numbers of training steps. pinned: in memory that a GPU can copy from
-    while it computes.
+    wanted: portions to show once, numbers of batches to train with. pinned: in memory that a GPU can copy
+    from while it computes.
     """
     context = get_context("spawn")
     left = context.Event()
