@@ -238,7 +238,7 @@ def _answers(locations: Sequence[str], plan: _Plan) -> Generator[tuple[int, pool
     """Answers with an embedding, wherever that is computed."""
     if not locations:
         return
-    on_cuda = _resolve_device(plan.device) == "cuda"
+    on_cuda = resolve_device(plan.device) == "cuda"
     embed = _cuda_embedder(plan) if on_cuda else None
     setup = plan.worker_setup(on_cuda=on_cuda)
     with contextlib.closing(pool.run(locations, setup=setup, workers=plan.threads)) as answers:
@@ -262,7 +262,8 @@ def _cuda_embedder(plan: _Plan) -> Callable[[np.ndarray], np.ndarray]:
     return lambda columns: embed([columns], sealed=sealed)[0]
 
 
-def _resolve_device(device: str) -> str:
+def resolve_device(device: str) -> str:
+    """Where to compute, cpu or cuda, for one of DEVICES. Raises UsageError if cuda is wanted and missing."""
     if device == "cpu" or (device == "auto" and not _has_cuda_driver()):
         return "cpu"
     import torch

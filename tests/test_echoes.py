@@ -22,7 +22,7 @@ def _batch(number: int) -> Batch:
 
 def _echoed(steps, *, first=0):
     numbered = list(enumerate(steps))[first:]
-    made = map(_batch, needed([use for _, use in numbered]))
+    made = map(_batch, needed(numbered))
     return list(echoed(made, steps=numbered, seed=3))
 
 
@@ -74,7 +74,7 @@ def test_no_batch_is_made_before_it_is_wanted():
     alive: list[int] = []
 
     def made():
-        for number in needed([use for _, use in steps]):
+        for number in needed(steps):
             alive.append(number)
             yield _batch(number)
 

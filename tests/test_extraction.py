@@ -205,7 +205,7 @@ def test_a_missing_cuda_is_an_error(paths, tmp_path):
 def test_workers_compute_columns_and_this_process_embeds_them(first, paths, tmp_path, monkeypatch):
     """The way of the data with CUDA, with the CPU in its place."""
     load = weights.load
-    monkeypatch.setattr(extraction, "_resolve_device", lambda device: "cuda")
+    monkeypatch.setattr(extraction, "resolve_device", lambda device: "cuda")
     monkeypatch.setattr(weights, "load", lambda path, device: load(path))
     good = [i for i in range(len(paths)) if i not in first.failures]
     result = extract([paths[i] for i in good], scratch=tmp_path, device="cuda")

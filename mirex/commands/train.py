@@ -125,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
+    from mirex.extraction import resolve_device
     from mirex.training.batches import stream
     from mirex.training.echoes import echoed, needed, uses
     from mirex.training.loop import Trainer, train
@@ -133,8 +134,7 @@ def run(args: argparse.Namespace) -> int:
 
     deadline = time.monotonic() + 60 * args.minutes
     torch.set_num_threads(args.threads)
-    device, checkpoint = device_of(args), args.folder / "checkpoint.safetensors"
-    imprinting = args.start_from is not None and not checkpoint.exists()
+    device, checkpoint = resolve_device(args.device), args.folder / "checkpoint.safetensors"
     corpus, recipe = corpus_of(args), recipe_of(args, seed=_seed(args, checkpoint))
     _say(f"draws of seed {recipe.loop.seed}")
     maker = make_batches(corpus, recipe=recipe)
@@ -142,11 +142,12 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(maker.works, settings=recipe.loop, embedding_size=size, device=device)
     args.folder.mkdir(parents=True, exist_ok=True)
     origin = _begin(trainer, recipe, checkpoint=checkpoint, start=args.start_from)
-    portions = maker.portions(works=IMPRINT_WORKS) if imprinting else []
+    new = trainer.step == 0 and origin["started_from"] is not None
+    portions = maker.portions(works=IMPRINT_WORKS) if new else []
     steps = list(enumerate(uses(recipe.loop.steps, echoes=recipe.batch.echoes)))[trainer.step :]
     batches = stream(
         partial(make_batches, corpus, recipe=recipe) if args.processes else lambda: maker,
-        wanted=[*portions, *needed([use for _, use in steps])],
+        wanted=[*portions, *needed(steps)],
         processes=args.processes,
         pinned=device == "cuda",
     )
@@ -186,13 +187,6 @@ def _begin(trainer: Any, recipe: Any, *, checkpoint: Path, start: Path | None) -
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def device_of(args: argparse.Namespace) -> str:
-    """cpu or cuda."""
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
 
 
 def corpus_of(args: argparse.Namespace) -> Any:

@@ -40,9 +40,9 @@ def uses(steps: int, *, echoes: int, delay: int = DELAY) -> list[Use]:
     return found[:steps]
 
 
-def needed(steps: Sequence[Use]) -> range:
-    """Numbers of the batches to make for these consecutive steps."""
-    numbers = [use.batch for use in steps]
+def needed(steps: Sequence[tuple[int, Use]]) -> range:
+    """Numbers of the batches to make for consecutive steps. steps: number and use of each."""
+    numbers = [use.batch for _, use in steps]
     return range(min(numbers), max(numbers) + 1) if numbers else range(0)
 
 
@@ -50,7 +50,7 @@ def echoed(batches: Iterator[Batch], *, steps: Sequence[tuple[int, Use]], seed: 
     """The batch of each step. batches: those `needed`, in order. steps: number and use of each."""
     last = {use.batch: step for step, use in steps}
     held: dict[int, Batch] = {}
-    coming = iter(needed([use for _, use in steps]))
+    coming = iter(needed(steps))
     for step, use in steps:
         while use.batch not in held:
             number = next(coming)

@@ -18,7 +18,8 @@ from statistics import median
 
 import torch
 
-from mirex.commands.train import add_parser, corpus_of, device_of, recipe_of
+from mirex.commands.train import add_parser, corpus_of, recipe_of
+from mirex.extraction import resolve_device
 from mirex.training.batches import Batch, stream
 from mirex.training.loop import Trainer
 from mirex.training.recipe import make_batches
@@ -39,7 +40,7 @@ def main() -> None:
 
 def prepare(args: argparse.Namespace) -> tuple[Trainer, Iterator[Batch]]:
     """A trainer and as many batches as are needed, as `mirex train` has them."""
-    recipe, device = recipe_of(args, seed=1), device_of(args)
+    recipe, device = recipe_of(args, seed=1), resolve_device(args.device)
     make = partial(make_batches, corpus_of(args), recipe=recipe)
     trainer = Trainer(make().works, settings=recipe.loop, embedding_size=args.embedding_size, device=device)
     wanted = range(STEPS + REPEATS * (2 * args.processes + 2 * STEPS))
