@@ -11,5 +11,5 @@ while [ -L "$self" ]; do
 done
 here=$(CDPATH='' cd -P -- "$(dirname -- "$self")" && pwd)
 
-. "$here/mirex/environment.sh"
+. "$here/mirex/bootstrap/environment.sh"
 run_mirex run_extract.sh extract "$@"

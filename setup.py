@@ -30,7 +30,7 @@ setup(
     license="AGPL-3.0-or-later",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    install_requires=requirements("mirex/requirements.txt"),
+    install_requires=requirements("mirex/bootstrap/requirements.txt"),
     extras_require={
         "plots": ["matplotlib>=3.8"],
         "train": ["mido>=1.3", "numba>=0.60"],
@@ -39,7 +39,8 @@ setup(
     packages=[*find_packages(include=["mirex", "mirex.*"]), "mirex.shipped_weights"],
     package_dir={"mirex.shipped_weights": "weights"},
     package_data={
-        "mirex": ["*.html", "*.sh", "*.txt"],
+        "mirex.bootstrap": ["*.sh", "*.txt"],
+        "mirex.evaluation": ["*.html"],
         "mirex.shipped_weights": ["*.safetensors", "README.md"],
     },
     entry_points={"console_scripts": ["mirex = mirex.cli:main"]},

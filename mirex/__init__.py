@@ -17,44 +17,44 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mirex.audio import decode as decode
-    from mirex.cliques import read_cliques as read_cliques
-    from mirex.distance import distance_matrix as distance_matrix
     from mirex.errors import MirexError as MirexError
-    from mirex.evaluation import Evaluation as Evaluation
-    from mirex.evaluation import evaluate as evaluate
-    from mirex.evaluation import summarise as summarise
-    from mirex.extraction import Extraction as Extraction
-    from mirex.extraction import extract as extract
-    from mirex.filelist import number_collection as number_collection
-    from mirex.filelist import read_list as read_list
-    from mirex.matrix import Matrix as Matrix
-    from mirex.matrix import read_matrix as read_matrix
-    from mirex.matrix import write_matrix as write_matrix
-    from mirex.ranking import search as search
-    from mirex.report import write_report as write_report
-    from mirex.similarity import cross_similarity as cross_similarity
+    from mirex.evaluation.evaluate import Evaluation as Evaluation
+    from mirex.evaluation.evaluate import evaluate as evaluate
+    from mirex.evaluation.evaluate import summarise as summarise
+    from mirex.evaluation.report import write_report as write_report
+    from mirex.extraction.extract import Extraction as Extraction
+    from mirex.extraction.extract import extract as extract
+    from mirex.features.audio import decode as decode
+    from mirex.formats.cliques import read_cliques as read_cliques
+    from mirex.formats.filelist import number_collection as number_collection
+    from mirex.formats.filelist import read_list as read_list
+    from mirex.formats.matrix import Matrix as Matrix
+    from mirex.formats.matrix import read_matrix as read_matrix
+    from mirex.formats.matrix import write_matrix as write_matrix
+    from mirex.retrieval.alignment import cross_similarity as cross_similarity
+    from mirex.retrieval.distance import distance_matrix as distance_matrix
+    from mirex.retrieval.search import search as search
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "decode": "audio",
-    "distance_matrix": "distance",
+    "decode": "features.audio",
+    "distance_matrix": "retrieval.distance",
     "MirexError": "errors",
-    "Extraction": "extraction",
-    "extract": "extraction",
-    "number_collection": "filelist",
-    "read_list": "filelist",
-    "Matrix": "matrix",
-    "read_matrix": "matrix",
-    "write_matrix": "matrix",
-    "read_cliques": "cliques",
-    "Evaluation": "evaluation",
-    "evaluate": "evaluation",
-    "summarise": "evaluation",
-    "search": "ranking",
-    "write_report": "report",
-    "cross_similarity": "similarity",
+    "Extraction": "extraction.extract",
+    "extract": "extraction.extract",
+    "number_collection": "formats.filelist",
+    "read_list": "formats.filelist",
+    "Matrix": "formats.matrix",
+    "read_matrix": "formats.matrix",
+    "write_matrix": "formats.matrix",
+    "read_cliques": "formats.cliques",
+    "Evaluation": "evaluation.evaluate",
+    "evaluate": "evaluation.evaluate",
+    "summarise": "evaluation.evaluate",
+    "search": "retrieval.search",
+    "write_report": "evaluation.report",
+    "cross_similarity": "retrieval.alignment",
 }
 
 

@@ -86,7 +86,7 @@ def _notes(error: BaseException) -> str:
 @contextlib.contextmanager
 def _logging() -> Iterator[None]:
     """Messages of the package, as plain lines, to stderr."""
-    from mirex.progress import LogHandler
+    from mirex.logs import LogHandler
 
     logger, handler = logging.getLogger("mirex"), LogHandler(sys.stderr)
     handler.setFormatter(_Formatter())

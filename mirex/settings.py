@@ -44,7 +44,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class FrontEndSettings(Settings):
-    """Audio to CQT columns; see `mirex.cqt` for the transform's exact definition.
+    """Audio to CQT columns; see `mirex.features.cqt` for the transform's exact definition.
 
     sample_rate: Hz. bins, bins_per_octave: of the constant-Q transform. min_frequency: Hz,
     centre of bin 0 (C1). frame, hop: samples. frames_per_column: CQT frames averaged into one
@@ -73,7 +73,7 @@ CHROMA = "peak magnitudes"
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSettings(Settings):
-    """CQT columns to embedding; see `mirex.network` and `mirex.normalisation`.
+    """CQT columns to embedding; see `mirex.model.network` and `mirex.features.views`.
 
     columns_per_step: columns averaged into one network step. beside_peaks: gain of bins lower than a
     neighbour in frequency, before averaging. chroma: what the folded view sums; only CHROMA is
@@ -81,8 +81,8 @@ class NetworkSettings(Settings):
     compression log(1 + g m / r) / log(1 + g), r the clip's reference level. min_steps: shorter clips are
     repeated to this length. max_steps: longer clips are cut into equal parts whose embeddings are averaged.
     chroma_weight: weight of the embedding of the folded view (0: one view). second_longer, second_lower: the
-    second playing (`mirex.playing`) is so many times as long (0: there is none) and so many semitones lower.
-    embedding_size: dimensions.
+    second playing (`mirex.features.playing`) is so many times as long (0: there is none) and so many
+    semitones lower. embedding_size: dimensions.
     """
 
     columns_per_step: int = 2

@@ -8,7 +8,7 @@ import os
 import signal
 from pathlib import Path
 
-from mirex import worker
+from mirex.extraction import worker
 
 decode = worker.decode
 

@@ -16,8 +16,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from mirex import cqt, weights
-from mirex.audio import decode
+from mirex.features import cqt
+from mirex.features.audio import decode
+from mirex.model import weights
 from mirex.settings import FrontEndSettings
 
 DEMO = Path(__file__).parent / "demo"
@@ -85,7 +86,7 @@ def make_demo_embeddings() -> None:
 
 def embed_demo(sealed: weights.Sealed) -> NDArray[np.float32]:
     """Embeddings of the demo files: float32 [10, 2048]."""
-    from mirex.embedding import embed
+    from mirex.model.embedding import embed
 
     columns = [cqt.columns(decode(path), settings=sealed.front_end) for path in demo_files()]
     return embed(columns, sealed=sealed)

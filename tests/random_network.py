@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from mirex import weights
-from mirex.network import ResNet50IBN, TwoViewNetwork, tensors_of
+from mirex.model import weights
+from mirex.model.network import ResNet50IBN, TwoViewNetwork, tensors_of
+from mirex.model.weights import Sealed
 from mirex.settings import FrontEndSettings, NetworkSettings
-from mirex.weights import Sealed
 
 
 def random_network(*, seed: int = 0) -> ResNet50IBN:
@@ -45,7 +45,7 @@ def _random_views(seed: int) -> TwoViewNetwork:
 
 
 def random_sealed(*, settings: NetworkSettings | None = None, seed: int = 0) -> Sealed:
-    """The same, as `mirex.weights.load` would give it."""
+    """The same, as `mirex.model.weights.load` would give it."""
     return Sealed(random_views(seed=seed), FrontEndSettings(), settings or NetworkSettings(), {}, "random")
 
 

@@ -4,7 +4,7 @@
 set -eu
 
 here=$(CDPATH='' cd -P -- "$(dirname -- "$0")/.." && pwd)
-. "$here/mirex/environment.sh"
+. "$here/mirex/bootstrap/environment.sh"
 python=$(environment_python "$here/tests") || exit 1
 
 cd "$here"

@@ -5,7 +5,15 @@ import importlib
 
 import pytest
 
-MODULES = ("calibration", "cliques", "metrics", "plots", "ranking", "significance", "similarity")
+MODULES = (
+    "retrieval.calibration",
+    "formats.cliques",
+    "evaluation.metrics",
+    "evaluation.plots",
+    "retrieval.search",
+    "evaluation.significance",
+    "retrieval.alignment",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

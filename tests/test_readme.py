@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mirex import weights
 from mirex.cli import COMMANDS
+from mirex.model import weights
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

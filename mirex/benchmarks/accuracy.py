@@ -1,7 +1,7 @@
 """Accuracy: every system's MIREX figures on one set, from the same CQT columns in one run, as text and JSON.
 
 Every recording is a query, the others its collection; one without another version is a distractor only.
-Figures, intervals and tests are those of `mirex.evaluation`: bootstrap and permutation over cliques.
+Figures, intervals and tests are those of `mirex.evaluation.evaluate`: bootstrap and permutation over cliques.
 """
 
 import dataclasses
@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex import evaluation
 from mirex.benchmarks.baselines import Progress, System, compare_vectors
-from mirex.benchmarks.sets import Clip, ProfileClip
-from mirex.evaluation import Difference, Evaluation, Interval
-from mirex.matrix import Matrix, write_matrix
-from mirex.tables import LABELS
-from mirex.weights import Sealed
+from mirex.benchmarks.testsets import Clip, ProfileClip
+from mirex.evaluation import evaluate
+from mirex.evaluation.evaluate import Difference, Evaluation, Interval
+from mirex.evaluation.tables import LABELS
+from mirex.formats.matrix import Matrix, write_matrix
+from mirex.model.weights import Sealed
 
 Array = NDArray[np.float32]
 FIGURES = ("map", "mr1", "rank_1")
@@ -29,7 +29,7 @@ CHROMA_ONLY = 1e9  # weight beside which the other view's 1.0 is lost
 
 
 class Embedding:
-    """Our system under test: `mirex.embedding` and the cosine distance."""
+    """Our system under test: `mirex.model.embedding` and the cosine distance."""
 
     def __init__(self, sealed: Sealed, *, name: str = "mirex") -> None:
         self.name = name
@@ -37,13 +37,13 @@ class Embedding:
 
     def describe(self, columns: Array) -> Array:
         """Embedding: float32 [2048]."""
-        from mirex.embedding import embed
+        from mirex.model.embedding import embed
 
         return embed([columns], sealed=self._sealed)[0]
 
     def describe_profile(self, profile: Array) -> Array:
         """Embedding of the chroma view, which is all that a profile has: float32 [2048]."""
-        from mirex.embedding import embed_profile
+        from mirex.model.embedding import embed_profile
 
         return embed_profile(profile, sealed=self._sealed)
 
@@ -173,7 +173,7 @@ def tabulate(
     clips: at least those in the matrices. Raises EvaluationError if no clip has another version.
     """
     cliques = {clip.name: clip.work for clip in clips}
-    scored = [evaluation.evaluate(result.matrix, cliques=cliques) for result in results]
+    scored = [evaluate.evaluate(result.matrix, cliques=cliques) for result in results]
     first = scored[0]
     rows = [
         _row(result, each, first=first, drawing=drawing or Drawing())
@@ -184,11 +184,11 @@ def tabulate(
 
 def _row(result: Timed, scored: Evaluation, *, first: Evaluation, drawing: Drawing) -> Row:
     options: dict[str, Any] = {"resamples": drawing.resamples, "level": drawing.level}
-    summary = evaluation.summarise(scored, generator=drawing.generator(), **options)
+    summary = evaluate.summarise(scored, generator=drawing.generator(), **options)
     lead = None
     if scored is not first:
         options["permutations"] = drawing.permutations
-        differences = evaluation.compare(first, scored, generator=drawing.generator(), **options).differences
+        differences = evaluate.compare(first, scored, generator=drawing.generator(), **options).differences
         lead = {name: differences[name] for name in FIGURES}
     figures = {name: summary[name] for name in FIGURES}
     return Row(scored.system, figures, lead, result.describe_seconds, result.compare_seconds)

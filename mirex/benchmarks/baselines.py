@@ -1,6 +1,6 @@
 """What a user could pick instead: two systems without learning, on the same CQT columns as ours.
 
-Chroma. Both take the pitch-class profile of `mirex.normalisation.fold`, made of each column's peaks as
+Chroma. Both take the pitch-class profile of `mirex.features.views.fold`, made of each column's peaks as
 Essentia's HPCP is: with it both find more of the anthems than with the power of all bins. It comes from the
 CQT columns because not every test set has audio; one column is 0.464 s, the frame length that Serra et al.
 advise.
@@ -25,8 +25,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.distance import distance_matrix
-from mirex.normalisation import fold
+from mirex.features.views import fold
+from mirex.retrieval.distance import distance_matrix
 
 Array = NDArray[np.float32]
 Progress = Callable[[int, int], None]
@@ -44,7 +44,7 @@ class System(Protocol):
     name: str
 
     def describe(self, columns: Array) -> Array:
-        """What the system keeps of a recording. columns: float32 [84, columns], from `mirex.cqt`."""
+        """What the system keeps of a recording. columns: float32 [84, columns], from `mirex.features.cqt`."""
 
     def describe_profile(self, profile: Array) -> Array:
         """The same of a recording that is known by its pitch classes only.

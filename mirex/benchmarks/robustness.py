@@ -7,7 +7,7 @@ another version of the same work, which may happen to be closer in tempo.
 Degradations. Tempo: FFmpeg's `atempo`, overlap-add of waveform segments that fit (WSOLA), the pitch
 stays. Transposition: resampling, which changes pitch and duration together, then `atempo` back to the old
 duration. Low-pass: band-limited resampling to twice the cut-off and back. Noise: white. MP3: encoded by LAME
-(in FFmpeg) at a constant bit rate, decoded by `mirex.audio`.
+(in FFmpeg) at a constant bit rate, decoded by `mirex.features.audio`.
 """
 
 import tempfile
@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.audio import SAMPLE_RATE, decode
 from mirex.benchmarks.accuracy import aligned
 from mirex.benchmarks.baselines import Progress, System
-from mirex.benchmarks.sets import Clip, Recording
-from mirex.cqt import columns
+from mirex.benchmarks.testsets import Clip, Recording
+from mirex.features.audio import SAMPLE_RATE, decode
+from mirex.features.cqt import columns
 from mirex.settings import FrontEndSettings
 
 Samples = NDArray[np.float32]

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from mirex.benchmarks.accuracy import AnyClip
     from mirex.benchmarks.baselines import System
-    from mirex.benchmarks.sets import Recording
-    from mirex.progress import ProgressLine
+    from mirex.benchmarks.testsets import Recording
+    from mirex.logs import ProgressLine
+    from mirex.model.weights import Sealed
     from mirex.settings import FrontEndSettings
-    from mirex.weights import Sealed
 
 SETS = ("scores", "anthems", "covers", "demo", "robustness")
 VIEW_NAMES = {"both-views": "both views", "cqt-view": "CQT view", "chroma-view": "chroma view"}
@@ -140,7 +140,7 @@ def _sealed(args: argparse.Namespace) -> "Sealed | None":
     """Weights, where a system needs them."""
     if set(args.systems) <= set(BASELINES):
         return None
-    from mirex import weights
+    from mirex.model import weights
 
     return weights.load(args.weights, device=args.device)
 
@@ -182,7 +182,7 @@ def _clips(
     """The recordings of the set, and for each table its title and which of them it is about."""
     import numpy as np
 
-    from mirex.benchmarks.sets import anthem_clips, cover_clips, to_clips
+    from mirex.benchmarks.testsets import anthem_clips, cover_clips, to_clips
 
     clips: Sequence[AnyClip]
     parts: dict[str, NDArray[np.bool_]] = {}
@@ -256,8 +256,8 @@ def _recordings(args: argparse.Namespace) -> "tuple[int, Iterator[Recording]]":
     """How many recordings there will be, and the recordings, whose audio is made one by one."""
     from itertools import chain
 
-    from mirex.benchmarks.sets import demo_names, demo_recordings, score_recordings, several_versions
-    from mirex.training.scores import ScoreCorpus
+    from mirex.benchmarks.testsets import demo_names, demo_recordings, score_recordings, several_versions
+    from mirex.corpora.scores import ScoreCorpus
 
     total, sources = 0, []
     if args.set != "scores":
@@ -272,7 +272,7 @@ def _recordings(args: argparse.Namespace) -> "tuple[int, Iterator[Recording]]":
 
 
 def _progress(title: str) -> "ProgressLine":
-    from mirex.progress import ProgressLine, log
+    from mirex.logs import ProgressLine, log
 
     log.info("%s", title)
     return ProgressLine()

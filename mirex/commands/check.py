@@ -18,8 +18,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Print the violations, then a summary."""
-    from mirex.check import violations
-    from mirex.filelist import read_list
+    from mirex.formats.check import violations
+    from mirex.formats.filelist import read_list
 
     queries = read_list(args.queries).paths if args.queries else None
     found = violations(args.matrix, queries=queries)

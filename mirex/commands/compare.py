@@ -40,8 +40,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Embed, compare, draw if asked to, print."""
-    from mirex.plots import new_figure
-    from mirex.weights import read_metadata
+    from mirex.evaluation.plots import new_figure
+    from mirex.model.weights import read_metadata
 
     _check(args)
     if args.plot:
@@ -56,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace, metadata: "Mapping[str, str]") -> dict[str, Any]:
-    from mirex.calibration import from_metadata
-    from mirex.distance import distance_matrix
-    from mirex.ranking import embed_recordings
-    from mirex.weights import fingerprint
+    from mirex.model.weights import fingerprint
+    from mirex.retrieval.calibration import from_metadata
+    from mirex.retrieval.distance import distance_matrix
+    from mirex.retrieval.search import embed_recordings
 
     calibration = from_metadata(metadata)
     embeddings = embed_recordings(args.recordings, scratch=args.scratch, **extraction_options(args))
@@ -98,7 +98,7 @@ def _pairs(names: list[str], distances: "np.ndarray", chances: "np.ndarray | Non
 
 
 def _text(result: dict[str, Any]) -> str:
-    from mirex.progress import printable
+    from mirex.logs import printable
 
     lines = [f"{'distance':>8}  {'same work':>9}  recordings"]
     for pair in result["pairs"]:
@@ -116,9 +116,10 @@ def _text(result: dict[str, Any]) -> str:
 
 def _plot(args: argparse.Namespace, front_end: str) -> str:
     """Draw the cross-similarity of the two recordings; returns the match in words."""
-    from mirex import audio, cqt, plots
+    from mirex.evaluation import plots
+    from mirex.features import audio, cqt
+    from mirex.retrieval.alignment import cross_similarity
     from mirex.settings import FrontEndSettings
-    from mirex.similarity import cross_similarity
 
     settings = FrontEndSettings.from_json(front_end)
     columns = [

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mirex.evaluation import Comparison, Evaluation, Interval
-    from mirex.matrix import Matrix
+    from mirex.evaluation.evaluate import Comparison, Evaluation, Interval
+    from mirex.formats.matrix import Matrix
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -39,17 +39,17 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print, return the exit status."""
     import numpy as np
 
-    from mirex import evaluation
     from mirex.errors import UsageError
+    from mirex.evaluation import evaluate
 
     if args.calibrate and not args.set:
         raise UsageError("--calibrate needs --set: a probability is shown with the name of its data set")
     ours = _evaluate(args.matrix, args)
     drawing = {"resample": args.resample, "resamples": args.resamples, "level": args.level}
-    summary = evaluation.summarise(ours, generator=np.random.default_rng(args.seed), **drawing)
+    summary = evaluate.summarise(ours, generator=np.random.default_rng(args.seed), **drawing)
     comparison = None
     if args.against:
-        comparison = evaluation.compare(
+        comparison = evaluate.compare(
             ours,
             _evaluate(args.against, args, calibrate=False),
             generator=np.random.default_rng(args.seed),
@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _evaluate(path: str, args: argparse.Namespace, *, calibrate: bool = True) -> "Evaluation":
     """Evaluate a matrix file; the matrix is released on return, so that two never lie in memory."""
-    from mirex.cliques import read_cliques
-    from mirex.evaluation import evaluate
-    from mirex.matrix import read_matrix
+    from mirex.evaluation.evaluate import evaluate
+    from mirex.formats.cliques import read_cliques
+    from mirex.formats.matrix import read_matrix
 
     cliques = read_cliques(args.cliques)
     matrix = read_matrix(path)
@@ -77,8 +77,8 @@ def _evaluate(path: str, args: argparse.Namespace, *, calibrate: bool = True) ->
 def _calibrate(args: argparse.Namespace, matrix: "Matrix", evaluation: "Evaluation") -> None:
     import numpy as np
 
-    from mirex.calibration import fit_matrix
     from mirex.errors import MirexError
+    from mirex.retrieval.calibration import fit_matrix
 
     generator = np.random.default_rng(args.seed)
     calibration = fit_matrix(matrix, evaluation, set=args.set, generator=generator)
@@ -94,7 +94,7 @@ def _json(
     summary: "dict[str, Interval]",
     comparison: "Comparison | None",
 ) -> str:
-    from mirex import tables
+    from mirex.evaluation import tables
 
     result = tables.evaluation_json(ours, summary, level=args.level, resample=args.resample)
     if comparison:
@@ -110,7 +110,7 @@ def _text(
     summary: "dict[str, Interval]",
     comparison: "Comparison | None",
 ) -> str:
-    from mirex import tables
+    from mirex.evaluation import tables
 
     parts = [tables.evaluation_text(ours, summary, level=args.level, resample=args.resample)]
     parts += [tables.comparison_text(comparison, level=args.level)] if comparison else []

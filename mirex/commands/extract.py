@@ -25,9 +25,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Extract, and say where it is."""
-    from mirex.extraction import extract, locate
-    from mirex.filelist import read_list
-    from mirex.progress import ProgressLine
+    from mirex.extraction.extract import extract, locate
+    from mirex.formats.filelist import read_list
+    from mirex.logs import ProgressLine
 
     paths = read_list(args.list).paths
     with ProgressLine() as progress:

@@ -21,7 +21,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make and save the patches."""
-    from mirex.training.patches import make_patches, save_patches
+    from mirex.training.synthesis.patches import make_patches, save_patches
 
     save_patches(make_patches(args.soundfont), path=args.output)
     print(f"patches of {args.soundfont} in {args.output}")

@@ -42,11 +42,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Read the lists, extract, write the matrix, say where it is."""
     from mirex import __version__
-    from mirex.distance import rows
-    from mirex.extraction import extract, locate
-    from mirex.filelist import name_warnings, number_collection, read_list
-    from mirex.matrix import write_matrix
-    from mirex.progress import ProgressLine
+    from mirex.extraction.extract import extract, locate
+    from mirex.formats.filelist import name_warnings, number_collection, read_list
+    from mirex.formats.matrix import write_matrix
+    from mirex.logs import ProgressLine
+    from mirex.retrieval.distance import rows
 
     collection, queries = read_list(args.collection).paths, read_list(args.queries).paths
     numbering = number_collection(collection, queries)
@@ -118,7 +118,7 @@ class Nearest:
 
     def lines(self, names: Sequence[str]) -> list[str]:
         """One line per query, "query -> nearest (distance)"; a collection of one has no other."""
-        from mirex.progress import printable
+        from mirex.logs import printable
 
         pairs = list(zip(self._queries, self._found, strict=True))
         lines = [

@@ -40,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, write the page, say where it is."""
     import numpy as np
 
-    from mirex.cliques import read_cliques
-    from mirex.evaluation import evaluate
-    from mirex.matrix import read_matrix
-    from mirex.report import write_report
+    from mirex.evaluation.evaluate import evaluate
+    from mirex.evaluation.report import write_report
+    from mirex.formats.cliques import read_cliques
+    from mirex.formats.matrix import read_matrix
 
     cliques = read_cliques(args.cliques)
     matrix = read_matrix(args.matrix)

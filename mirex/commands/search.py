@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mirex.commands import add_extraction_options, extraction_options
 
 if TYPE_CHECKING:
-    from mirex.ranking import Ranking
+    from mirex.retrieval.search import Ranking
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, print; 1 if nothing of the collection could be compared."""
-    from mirex.extraction import locate
-    from mirex.filelist import read_list
-    from mirex.ranking import search
+    from mirex.extraction.extract import locate
+    from mirex.formats.filelist import read_list
+    from mirex.retrieval.search import search
 
     paths = read_list(args.collection).paths
     options = extraction_options(args)
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
 def text(found: "Ranking") -> str:
     """The ranked list for a terminal."""
-    from mirex.progress import printable
+    from mirex.logs import printable
 
     lines = [f"{found.compared} recordings compared with {printable(found.query)}, weights {found.weights}"]
     if found.own:

@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from mirex.extraction import resolve_device
+    from mirex.extraction.extract import resolve_device
     from mirex.training.batches import stream
     from mirex.training.echoes import echoed, needed, uses
     from mirex.training.loop import Trainer, train
@@ -206,7 +206,7 @@ def corpus_of(args: argparse.Namespace) -> Any:
 
 def _seed(args: argparse.Namespace, checkpoint: Path) -> int:
     """The seed asked for, the checkpoint's, or one not used before."""
-    from mirex import weights
+    from mirex.model import weights
     from mirex.training.checkpoint import read_metadata
     from mirex.training.recipe import unused_seed
 
@@ -222,10 +222,10 @@ def _seed(args: argparse.Namespace, checkpoint: Path) -> int:
 def recipe_of(args: argparse.Namespace, *, seed: int) -> Any:
     """What decides the run: `mirex.training.recipe.Recipe`."""
     from mirex.settings import NetworkSettings
+    from mirex.training.augmentation.stitching import StitchSettings
     from mirex.training.batches import BatchSettings
     from mirex.training.loop import LoopSettings
     from mirex.training.recipe import Recipe
-    from mirex.training.stitching import StitchSettings
 
     return Recipe(
         network=NetworkSettings(embedding_size=args.embedding_size),

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mirex.normalisation import at_least
+from mirex.features.views import at_least
 from mirex.training.sources import Lengths, Source, Version
 
 SHORT_STEPS = (20, 56)

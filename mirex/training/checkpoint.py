@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mirex.errors import TrainingError
-from mirex.network import tensors_of
+from mirex.model.network import tensors_of
 
 
 def save_checkpoint(

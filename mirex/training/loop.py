@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from mirex import weights
 from mirex.errors import TrainingError
-from mirex.network import TwoViewNetwork, tensors_of
+from mirex.model import weights
+from mirex.model.network import TwoViewNetwork, tensors_of
 from mirex.training import losses
 from mirex.training.batches import Batch
 from mirex.training.checkpoint import load_checkpoint, save_checkpoint

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex.corpora.profiles import ProfileCorpus
+from mirex.corpora.recordings import load_columns, read_recordings
+from mirex.corpora.scores import ScoreCorpus
 from mirex.errors import TrainingError
 from mirex.settings import NetworkSettings
+from mirex.training.augmentation.stitching import StitchSettings
 from mirex.training.batches import BatchMaker, BatchSettings
 from mirex.training.loop import LoopSettings
-from mirex.training.patches import load_patches
-from mirex.training.profiles import ProfileCorpus
-from mirex.training.recordings import load_columns, read_recordings
-from mirex.training.scores import ScoreCorpus
 from mirex.training.sources import ChromaSource, RecordingSource, ScoreSource, Source
-from mirex.training.stitching import StitchSettings
+from mirex.training.synthesis.patches import load_patches
 from mirex.training.validation import ValidationSet, anthem_sets, chroma_set, score_set, voiced_set
 
 Array = NDArray[np.float32]

@@ -9,9 +9,9 @@ from typing import Any
 from safetensors import safe_open
 from torch import Tensor
 
-from mirex import weights
 from mirex.errors import TrainingError
-from mirex.network import tensors_of
+from mirex.model import weights
+from mirex.model.network import tensors_of
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.checkpoint import read_metadata
 

@@ -10,16 +10,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.normalisation import chroma_view, cqt_view, tile
-from mirex.playing import transpose
+from mirex.corpora.profiles import ProfileCorpus
+from mirex.corpora.scores import ScoreCorpus
+from mirex.features.playing import transpose
+from mirex.features.views import chroma_view, cqt_view, tile
 from mirex.settings import FrontEndSettings, NetworkSettings
-from mirex.training import augmentation
-from mirex.training.arrangement import Excerpt, arrange
-from mirex.training.profiles import ProfileCorpus
-from mirex.training.rendering import render
-from mirex.training.scores import ScoreCorpus
-from mirex.training.stitching import StitchSettings, draw_lengths, stitch
-from mirex.training.voicing import sound
+from mirex.training.augmentation import recolour
+from mirex.training.augmentation.stitching import StitchSettings, draw_lengths, stitch
+from mirex.training.synthesis.arrangement import Excerpt, arrange
+from mirex.training.synthesis.rendering import render
+from mirex.training.synthesis.voicing import sound
 
 Array = NDArray[np.float32]
 POSITION_SPREAD = 0.1
@@ -137,7 +137,7 @@ class ScoreSource:
         others = generator.choice(songs, len(part_steps) - 1)
         key = None
         if len(part_steps) > 1 and stitching.share_key:
-            key = augmentation.draw_key(strength=strength, generator=generator)
+            key = recolour.draw_key(strength=strength, generator=generator)
         position = near(anchor, strength=strength, generator=generator)
         parts, elapsed = [], 0
         for each, length in zip([song, *others], part_steps, strict=True):
@@ -207,9 +207,9 @@ class ChromaSource:
     backwards_weight, mirrored_weight: how often such a work is wanted, where one as it is counts 1 and one
     that is both counts their product; 0: there are none.
 
-    voiced_share: share of crops that instruments play (`mirex.training.voicing`). fold_share: of those, the
-    share given as the chroma view, as a recording's would be; the rest are given as the CQT view. patches:
-    of the instruments, one set a SoundFont.
+    voiced_share: share of crops that instruments play (`mirex.training.synthesis.voicing`). fold_share: of
+    those, the share given as the chroma view, as a recording's would be; the rest are given as the CQT view.
+    patches: of the instruments, one set a SoundFont.
     """
 
     def __init__(
@@ -264,7 +264,7 @@ class ChromaSource:
         profiles = [self._corpus.profile(each)[turn.rows, turn.columns] for each in chosen]
         parts = crop_parts(profiles, part_steps, anchor=anchor, strength=strength, generator=generator)
         chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
-        chroma = augmentation.recolour_profile(chroma, strength=strength, generator=generator)
+        chroma = recolour.recolour_profile(chroma, strength=strength, generator=generator)
         if voiced:
             view = self._voiced(chroma, folded, strength, generator)
         else:
@@ -274,7 +274,7 @@ class ChromaSource:
     def _tiled(self, chroma: Array, strength: float, generator: np.random.Generator) -> Array:
         tiled = tile(chroma, octaves=self._settings.chroma_octaves)
         view = tiled * _envelope(len(tiled), generator)
-        return augmentation.mask(view, strength=strength, generator=generator)
+        return recolour.mask(view, strength=strength, generator=generator)
 
     def _voiced(self, chroma: Array, folded: bool, strength: float, generator: np.random.Generator) -> Array:
         patches = self._patches[int(generator.integers(len(self._patches)))]
@@ -340,7 +340,7 @@ class RecordingSource:
         )
         magnitude = stitch(parts, match_level=self._stitching.match_level)
         magnitude = transpose(
-            magnitude, semitones=augmentation.draw_key(strength=strength, generator=generator)
+            magnitude, semitones=recolour.draw_key(strength=strength, generator=generator)
         )
         view = _augmented_view(
             magnitude, steps, folded=folded, strength=strength, settings=self._settings, generator=generator
@@ -364,7 +364,7 @@ def crop_parts(
     position = near(anchor, strength=strength, generator=generator)
     parts, elapsed = [], 0
     for recording, length in zip(recordings, lengths, strict=True):
-        tempo = augmentation.draw_tempo(most=1.3, strength=strength, generator=generator)
+        tempo = recolour.draw_tempo(most=1.3, strength=strength, generator=generator)
         wanted = max(round(length * tempo), 2)
         room = max(recording.shape[1] - round(sum(lengths) * tempo), 0)
         start = (round(position * room) + round(elapsed * tempo)) % recording.shape[1]
@@ -389,14 +389,14 @@ def _augmented_view(
 
     columns: float32 [84, columns]. Returns float32 [bins, steps].
     """
-    columns = augmentation.recolour(columns, strength=strength, generator=generator)
+    columns = recolour.recolour(columns, strength=strength, generator=generator)
     if folded:
         view = chroma_view(columns, settings=settings)
         view = view * _envelope(len(view), generator)
     else:
         view = cqt_view(columns, settings=settings)
     # The cut undoes the repetition of what is shorter than the network's least input.
-    return augmentation.mask(view[:, :steps], strength=strength, generator=generator)
+    return recolour.mask(view[:, :steps], strength=strength, generator=generator)
 
 
 def _envelope(bins: int, generator: np.random.Generator) -> Array:

@@ -14,15 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mirex.benchmarks.sets import Clip, ProfileClip, anthem_clips, cover_clips
-from mirex.distance import distance_matrix
-from mirex.metrics import score
-from mirex.normalisation import chroma_view, cqt_view, profile_view
+from mirex.benchmarks.testsets import Clip, ProfileClip, anthem_clips, cover_clips
+from mirex.corpora.scores import ScoreCorpus
+from mirex.evaluation.metrics import score
+from mirex.features.views import chroma_view, cqt_view, profile_view
+from mirex.retrieval.distance import distance_matrix
 from mirex.settings import FrontEndSettings, NetworkSettings
-from mirex.training.arrangement import arrange, from_start
-from mirex.training.rendering import render
-from mirex.training.scores import ScoreCorpus
-from mirex.training.voicing import sound
+from mirex.training.synthesis.arrangement import arrange, from_start
+from mirex.training.synthesis.rendering import render
+from mirex.training.synthesis.voicing import sound
 
 Array = NDArray[np.float32]
 

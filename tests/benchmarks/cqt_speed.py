@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mirex import cqt
-from mirex.audio import decode
+from mirex.features import cqt
+from mirex.features.audio import decode
 from mirex.settings import FrontEndSettings
 
 DEMO = Path(__file__).parent.parent / "demo" / "bay.ogg"

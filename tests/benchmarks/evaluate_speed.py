@@ -25,7 +25,7 @@ CHILD = "import sys; from mirex.cli import main; sys.exit(main(sys.argv[1:]))"
 
 def write_problem(folder: Path, *, recordings: int, versions: int) -> None:
     """matrix.txt and cliques.tsv: covers nearer on average, about as hard as real data."""
-    from mirex.matrix import write_matrix
+    from mirex.formats.matrix import write_matrix
 
     generator = np.random.default_rng(0)
     names = [f"/data/audio/{i:05d}.wav" for i in range(recordings)]

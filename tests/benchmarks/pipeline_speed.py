@@ -41,8 +41,8 @@ assert found.computed == len(paths)
 
 def usable_weights(folder: Path, given: Path | None) -> Path:
     """The given weights, the shipped ones, or random ones."""
-    from mirex import weights
-    from mirex.network import TwoViewNetwork, tensors_of
+    from mirex.model import weights
+    from mirex.model.network import TwoViewNetwork, tensors_of
     from mirex.settings import FrontEndSettings, NetworkSettings
 
     path = given or weights.default_path()
@@ -62,9 +62,10 @@ def shares(weights_path: Path, *, repeats: int) -> dict[str, float]:
     """Processor seconds of each part for the whole demo, medians over repeats."""
     import torch
 
-    from mirex import cqt, weights
-    from mirex.audio import decode
-    from mirex.embedding import embed
+    from mirex.features import cqt
+    from mirex.features.audio import decode
+    from mirex.model import weights
+    from mirex.model.embedding import embed
 
     torch.set_num_threads(1)
     sealed = weights.load(weights_path)

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mirex.cqt import columns
-from mirex.normalisation import cqt_view
+from mirex.corpora.scores import ScoreCorpus
+from mirex.features.cqt import columns
+from mirex.features.views import cqt_view
 from mirex.settings import NetworkSettings
-from mirex.training.arrangement import arrange, from_start
-from mirex.training.patches import load_patches
-from mirex.training.rendering import render
-from mirex.training.scores import ScoreCorpus
-from mirex.training.synthesis import Notes, synthesise
+from mirex.training.synthesis.arrangement import arrange, from_start
+from mirex.training.synthesis.fluidsynth import Notes, synthesise
+from mirex.training.synthesis.patches import load_patches
+from mirex.training.synthesis.rendering import render
 
 COLUMNS = 60
 SONGS = 20

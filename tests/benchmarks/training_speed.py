@@ -19,7 +19,7 @@ from statistics import median
 import torch
 
 from mirex.commands.train import add_parser, corpus_of, recipe_of
-from mirex.extraction import resolve_device
+from mirex.extraction.extract import resolve_device
 from mirex.training.batches import Batch, stream
 from mirex.training.loop import Trainer
 from mirex.training.recipe import make_batches

@@ -1,0 +1,1 @@
+"""The environment of the scripts: runs before anything is installed."""

@@ -1,0 +1,1 @@
+"""Readers of the data files that training and the accuracy benchmarks use."""

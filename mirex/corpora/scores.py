@@ -1,0 +1,78 @@
+"""Scores: works and their human-made versions as notes, chords and beats, read from `scores.npz`.
+
+The format is described beside the corpus; times are seconds from the start of the song.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirex.corpora.archive import VersionArchive
+
+TICK = np.float64(0.02)
+DURATION_TICK = np.float64(0.04)
+
+
+class Score(NamedTuple):
+    """One song.
+
+    onset, duration: float64 [notes], seconds. pitch, velocity: int64 [notes], MIDI. part: int64
+    [notes], index into program (int64 [parts], General MIDI) and melody (bool [parts]).
+    chord_time: float64 [chords]; chord: int64 [chords], 0-11 major on C..B, 12-23 minor.
+    beat: float64 [beats], seconds.
+    """
+
+    onset: NDArray[np.float64]
+    duration: NDArray[np.float64]
+    pitch: NDArray[np.int64]
+    velocity: NDArray[np.int64]
+    part: NDArray[np.int64]
+    program: NDArray[np.int64]
+    melody: NDArray[np.bool_]
+    chord_time: NDArray[np.float64]
+    chord: NDArray[np.int64]
+    beat: NDArray[np.float64]
+
+
+class ScoreCorpus(VersionArchive):
+    """The songs of one split, grouped by work."""
+
+    kind = "a scores archive"
+    version = "song"
+
+    def __init__(self, arrays: dict[str, NDArray], *, split: str) -> None:
+        super().__init__(arrays, split=split)
+        self._arrays = arrays
+        self._part_offset = arrays["song_part_offset"].astype(np.int64)
+        note_offset = np.concatenate([[0], np.cumsum(arrays["part_length"], dtype=np.int64)])
+        self._part_note_offset = note_offset
+
+    def score(self, song: int) -> Score:
+        """The song of this index."""
+        a = self._arrays
+        first_part, last_part = self._part_offset[song], self._part_offset[song + 1]
+        begin, end = self._part_note_offset[first_part], self._part_note_offset[last_part]
+        lengths = a["part_length"][first_part:last_part].astype(np.int64)
+        chords = slice(*a["song_chord_offset"][song : song + 2])
+        beats = slice(*a["song_beat_offset"][song : song + 2])
+        return Score(
+            onset=_onsets(a["note_onset_delta"][begin:end], lengths) * TICK,
+            duration=a["note_duration"][begin:end] * DURATION_TICK,
+            pitch=a["note_pitch"][begin:end].astype(np.int64),
+            velocity=a["note_velocity"][begin:end].astype(np.int64) * 16 + 8,
+            part=np.repeat(np.arange(len(lengths)), lengths),
+            program=a["part_program"][first_part:last_part].astype(np.int64),
+            melody=a["part_is_melody"][first_part:last_part].astype(bool),
+            chord_time=np.cumsum(a["chord_time_delta"][chords], dtype=np.int64) * TICK,
+            chord=a["chord"][chords].astype(np.int64),
+            beat=np.cumsum(a["beat_time_delta"][beats], dtype=np.int64) * TICK,
+        )
+
+
+def _onsets(delta: NDArray, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Running sums that restart with every part."""
+    running = np.cumsum(delta, dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    before = np.where(starts > 0, running[np.maximum(starts, 1) - 1], 0)
+    return running - np.repeat(before, lengths)

@@ -1,0 +1,1 @@
+"""Judging a matrix: metrics, intervals, tests, tables, pictures and the report."""

@@ -1,0 +1,229 @@
+"""Evaluation: a distance matrix and a cliques file give the MIREX scores, by blocks of rows.
+
+`evaluate` decides which queries count and why the others do not; `mirex.evaluation.metrics` scores them;
+`summarise` and `compare` add intervals and paired tests (`mirex.evaluation.significance`). The matrix is
+never copied: memory beyond it is a few blocks, whatever its size.
+"""
+
+import dataclasses
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from mirex.errors import EvaluationError
+from mirex.evaluation import metrics
+from mirex.evaluation.significance import bootstrap_intervals, permutation_p_values
+from mirex.formats.cliques import NO_CLIQUE, Labels, label
+from mirex.formats.matrix import Matrix
+
+NO_CLIQUE_REASON = "without a clique in the cliques file"
+NO_COVER_REASON = "without a cover in the collection"
+
+BLOCK_VALUES = 2_000_000
+"""Distances ranked at once: about 50 MB while they are."""
+
+Unit = Literal["cliques", "queries"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Scores of one matrix, and what they are based on.
+
+    system: the matrix's first line. names: the n paths of the collection. labels: their cliques.
+    rows: int64 [q], the matrix's row of each evaluated query. scores: of the evaluated queries.
+    left_out: {reason: number of queries}, both reasons always present.
+    """
+
+    system: str
+    names: tuple[str, ...]
+    labels: Labels
+    rows: np.ndarray
+    scores: metrics.QueryScores
+    left_out: dict[str, int]
+
+    @property
+    def query_cliques(self) -> np.ndarray:
+        """int64 [q]: clique number of each evaluated query."""
+        return self.labels.numbers[self.scores.positions]
+
+    @property
+    def references_without_clique(self) -> int:
+        return int((self.labels.numbers == NO_CLIQUE).sum())
+
+    @property
+    def repeated_paths(self) -> int:
+        """Lines of the collection whose path stands in an earlier line too."""
+        return len(self.names) - len(set(self.names))
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A metric's value and its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One metric of two systems on the same queries: `ours` minus `theirs`, interval, two-sided p."""
+
+    ours: float
+    theirs: float
+    difference: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Paired differences {metric: Difference} over the queries that both matrices evaluate."""
+
+    system: str
+    other_system: str
+    queries: int
+    only_ours: int
+    only_theirs: int
+    differences: dict[str, Difference]
+
+
+def evaluate(matrix: Matrix, *, cliques: Mapping[str, str], block_values: int = BLOCK_VALUES) -> Evaluation:
+    """Score a matrix against cliques {path: clique}.
+
+    block_values: distances ranked at once; the result does not depend on it.
+    Raises `EvaluationError` if no query can be evaluated.
+    """
+    labels = label(matrix.names, cliques=cliques)
+    positions = np.asarray(matrix.query_positions, dtype=np.int64)
+    covers = metrics.covers_in_collection(positions, labels=labels.numbers)
+    without_clique = int((labels.numbers[positions] == NO_CLIQUE).sum())
+    rows = np.flatnonzero(covers)
+    if len(rows) == 0:
+        raise EvaluationError(_nothing_to_evaluate(matrix, cliques=cliques, without_clique=without_clique))
+    blocks = [
+        metrics.score(matrix.distances[part], query_positions=positions[part], labels=labels.numbers)
+        for part in row_blocks(rows, columns=len(matrix.names), block_values=block_values)
+    ]
+    left_out = {
+        NO_CLIQUE_REASON: without_clique,
+        NO_COVER_REASON: len(positions) - len(rows) - without_clique,
+    }
+    return Evaluation(
+        system=matrix.system,
+        names=tuple(matrix.names),
+        labels=labels,
+        rows=rows,
+        scores=metrics.concatenate(blocks),
+        left_out=left_out,
+    )
+
+
+def row_blocks(rows: np.ndarray, *, columns: int, block_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
+    """Cut row numbers into blocks of at most `block_values` distances, but at least one row."""
+    step = max(1, block_values // max(1, columns))
+    return (rows[start : start + step] for start in range(0, len(rows), step))
+
+
+def _nothing_to_evaluate(matrix: Matrix, *, cliques: Mapping[str, str], without_clique: int) -> str:
+    queries = len(matrix.query_positions)
+    example = (
+        f"the matrix has {matrix.names[0]!r}, the cliques file {next(iter(cliques))!r}" if cliques else ""
+    )
+    return (
+        f"none of the {queries} queries has a cover in the collection ({without_clique} of them have no "
+        f"clique): are the paths written as in the matrix? {example}"
+    )
+
+
+def summarise(
+    evaluation: Evaluation,
+    *,
+    generator: np.random.Generator,
+    resample: Unit = "cliques",
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """{metric: Interval} for all of `metrics.DEFINITIONS`.
+
+    resample: "cliques" draws whole cliques of queries (their results depend on each other), "queries"
+    draws queries. The bounds of TNCI10 are those of MNCI10 times the number of queries.
+    """
+    values = evaluation.scores.values()
+    bounds = bootstrap_intervals(
+        np.column_stack([values[name] for name in metrics.MEANS]),
+        generator=generator,
+        groups=evaluation.query_cliques if resample == "cliques" else None,
+        resamples=resamples,
+        level=level,
+    )
+    intervals = dict(zip(metrics.MEANS, bounds.tolist(), strict=True))
+    intervals["tnci10"] = [bound * len(evaluation.scores) for bound in intervals["mnci10"]]
+    found = evaluation.scores.metrics()
+    return {name: Interval(found[name], *intervals[name]) for name in metrics.DEFINITIONS}
+
+
+def compare(
+    ours: Evaluation,
+    theirs: Evaluation,
+    *,
+    generator: np.random.Generator,
+    resample: Unit = "cliques",
+    resamples: int = 2000,
+    level: float = 0.95,
+    permutations: int = 10_000,
+) -> Comparison:
+    """Paired differences of the metrics that are means over queries.
+
+    Queries are paired by path (the k-th line of a path with the k-th). The collections must hold the same
+    paths, in any order: a rank in another collection is another measure. `EvaluationError` otherwise.
+    """
+    _require_same_collection(ours, theirs)
+    ours_at, theirs_at = _index_by_query(ours), _index_by_query(theirs)
+    common = [key for key in ours_at if key in theirs_at]
+    if not common:
+        raise EvaluationError("the two matrices have no evaluated query in common")
+    values = _common_values(ours, [ours_at[key] for key in common])
+    others = _common_values(theirs, [theirs_at[key] for key in common])
+    groups = ours.query_cliques[[ours_at[key] for key in common]] if resample == "cliques" else None
+    deltas = values - others
+    bounds = bootstrap_intervals(deltas, generator=generator, groups=groups, resamples=resamples, level=level)
+    p_values = permutation_p_values(deltas, generator=generator, groups=groups, permutations=permutations)
+    columns = (values.mean(axis=0), others.mean(axis=0), deltas.mean(axis=0), *bounds.T, p_values)
+    table = np.stack(columns, axis=1).tolist()
+    return Comparison(
+        system=ours.system,
+        other_system=theirs.system,
+        queries=len(common),
+        only_ours=len(ours_at) - len(common),
+        only_theirs=len(theirs_at) - len(common),
+        differences={name: Difference(*row) for name, row in zip(metrics.MEANS, table, strict=True)},
+    )
+
+
+def _common_values(evaluation: Evaluation, index: Sequence[int]) -> np.ndarray:
+    values = evaluation.scores.values()
+    return np.column_stack([values[name] for name in metrics.MEANS])[index]
+
+
+def _index_by_query(evaluation: Evaluation) -> dict[tuple[str, int], int]:
+    """{(path, number of this path's line among the queries): index of the evaluated query}."""
+    seen: dict[str, int] = defaultdict(int)
+    index = {}
+    for number, position in enumerate(evaluation.scores.positions):
+        name = evaluation.names[position]
+        index[name, seen[name]] = number
+        seen[name] += 1
+    return index
+
+
+def _require_same_collection(ours: Evaluation, theirs: Evaluation) -> None:
+    differing = (Counter(ours.names) - Counter(theirs.names)) + (Counter(theirs.names) - Counter(ours.names))
+    if differing:
+        raise EvaluationError(
+            f"the collections of the two matrices differ in {differing.total()} lines, for instance "
+            f"{next(iter(differing))!r}; ranks in different collections cannot be compared"
+        )

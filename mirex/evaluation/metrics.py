@@ -1,0 +1,194 @@
+"""MIREX cover song identification metrics, from distances to one set of scores per query.
+
+Definitions: MIREX wiki, "Audio Cover Song Identification", 2007 to 2025. Conventions, because evaluators
+disagree in exactly these points (see `CONVENTIONS` for the wording that the reports print):
+
+* self: the query is dropped from its own ranking by its position, not by name or by distance zero.
+* ties: equal distances keep the order of the collection list (a stable sort).
+* left out: a query without any cover in the collection has no score, and enters no mean.
+* denominator: precision at 10 divides by 10, also where a query has fewer covers or the collection fewer
+  recordings; MNCI10 is ten times that.
+* whole list: average precision runs over the whole ranking and divides by the number of covers.
+
+These agree with trec_eval's `map`, `P_10`, `recip_rank` and `success_k`.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from mirex.errors import EvaluationError
+from mirex.formats.cliques import NO_CLIQUE
+
+TOP = 10
+"""Length of the top list of TNCI10, MNCI10 and the table of correct covers at rank X."""
+
+CONVENTIONS: dict[str, str] = {
+    "self": "The query itself is dropped from its ranking by its position in the collection list. "
+    "Another line of the list with the same path stays, as a version like any other.",
+    "ties": "References at equal distance keep the order of the collection list.",
+    "left out": "A query without a clique, or without a cover in the collection, is left out of every "
+    "number and counted. A reference without a clique is a cover of nothing.",
+    "denominator": "MNCI10 divides by the number of evaluated queries; precision at 10 always divides "
+    "by 10, also where a query has fewer than 10 covers.",
+}
+
+DEFINITIONS: dict[str, str] = {
+    "tnci10": "Total number of covers identified in the top 10, summed over the queries.",
+    "mnci10": "Mean number of covers identified in the top 10: TNCI10 / number of queries.",
+    "map": "Mean average precision. For one query with R covers: (1/R) x the sum, over its R covers, of "
+    "the precision at that cover's rank, over the whole list.",
+    "mr1": "Mean rank of the first cover, counted from 1. Lower is better.",
+    "precision_at_10": "Share of covers among the first 10, mean over the queries: MNCI10 / 10.",
+    "rank_1": "Share of queries whose nearest reference is a cover.",
+    "rank_5": "Share of queries with at least one cover in the top 5.",
+    "rank_10": "Share of queries with at least one cover in the top 10.",
+}
+
+MEANS = ("mnci10", "map", "mr1", "precision_at_10", "rank_1", "rank_5", "rank_10")
+"""The metrics that are means over queries of one value per query, in the order of printing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryScores:
+    """One entry per evaluated query, in the order of the matrix's rows.
+
+    positions: int64 [q], 0-based position of the query in the collection list. covers: int64 [q], number
+    of its covers there (at least 1). average_precision: float64 [q], in (0, 1]. first_rank: int64 [q],
+    1-based rank of the first cover. hits: bool [q, 10], whether the reference at rank 1..10 is a cover.
+    """
+
+    positions: np.ndarray
+    covers: np.ndarray
+    average_precision: np.ndarray
+    first_rank: np.ndarray
+    hits: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def values(self) -> dict[str, np.ndarray]:
+        """{metric: float64 [q]}: the values per query whose means are the metrics of `MEANS`."""
+        found = self.hits.sum(axis=1).astype(np.float64)
+        return {
+            "mnci10": found,
+            "map": self.average_precision,
+            "mr1": self.first_rank.astype(np.float64),
+            "precision_at_10": found / TOP,
+            **{f"rank_{k}": (self.first_rank <= k).astype(np.float64) for k in (1, 5, 10)},
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """{metric: value} for all of `DEFINITIONS`; `EvaluationError` if there is no query."""
+        if len(self) == 0:
+            raise EvaluationError("no query has a cover in the collection: there is nothing to evaluate")
+        means = {name: float(values.mean()) for name, values in self.values().items()}
+        total = float(self.hits.sum())
+        return {"tnci10": total, **means, "mnci10": mean_covers_identified(total, queries=len(self))}
+
+    def correct_at_rank(self) -> np.ndarray:
+        """int64 [10]: number of queries with a cover at rank 1..10; the sum is TNCI10."""
+        return self.hits.sum(axis=0)
+
+
+def mean_covers_identified(total: float, *, queries: int) -> float:
+    """MNCI10 from TNCI10 and the number of evaluated queries.
+
+    MIREX 2011, Mixed collection:
+
+    >>> round(mean_covers_identified(442, queries=330), 2), round(mean_covers_identified(625, queries=330), 2)
+    (1.34, 1.89)
+    """
+    return total / queries
+
+
+def covers_in_collection(query_positions: np.ndarray, *, labels: np.ndarray) -> np.ndarray:
+    """int64 [q]: number of covers of each query among the references, itself excluded; 0 without a clique.
+
+    >>> covers_in_collection(np.array([0, 2, 3]), labels=np.array([5, 5, 7, -1])).tolist()
+    [1, 0, 0]
+    """
+    labels = np.asarray(labels)
+    names, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    sizes = np.where(names == NO_CLIQUE, 1, sizes)
+    return (sizes[inverse] - 1)[np.asarray(query_positions, dtype=np.int64)]
+
+
+def rank_references(distances: np.ndarray, *, query_positions: np.ndarray) -> np.ndarray:
+    """int64 [q, n - 1]: positions of the references by ascending distance, the query itself dropped.
+
+    distances: [q, n], free of NaN. query_positions: [q], 0-based.
+
+    >>> rank_references(np.array([[0.0, 0.5, 0.1, 0.5]]), query_positions=np.array([0])).tolist()
+    [[2, 1, 3]]
+    """
+    distances, positions = _validated(distances, query_positions=query_positions)
+    order = np.argsort(distances, axis=1, kind="stable")
+    others = order[order != positions[:, None]]
+    return others.reshape(len(positions), distances.shape[1] - 1)
+
+
+def score(distances: np.ndarray, *, query_positions: np.ndarray, labels: np.ndarray) -> QueryScores:
+    """Score every query of a block of rows; each must have at least one cover.
+
+    distances: [q, n], free of NaN; infinite values are allowed. query_positions: [q], 0-based positions
+    of the queries among the n references. labels: int [n], the cliques, `NO_CLIQUE` for none.
+    Raises `EvaluationError` if shapes disagree, a distance is NaN or a query has no cover.
+
+    A query at position 0 whose only cover is second:
+
+    >>> scores = score(np.array([[0.0, 0.2, 0.1]]), query_positions=np.array([0]), labels=np.array([1, 1, 2]))
+    >>> scores.first_rank.tolist(), scores.average_precision.tolist()
+    ([2], [0.5])
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    order = rank_references(distances, query_positions=query_positions)
+    positions = np.asarray(query_positions, dtype=np.int64)
+    if labels.shape != (np.shape(distances)[1],):
+        raise EvaluationError(
+            f"labels have shape {labels.shape}, but there are {np.shape(distances)[1]} references"
+        )
+    counts = covers_in_collection(positions, labels=labels)
+    if (counts == 0).any():
+        raise EvaluationError(f"the query at position {positions[counts == 0][0]} has no cover; leave it out")
+    return _score_ranking(labels[order] == labels[positions][:, None], positions=positions, covers=counts)
+
+
+def _score_ranking(relevant: np.ndarray, *, positions: np.ndarray, covers: np.ndarray) -> QueryScores:
+    """Scores from relevance by rank: bool [q, n - 1], with `covers` true values in each row."""
+    rows, columns = np.nonzero(relevant)
+    starts = np.cumsum(covers) - covers
+    precision = (np.arange(len(rows)) - starts[rows] + 1) / (columns + 1)
+    hits = np.zeros((len(positions), TOP), dtype=bool)
+    hits[:, : relevant.shape[1]] = relevant[:, :TOP]
+    return QueryScores(
+        positions=positions,
+        covers=covers,
+        average_precision=np.bincount(rows, weights=precision, minlength=len(positions)) / covers,
+        first_rank=columns[starts] + 1,
+        hits=hits,
+    )
+
+
+def _validated(distances: np.ndarray, *, query_positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    distances = np.asarray(distances)
+    positions = np.asarray(query_positions, dtype=np.int64)
+    if distances.ndim != 2 or positions.shape != distances.shape[:1]:
+        raise EvaluationError(
+            f"distances have shape {distances.shape} and query positions {positions.shape}; "
+            "expected [queries, references] and [queries]"
+        )
+    if positions.size and not (positions.min() >= 0 and positions.max() < distances.shape[1]):
+        raise EvaluationError(f"a query position is outside 0..{distances.shape[1] - 1}")
+    if np.isnan(distances).any():
+        raise EvaluationError("a distance is NaN, which has no rank; use a large finite distance instead")
+    return distances, positions
+
+
+def concatenate(blocks: Sequence[QueryScores]) -> QueryScores:
+    """Join the scores of consecutive blocks of rows; of no blocks, an empty set of scores."""
+    whole = np.zeros(0, dtype=np.int64)
+    empty = QueryScores(whole, whole, np.zeros(0), whole, np.zeros((0, TOP), dtype=bool))
+    fields = [field.name for field in dataclasses.fields(QueryScores)]
+    return QueryScores(*(np.concatenate([getattr(b, name) for b in (empty, *blocks)]) for name in fields))

@@ -1,0 +1,175 @@
+"""Text and JSON of an evaluation: MIREX's tables, the counts, the definitions in words."""
+
+from typing import Any
+
+from mirex.evaluation import metrics
+from mirex.evaluation.evaluate import Comparison, Evaluation, Interval
+from mirex.logs import printable
+
+LABELS = {
+    "tnci10": "TNCI10",
+    "mnci10": "MNCI10",
+    "map": "MAP",
+    "mr1": "MR1",
+    "precision_at_10": "P@10",
+    "rank_1": "Rank-1",
+    "rank_5": "Rank-5",
+    "rank_10": "Rank-10",
+}
+"""Printed names of `metrics.DEFINITIONS`."""
+
+
+def evaluation_text(
+    evaluation: Evaluation, summary: dict[str, Interval], *, level: float = 0.95, resample: str = "cliques"
+) -> str:
+    """The tables for a terminal: what was evaluated, the metrics with intervals, covers by rank."""
+    parts = [
+        _aligned([[f"{name}:", printable(value)] for name, value in facts(evaluation)]),
+        _aligned(
+            [
+                ["metric", "value", f"{100 * level:g} % interval (bootstrap over {resample})"],
+                *([LABELS[name], *metric_cells(name, cell)] for name, cell in summary.items()),
+            ]
+        ),
+        "number of correct covers at rank\n" + _aligned(_transposed(rank_table(evaluation))),
+    ]
+    return "\n\n".join(parts)
+
+
+def comparison_text(comparison: Comparison, *, level: float = 0.95) -> str:
+    """Paired differences for a terminal."""
+    header = ["metric", "this", "other", "difference", f"{100 * level:g} % interval", "p (permutation)"]
+    rows = [
+        [
+            LABELS[name],
+            f"{row.ours:.4f}",
+            f"{row.theirs:.4f}",
+            f"{row.difference:+.4f}",
+            f"{row.low:+.4f} to {row.high:+.4f}",
+            f"{row.p:.4f}",
+        ]
+        for name, row in comparison.differences.items()
+    ]
+    other = printable(comparison.other_system)
+    title = f"paired differences over {comparison.queries} queries, this minus other ({other})"
+    unpaired = comparison.only_ours + comparison.only_theirs
+    note = f"\n{unpaired} queries are evaluated in one of the two only and stay out" if unpaired else ""
+    return f"{title}{note}\n{_aligned([header, *rows])}"
+
+
+def explanation_text() -> str:
+    """The definitions and the conventions in words."""
+    lines = ["definitions"]
+    lines += [f"  {LABELS[name]}: {words}" for name, words in metrics.DEFINITIONS.items()]
+    lines += ["conventions"]
+    lines += [f"  {name}: {words}" for name, words in metrics.CONVENTIONS.items()]
+    lines += ["intervals and tests", *(f"  {name}: {words}" for name, words in STATISTICS.items())]
+    return "\n".join(lines)
+
+
+STATISTICS = {
+    "interval": "Percentile bootstrap. Whole cliques are drawn with replacement, because the queries of one "
+    "clique are not independent (--resample queries draws queries).",
+    "p": "Two-sided sign-flip permutation test of the mean difference, by clique likewise; "
+    "not corrected for testing several metrics.",
+}
+
+
+def facts(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """(name, value) lines on what was evaluated; counts of zero are left away, except left-out queries."""
+    scores, cliques = evaluation.scores, len(set(evaluation.query_cliques.tolist()))
+    left_out = sum(evaluation.left_out.values())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in evaluation.left_out.items() if count)
+    notes = {
+        "references without a clique": evaluation.references_without_clique,
+        "found by base name only": evaluation.labels.by_base_name,
+        "repeated paths in the collection": evaluation.repeated_paths,
+    }
+    return [
+        ("system", evaluation.system),
+        ("collection", f"{len(evaluation.names)} recordings"),
+        ("queries evaluated", f"{len(scores)}, of {cliques} cliques, with {scores.covers.sum()} covers"),
+        ("queries left out", f"{left_out}: {reasons}" if left_out else "0"),
+        *((name, str(count)) for name, count in notes.items() if count),
+    ]
+
+
+def metric_cells(name: str, cell: Interval) -> list[str]:
+    """Value and interval of a metric as text: TNCI10 whole, MR1 with 2 decimals, the others with 4."""
+    digits = {"tnci10": 0, "mr1": 2}.get(name, 4)
+    return [f"{cell.value:.{digits}f}", f"{cell.low:.{digits}f} to {cell.high:.{digits}f}"]
+
+
+def rank_table(evaluation: Evaluation) -> list[list[str]]:
+    """Rows [rank, number of correct covers] for rank 1..10, and their sum, which is TNCI10."""
+    counts = evaluation.scores.correct_at_rank().tolist()
+    rows = [[str(rank), str(count)] for rank, count in enumerate(counts, start=1)]
+    return [*rows, ["sum", str(sum(counts))]]
+
+
+def evaluation_json(
+    evaluation: Evaluation, summary: dict[str, Interval], *, level: float = 0.95, resample: str = "cliques"
+) -> dict[str, Any]:
+    """The same as a dictionary for `json.dumps`."""
+    return {
+        "system": evaluation.system,
+        "collection": len(evaluation.names),
+        "queries": len(evaluation.scores) + sum(evaluation.left_out.values()),
+        "queries_evaluated": len(evaluation.scores),
+        "queries_left_out": evaluation.left_out,
+        "cliques": len(set(evaluation.query_cliques.tolist())),
+        "covers": int(evaluation.scores.covers.sum()),
+        "references_without_clique": evaluation.references_without_clique,
+        "found_by_base_name": evaluation.labels.by_base_name,
+        "repeated_paths": evaluation.repeated_paths,
+        "interval": {"level": level, "resample": resample},
+        "metrics": {
+            name: {"value": cell.value, "low": cell.low, "high": cell.high} for name, cell in summary.items()
+        },
+        "correct_covers_at_rank": evaluation.scores.correct_at_rank().tolist(),
+    }
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """Paired differences as a dictionary for `json.dumps`."""
+    return {
+        "other_system": comparison.other_system,
+        "queries": comparison.queries,
+        "queries_in_one_only": comparison.only_ours + comparison.only_theirs,
+        "differences": {
+            name: {
+                "this": row.ours,
+                "other": row.theirs,
+                "difference": row.difference,
+                "low": row.low,
+                "high": row.high,
+                "p": row.p,
+            }
+            for name, row in comparison.differences.items()
+        },
+    }
+
+
+def explanation_json() -> dict[str, dict[str, str]]:
+    """The definitions and conventions as a dictionary."""
+    return {"definitions": metrics.DEFINITIONS, "conventions": metrics.CONVENTIONS, "statistics": STATISTICS}
+
+
+def _aligned(rows: list[list[str]]) -> str:
+    """Columns separated by two blanks; the first to the left, numbers to the right."""
+    columns = max(len(row) for row in rows)
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
+    return "\n".join(_aligned_row(row, widths=widths) for row in rows)
+
+
+def _aligned_row(row: list[str], *, widths: list[int]) -> str:
+    numeric = [cell[:1].isdigit() or cell[:1] in "+-" for cell in row]
+    cells = [
+        cell.rjust(width) if number and i and i < len(widths) - 1 else cell.ljust(width)
+        for i, (cell, width, number) in enumerate(zip(row, widths, numeric, strict=False))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _transposed(rows: list[list[str]]) -> list[list[str]]:
+    return [["rank", *(row[0] for row in rows)], ["covers", *(row[1] for row in rows)]]

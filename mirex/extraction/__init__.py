@@ -1,0 +1,1 @@
+"""Recordings to cached embeddings, spread over worker processes."""

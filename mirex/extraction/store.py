@@ -1,0 +1,113 @@
+"""The scratch store: arrays kept by the content of the audio that they were computed from.
+
+An entry's key is the SHA-256 of its kind, the audio file's content hash, the front end's
+fingerprint, the CQT implementation and, for an embedding, the weights' fingerprint. So a renamed
+file hits, a changed file misses, and other settings or weights never meet old results.
+
+An entry is one file: a magic line, one line of JSON (key, dtype, shape, SHA-256 of the data), the
+data. It is written under a name of its own and renamed into place, so runs that share the folder or
+die see whole entries or none; reading checks everything, and a damaged entry counts as missing and
+is replaced. Nothing is deleted but the writer's own temporary file.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirex.errors import StoreError
+from mirex.features.audio import open_recording
+
+FOLDER = "mirex-store"  # inside the scratch folder
+KINDS: dict[str, np.dtype[Any]] = {"embedding": np.dtype("<f4"), "columns": np.dtype("<f2")}
+_MAGIC = b"mirex-store 1\n"
+_LONGEST_HEADER = 4096
+
+
+def content_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of the file's bytes, hexadecimal. Raises `AudioError` if it cannot be read."""
+    with open_recording(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Store:
+    """Arrays in `folder`/mirex-store; made on first use.
+
+    front_end, weights: fingerprints. cqt: the implementation that made the columns.
+    damaged: how many damaged entries were met so far.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], *, front_end: str, weights: str, cqt: str = "matrix"
+    ) -> None:
+        self.folder = Path(folder) / FOLDER
+        self.damaged = 0
+        self._parts = {"columns": (front_end, cqt), "embedding": (front_end, cqt, weights)}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"scratch folder {os.fspath(folder)!r}: {error.strerror}") from error
+
+    def get(self, content: str, *, kind: str = "embedding") -> NDArray[Any] | None:
+        """The array kept for this audio content, or None if there is none that is whole."""
+        key = self._key(content, kind)
+        try:
+            data = self._path(key, kind).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{self._path(key, kind)} cannot be read: {error.strerror}") from error
+        array = _parse(data, key, KINDS[kind])
+        if array is None:
+            self.damaged += 1
+        return array
+
+    def put(self, content: str, array: NDArray[Any], *, kind: str = "embedding") -> None:
+        """Keep an array, in the kind's type (embedding: float32; columns: float16, within its range)."""
+        key = self._key(content, kind)
+        info = np.finfo(KINDS[kind])
+        kept = np.ascontiguousarray(np.clip(array, info.min, info.max), dtype=KINDS[kind])
+        payload = kept.tobytes()
+        header = {"key": key, "shape": kept.shape, "sha256": hashlib.sha256(payload).hexdigest()}
+        write_whole(self._path(key, kind), _MAGIC + json.dumps(header).encode() + b"\n" + payload)
+
+    def _key(self, content: str, kind: str) -> str:
+        text = json.dumps([kind, content, *self._parts[kind]])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _path(self, key: str, kind: str) -> Path:
+        return self.folder / kind / key[:2] / key
+
+
+def _parse(data: bytes, key: str, dtype: np.dtype) -> NDArray[Any] | None:
+    """The array of an entry, or None if anything about its bytes is not as written."""
+    end = data.find(b"\n", len(_MAGIC), _LONGEST_HEADER)
+    if not data.startswith(_MAGIC) or end < 0:
+        return None
+    payload = data[end + 1 :]
+    try:
+        header = json.loads(data[len(_MAGIC) : end])
+        whole = header["key"] == key and header["sha256"] == hashlib.sha256(payload).hexdigest()
+        return np.frombuffer(payload, dtype).reshape(header["shape"]).copy() if whole else None
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside, then rename: the name never stands for half a file. Raises `StoreError`."""
+    temporary = path.with_name(f".{path.name[:16]}-{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,113 @@
+"""A worker process: reads jobs from stdin, answers on stdout; `mirex.extraction.pool` is the other end.
+
+A damaged recording can crash a decoder, so decoding happens here, where a crash costs one file.
+Everything that is computed for a recording on the CPU is computed here on one thread, one recording
+at a time: then the bytes of a result cannot depend on how many workers there are.
+
+Each message is one line of JSON. In: first the setup, then one job, {"path"}, per line. Out:
+{"error", "message"} if the setup fails, else {"ready"}; then for each job {"arrays", "warnings"},
+followed by the arrays' float32 bytes, or {"failure", "unexpected"}.
+"""
+
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mirex.errors import AudioError, MirexError, SettingsMismatch
+from mirex.features.audio import AudioWarning, decode
+from mirex.settings import FrontEndSettings
+
+Arrays = dict[str, np.ndarray]
+
+
+def main() -> None:
+    """Serve until stdin ends, which it also does when the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    answers = _private_stdout()
+    try:
+        analyse = _prepare(json.loads(sys.stdin.readline()))
+    except MirexError as error:
+        _send(answers, {"error": type(error).__name__, "message": str(error)})
+        return
+    _send(answers, {"ready": True})
+    for line in sys.stdin:
+        _answer(answers, analyse, json.loads(line)["path"])
+
+
+def _private_stdout() -> BinaryIO:
+    """Keep stdout for answers alone: what libraries print goes to stderr."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+def _send(answers: BinaryIO, header: dict[str, Any], arrays: tuple[np.ndarray, ...] = ()) -> None:
+    answers.write(json.dumps(header).encode() + b"\n")
+    for array in arrays:
+        answers.write(array.tobytes())
+    answers.flush()
+
+
+def _prepare(setup: dict[str, Any]) -> Callable[[str], Arrays]:
+    """The function from a path to its arrays, with everything it needs loaded.
+
+    setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint,
+    columns (whether they are wanted beside the embedding).
+    """
+    import torch
+
+    from mirex.features import cqt
+    from mirex.model import embedding
+    from mirex.model.weights import load
+
+    torch.set_num_threads(1)
+    front_end = FrontEndSettings.from_json(setup["front_end"])
+    sealed = load(Path(setup["weights"])) if setup["weights"] else None
+    if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
+        raise SettingsMismatch(f"weights {setup['weights']}: changed since this run began; start it again")
+
+    def analyse(path: str) -> Arrays:
+        samples = decode(path, sample_rate=front_end.sample_rate)
+        columns = cqt.columns(samples, settings=front_end, implementation=setup["cqt"])
+        del samples  # an hour is 318 MB; the network needs the room
+        arrays = {} if sealed else {"columns": columns}
+        if sealed:
+            arrays["embedding"] = embedding.embed([columns], sealed=sealed)[0]
+        if setup["columns"]:
+            arrays["columns"] = columns
+        return arrays
+
+    return analyse
+
+
+def _answer(answers: BinaryIO, analyse: Callable[[str], Arrays], path: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            arrays = {name: array.astype("<f4") for name, array in analyse(path).items()}
+        except AudioError as error:
+            return _send(answers, {"failure": str(error), "unexpected": False})
+        except Exception as error:
+            if _lacks_memory(error):
+                # As the system's out-of-memory killer would have it: one more try, alone.
+                os.kill(os.getpid(), signal.SIGKILL)
+            return _send(answers, {"failure": f"{type(error).__name__}: {error}", "unexpected": True})
+    notes = [str(warning.message) for warning in caught if issubclass(warning.category, AudioWarning)]
+    shapes = {name: array.shape for name, array in arrays.items()}
+    return _send(answers, {"arrays": shapes, "warnings": notes}, tuple(arrays.values()))
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Python's and NumPy's error has its own class; PyTorch's only its text."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The field's text formats: file lists, distance matrices, cliques files."""

@@ -1,0 +1,420 @@
+"""The MIREX distance matrix file: written to the byte, read as tolerantly as its readers do.
+
+    <one line of free text: the system's name>LF
+    1<TAB><path exactly as in the list>LF             ... to N
+    Q/R<TAB>1<TAB>2<TAB>...<TAB>NLF
+    <p><TAB><d(p,1)><TAB>...<TAB><d(p,N)>LF           one row per query, in query-list order
+
+`p` is the query's 1-based position in the numbered list. Distances are written with `%.8f`, which
+keeps the order of float32 values (`%.5f` merges 37 % of them). In Python positions are 0-based.
+Files are streamed both ways: a block of rows, never the whole text, is in memory. Text is UTF-8
+with `surrogateescape`, so that paths in another encoding keep their bytes.
+"""
+
+import codecs
+import contextlib
+import dataclasses
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mirex.errors import MatrixFormatError
+
+# Values below 10 all have the form "d.dddddddd" and a separator. A row of such fields is formatted
+# and parsed as one array of digits, some 7 times faster than value by value.
+_FIELD = len("d.dddddddd\t")
+_FOUR_DIGITS = np.array([f"{number:04d}" for number in range(10_000)], dtype="S4").view(np.uint32)
+_TEMPLATE_FROM = 9.0  # from here on a value might be rounded up to 10.00000000
+_MOST_DIGITS = 15  # whole numbers of so many digits are exact in float64
+
+PathLike = str | os.PathLike[str]
+Rows = np.ndarray | Iterable[np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Matrix:
+    """A whole matrix.
+
+    system: the first line. names: the N numbered paths. query_positions: int64 [q], 0-based
+    positions of the rows' queries in `names`. distances: float32 [q, N].
+    """
+
+    system: str
+    names: tuple[str, ...]
+    query_positions: np.ndarray
+    distances: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class MatrixFile:
+    """A matrix file of which only the head has been read; `rows` streams the rest.
+
+    offset, first_line: the byte and the 1-based line where the rows begin.
+    """
+
+    path: Path
+    system: str
+    names: tuple[str, ...]
+    offset: int
+    first_line: int
+
+    def rows(self, *, block: int = 256) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (query positions int64 [b], distances float32 [b, N]), b <= block, in file order.
+
+        Raises `MatrixFormatError`, with the line, where a row cannot be understood.
+        """
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            yield from _row_blocks(file, self, block)
+
+
+def open_matrix(path: PathLike) -> MatrixFile:
+    """Read the head of a matrix (system, names, Q/R line), to read its rows in blocks.
+
+    Raises `MatrixFormatError`, with the line, for a head that cannot be understood.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _read_head(file, Path(path))
+    except OSError as error:
+        raise MatrixFormatError(f"matrix {os.fspath(path)!r}: cannot read it: {error.strerror}") from error
+
+
+def read_matrix(path: PathLike) -> Matrix:
+    """Read a whole matrix.
+
+    Accepted, because the organisers' readers accept it too: CRLF, no final newline, a trailing tab,
+    `q/r`, blanks instead of tabs, rows in any order, blank lines at the end, a byte order mark,
+    values below 0. Everything else that differs from the format raises `MatrixFormatError` with
+    its line; `mirex.formats.check.violations` lists what a strict reader would refuse.
+    """
+    head = open_matrix(path)
+    capacity = _count_lines(head)
+    positions = np.empty(capacity, np.int64)
+    distances = np.empty((capacity, len(head.names)), np.float32)
+    filled = 0
+    for block_positions, block in head.rows():
+        positions[filled : filled + len(block)] = block_positions
+        distances[filled : filled + len(block)] = block
+        filled += len(block)
+    return Matrix(head.system, head.names, positions[:filled], distances[:filled])
+
+
+def write_matrix(
+    path: PathLike,
+    *,
+    names: Sequence[str],
+    query_positions: Sequence[int] | np.ndarray,
+    rows: Rows,
+    system: str = "mirex",
+) -> None:
+    """Write a matrix; the file appears whole or not at all.
+
+    names: the N numbered paths. query_positions: 0-based positions of the queries in `names`, in
+    query-list order. rows: float32 [q, N], or an iterator of blocks [b, N] that add up to it, as
+    `mirex.retrieval.distance.rows` yields them; finite, 0 or more, and exactly 0 for the query itself.
+
+    Raises `MatrixFormatError` where the result would break the format, `OSError` if it cannot be
+    written; in both cases nothing is left behind, and an older file of that name stays as it was.
+    """
+    positions = _checked_positions(query_positions, len(names))
+    head = _head(names, system)
+    with _appearing_whole(path) as file:
+        file.write(head)
+        for position, row in _checked_rows(rows, positions, columns=len(names)):
+            file.write(b"%d\t%b\n" % (position + 1, format_values(row)))
+
+
+def write_sparse(
+    path: PathLike,
+    *,
+    names: Sequence[str],
+    query_positions: Sequence[int] | np.ndarray,
+    rows: Rows,
+    system: str = "mirex",
+    nearest: int = 100,
+) -> None:
+    """Write the sparse matrix of Audio Music Similarity: per query its nearest others, ascending.
+
+        <system>LF
+        <query><TAB><result>,<distance><TAB><result>,<distance>...LF
+
+    The query itself is left out; ties keep list order. Arguments and errors as for `write_matrix`;
+    a comma in a name is an error too.
+    """
+    positions = _checked_positions(query_positions, len(names))
+    encoded = [_encode(name, "name", forbidden="\t\n\r,") for name in names]
+    with _appearing_whole(path) as file:
+        file.write(_encode(system, "system", forbidden="\n\r\ufeff") + b"\n")
+        for position, row in _checked_rows(rows, positions, columns=len(names)):
+            order = np.argsort(row, kind="stable")
+            order = order[order != position][:nearest]
+            values = format_values(row[order]).split(b"\t")
+            results = [b"%b,%b" % (encoded[i], value) for i, value in zip(order, values, strict=False)]
+            file.write(b"\t".join([encoded[position], *results]) + b"\n")
+
+
+# Writing
+
+
+@contextlib.contextmanager
+def _appearing_whole(path: PathLike) -> Iterator[BinaryIO]:
+    """A file that replaces `path` once the block is done; on any error it is removed instead."""
+    target = Path(os.path.realpath(path))  # a link stays a link: what it points to is replaced
+    partial = target.parent / f".mirex-{secrets.token_hex(8)}.partial"
+    try:
+        with open(partial, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _head(names: Sequence[str], system: str) -> bytes:
+    """The lines before the rows."""
+    lines = [_encode(system, "system", forbidden="\n\r\ufeff")]
+    lines += [
+        b"%d\t%b" % (number, _encode(name, "name", forbidden="\t\n\r"))
+        for number, name in enumerate(names, 1)
+    ]
+    lines.append(b"\t".join([b"Q/R", *(b"%d" % number for number in range(1, len(names) + 1))]))
+    return b"\n".join(lines) + b"\n"
+
+
+def _encode(text: str, what: str, *, forbidden: str) -> bytes:
+    if not text.strip():
+        raise MatrixFormatError(f"the {what} {text!r} is blank; a matrix has no blank lines or names")
+    if any(character in text for character in forbidden):
+        raise MatrixFormatError(f"the {what} {text!r} holds one of {forbidden!r}, which a matrix cannot hold")
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise MatrixFormatError(f"the {what} {text!r} cannot be written as UTF-8: {error.reason}") from error
+
+
+def _checked_positions(query_positions: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    positions = np.asarray(query_positions, dtype=np.int64)
+    if positions.ndim != 1 or not len(positions):
+        raise MatrixFormatError("a matrix needs at least one query")
+    outside = positions[(positions < 0) | (positions >= count)]
+    if len(outside):
+        raise MatrixFormatError(f"query position {outside[0]} is not one of the {count} names (0-based)")
+    return positions
+
+
+def _checked_rows(rows: Rows, positions: np.ndarray, *, columns: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each query's position and row, or raise if they do not make a valid matrix."""
+    count = 0
+    for block in [rows] if isinstance(rows, np.ndarray) else rows:
+        if block.ndim != 2 or block.shape[1] != columns or count + len(block) > len(positions):
+            raise MatrixFormatError(
+                f"rows of shape {list(block.shape)} after {count} rows do not fit "
+                f"a matrix of {len(positions)} queries x {columns} names"
+            )
+        for values in block:
+            position = int(positions[count])
+            row = np.asarray(values, dtype=np.float32)
+            _check_row(row, position)
+            yield position, row
+            count += 1
+    if count != len(positions):
+        raise MatrixFormatError(f"{count} rows for {len(positions)} queries")
+
+
+def _check_row(row: np.ndarray, position: int) -> None:
+    # NaN fails both comparisons, so one test finds it, the infinities and negative values.
+    if not (row.min() >= 0 and row.max() < np.inf):
+        column = int(np.flatnonzero(~((row >= 0) & (row < np.inf)))[0])
+        raise MatrixFormatError(
+            f"distance {row[column]} of query {position + 1} to {column + 1}: "
+            "distances are finite and 0 or more"
+        )
+    if row[position] != 0:
+        raise MatrixFormatError(
+            f"query {position + 1} is {row[position]} from itself; that distance must be exactly 0 "
+            "(pass query_positions to mirex.distance_matrix)"
+        )
+
+
+def format_values(values: np.ndarray) -> bytes:
+    """`%.8f` of each value with tabs between. values: float32 [n], finite, 0 or more."""
+    if not len(values) or values.max() >= _TEMPLATE_FROM:
+        template = "\t".join(["%.8f"] * len(values))
+        return (template % tuple((values + np.float32(0)).tolist())).encode("ascii")
+    # Exact: 24 bits of a float32 times the 19 bits of 1e8's odd part fit the 53 of a float64, and
+    # rint rounds halves to even as C's printf does. Adding 0 above, and this, turn -0.0 into 0.
+    scaled = np.rint(values.astype(np.float64) * 1e8).astype(np.int64)
+    upper, lower = np.divmod(scaled, 10_000)
+    whole, upper = np.divmod(upper, 10_000)
+    text = np.empty((len(values), _FIELD), np.uint8)
+    text[:, 0] = whole + ord("0")
+    text[:, 1] = ord(".")
+    text[:, 2:6] = _FOUR_DIGITS[upper].view(np.uint8).reshape(-1, 4)
+    text[:, 6:10] = _FOUR_DIGITS[lower].view(np.uint8).reshape(-1, 4)
+    text[:, 10] = ord("\t")
+    return text.tobytes()[:-1]
+
+
+# Reading
+
+
+def _read_head(file: BinaryIO, path: Path) -> MatrixFile:
+    system = chomp(file.readline().removeprefix(codecs.BOM_UTF8), tab=False)
+    names: list[str] = []
+    for line, raw in enumerate(file, 2):
+        text = chomp(raw)
+        if is_header(text):
+            if not names:
+                raise _error(path, line, "the Q/R line comes before any numbered path")
+            if text.split()[1:] != [b"%d" % number for number in range(1, len(names) + 1)]:
+                raise _error(path, line, f"the Q/R line must number the columns 1 to {len(names)}")
+            return MatrixFile(path, _decode(system), tuple(names), file.tell(), line + 1)
+        try:
+            names.append(_decode(parse_name(text, number=line - 1)))
+        except ValueError as error:
+            raise _error(path, line, str(error)) from error
+    raise _error(path, len(names) + 1, "the file ends without a Q/R line")
+
+
+def _row_blocks(file: BinaryIO, head: MatrixFile, block: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    columns = len(head.names)
+    positions: list[int] = []
+    rows: list[np.ndarray] = []
+    blank = last = 0  # lines: the first blank one, the last one with values
+    for line, raw in enumerate(file, head.first_line):
+        text = chomp(raw)
+        if not text.strip():
+            blank = blank or line
+            continue
+        if blank:
+            raise _error(head.path, blank, "blank line between the rows")
+        try:
+            label, values = parse_row(text, columns=columns)
+        except ValueError as error:
+            raise _error(head.path, line, str(error)) from error
+        last = line
+        positions.append(label - 1)
+        rows.append(values)
+        if len(rows) == block:
+            yield np.array(positions, np.int64), np.stack(rows)
+            positions, rows = [], []
+    if not last:
+        raise _error(head.path, head.first_line, "no row follows the Q/R line")
+    if rows:
+        yield np.array(positions, np.int64), np.stack(rows)
+
+
+def _count_lines(head: MatrixFile) -> int:
+    """An upper bound of the number of rows, so that they can be read into one array."""
+    with open(head.path, "rb") as file:
+        file.seek(head.offset)
+        return 1 + sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+def _error(path: Path, line: int, message: str) -> MatrixFormatError:
+    return MatrixFormatError(f"matrix {os.fspath(path)!r}, line {line}: {message}")
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
+# The grammar of single lines, shared with `mirex.formats.check`. These raise ValueError without a line.
+
+
+def chomp(raw: bytes, *, tab: bool = True) -> bytes:
+    """A line without its LF or CRLF and, with `tab`, without one trailing tab."""
+    text = raw.removesuffix(b"\n").removesuffix(b"\r")
+    return text.removesuffix(b"\t") if tab else text
+
+
+def is_header(text: bytes) -> bool:
+    """Whether a line is the Q/R line, in either case, with tabs or blanks."""
+    return text[:3].lower() == b"q/r" and text[3:4] in (b"", b"\t", b" ")
+
+
+def parse_name(text: bytes, *, number: int) -> bytes:
+    """The path of the list line that should carry this number."""
+    if not text.strip():
+        raise ValueError("blank line in the list")
+    label, _, name = text.partition(b"\t") if b"\t" in text else text.partition(b" ")
+    if not label.isdigit() or int(label) != number:
+        raise ValueError(f"expected '{number}<tab>path' or the Q/R line, found {text[:60]!r}")
+    if not name:
+        raise ValueError(f"number {number} has no path")
+    if b"\t" in name:
+        raise ValueError(f"tab inside the path of number {number}")
+    return name
+
+
+def parse_row(text: bytes, *, columns: int) -> tuple[int, np.ndarray]:
+    """The 1-based label and the float32 [columns] values of a row, with tabs or blanks between."""
+    if is_header(text):
+        raise ValueError("second Q/R line")
+    if b"\t" not in text:
+        text = b"\t".join(text.split())
+    label, _, body = text.partition(b"\t")
+    return parse_label(label, columns=columns), parse_values(body, columns=columns)
+
+
+def parse_label(label: bytes, *, columns: int) -> int:
+    """The 1-based label of a row."""
+    if not label.isdigit() or not 1 <= int(label) <= columns:
+        raise ValueError(f"row label {label[:60]!r} is not the query's number in the list, 1 to {columns}")
+    return int(label)
+
+
+def parse_values(body: bytes, *, columns: int) -> np.ndarray:
+    """Tab-separated decimal numbers as float32 [columns]; the count must fit, all must be finite."""
+    found = body.count(b"\t") + 1 if body else 0
+    if found != columns:
+        raise ValueError(f"expected {columns} values, found {found}")
+    values = _parse_fixed(body)
+    return _parse_any(body) if values is None else values
+
+
+def _parse_fixed(body: bytes) -> np.ndarray | None:
+    """The values if all have one digit, a point, and the same number of digits after it, else None."""
+    width = (body + b"\t").index(b"\t") + 1
+    if not 4 <= width <= _MOST_DIGITS + 2 or (len(body) + 1) % width:
+        return None
+    text = np.frombuffer(body + b"\t", np.uint8).reshape(-1, width)
+    digits = np.delete(text, [1, width - 1], axis=1) - np.uint8(ord("0"))  # wraps to over 9 below "0"
+    if digits.max() > 9 or np.any(text[:, 1] != ord(".")) or np.any(text[:, -1] != ord("\t")):
+        return None
+    decimals = width - 3
+    return (digits @ 10.0 ** np.arange(decimals, -1, -1) / 10.0**decimals).astype(np.float32)
+
+
+def _parse_any(body: bytes) -> np.ndarray:
+    fields = body.split(b"\t")
+    try:
+        if b"_" in body:
+            raise ValueError("digit grouping")
+        exact = np.array([*map(float, body.decode("ascii").split("\t"))])
+    except ValueError:
+        exact = np.array([parse_number(field, column=column) for column, field in enumerate(fields, 1)])
+    with np.errstate(over="ignore"):  # beyond float32: infinite, and refused as that
+        values = exact.astype(np.float32)
+    if not np.isfinite(values).all():
+        column = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
+        raise ValueError(f"column {column}: {fields[column - 1][:60]!r} is not a finite number")
+    return values
+
+
+def parse_number(field: bytes, *, column: int) -> float:
+    """One value as a float; unlike `float`, without digit grouping (1_000)."""
+    try:
+        if b"_" not in field:
+            return float(field)
+    except ValueError:
+        pass
+    hint = " (decimal comma)" if b"," in field else ""
+    raise ValueError(f"column {column}: {field[:60]!r} is not a number{hint}")

@@ -1,0 +1,1 @@
+"""The network, its sealed weights, and the embedding of a recording."""

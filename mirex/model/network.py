@@ -1,0 +1,207 @@
+"""ResNet50-IBN: network input to embedding.
+
+ResNet-50 (He et al., CVPR 2016) with one input channel; IBN-a (Pan et al., "Two at Once", ECCV
+2018) in stages 1-3: half of the channels after a block's first convolution are instance-normalised,
+half batch-normalised; plain BatchNorm in stage 4, whose stride is 1. GeM pooling (Radenovic et al.,
+TPAMI 2019) with a learned exponent; BNNeck (Luo et al., "Bag of Tricks", CVPRW 2019): the embedding
+is the BatchNorm of the pooled vector. This is the network of CasperNet (MIREX 2020) as far as its
+abstract and ByteCover (ICASSP 2021, Table 1) tell.
+
+A recording is seen in two views (`mirex.features.views`), which differ so much in level and height that
+each has BatchNorm statistics of its own beside the shared parameters (domain-specific batch normalisation,
+Chang et al., CVPR 2019).
+
+InstanceNorm and GeM use the clip's own statistics, so padding a clip changes its embedding: every
+batch holds clips of one length only.
+
+embedding_size 2048 is the paper's network. A smaller one makes every layer narrower in proportion, for
+experiments that would take too long at full width.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+STAGE_BLOCKS = (3, 4, 6, 3)
+STAGE_WIDTHS = (1, 2, 4, 8)  # in units of the stem's channels
+EXPANSION = 4
+EMBEDDING_UNITS = STAGE_WIDTHS[-1] * EXPANSION
+
+
+class InstanceBatchNorm(nn.Module):
+    """IBN-a: InstanceNorm on the first half of the channels, BatchNorm on the second.
+
+    Shape: [batch, channels, bins, steps] to the same.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.instance_channels = channels // 2
+        self.instance = nn.InstanceNorm2d(self.instance_channels, affine=True)
+        self.batch = nn.BatchNorm2d(channels - self.instance_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = x[:, : self.instance_channels], x[:, self.instance_channels :]
+        return torch.cat([self._instance_norm(first), self.batch(second)], dim=1)
+
+    def _instance_norm(self, x: Tensor) -> Tensor:
+        return _InstanceNorm.apply(x, self.instance.weight, self.instance.bias, self.instance.eps)
+
+
+class _InstanceNorm(torch.autograd.Function):
+    """InstanceNorm in plain float32 arithmetic, which one position per channel (variance 0) may pass and
+    which keeps the channels-last layout; the built-in refuses the one and copies away from the other.
+
+    Its gradient (Ioffe and Szegedy, ICML 2015, section 3, over one clip) is written out: autograd's goes
+    over memory more often, which is what this layer's time goes into.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        x32 = x.float()
+        mean = x32.mean(dim=(2, 3), keepdim=True)
+        centred = x32 - mean
+        inverse = torch.rsqrt(centred.square().mean(dim=(2, 3), keepdim=True) + eps)
+        scale = weight.view(1, -1, 1, 1) * inverse
+        ctx.save_for_backward(x, mean, inverse, scale)
+        return (centred * scale + bias.view(1, -1, 1, 1)).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, mean, inverse, scale = ctx.saved_tensors
+        given = gradient.float()
+        unit = x.float().sub_(mean).mul_(inverse)
+        of_bias = given.mean(dim=(2, 3), keepdim=True)
+        of_weight = (given * unit).mean(dim=(2, 3), keepdim=True)
+        of_x = torch.addcmul(given - of_bias, unit, of_weight, value=-1).mul_(scale)
+        positions = x.shape[2] * x.shape[3]
+        return of_x.to(x.dtype), *(positions * sums.sum(dim=(0, 2, 3)) for sums in (of_weight, of_bias)), None
+
+
+class Bottleneck(nn.Module):
+    """Residual bottleneck: 1x1, 3x3 (with the stride), 1x1; the first norm is IBN-a where asked."""
+
+    def __init__(self, inputs: int, width: int, *, stride: int, ibn: bool) -> None:
+        super().__init__()
+        outputs = width * EXPANSION
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.norm1 = InstanceBatchNorm(width) if ibn else nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.norm3 = nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norm1(self.conv1(x)), inplace=True)
+        y = functional.relu(self.norm2(self.conv2(y)), inplace=True)
+        return functional.relu(self.norm3(self.conv3(y)) + self.shortcut(x), inplace=True)
+
+
+class GeneralisedMean(nn.Module):
+    """GeM: (mean of x^p over bins and steps)^(1/p), p learned from 3.
+
+    Shape: [batch, channels, bins, steps] to [batch, channels].
+    """
+
+    def __init__(self, *, p: float = 3.0, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(p))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        # float32: x^3 of half-precision activations loses most of its digits.
+        powered = x.float().clamp(min=self.eps).pow(self.p)
+        return powered.mean(dim=(2, 3)).pow(1.0 / self.p)
+
+
+class ResNet50IBN(nn.Module):
+    """The trunk, GeM and BNNeck.
+
+    embedding_size: a multiple of 64; ValueError otherwise. `forward` returns (pooled, embedding): float32
+    [batch, embedding_size] before and after the neck. Triplet and center loss act on the first,
+    classification and retrieval on the second.
+    """
+
+    def __init__(self, *, embedding_size: int = 2048, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        # Even, since IBN-a halves the channels of the narrowest stage.
+        if embedding_size <= 0 or embedding_size % (2 * EMBEDDING_UNITS):
+            raise ValueError(f"embedding_size {embedding_size}: give a multiple of {2 * EMBEDDING_UNITS}")
+        channels = embedding_size // EMBEDDING_UNITS
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, channels, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        self.stages = nn.Sequential(*_stages(channels))
+        self.pool = GeneralisedMean()
+        self.neck = nn.BatchNorm1d(embedding_size)
+        self.neck.bias.requires_grad_(False)
+        _initialise(self, generator)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: float [batch, 1, bins, steps], normalised by `mirex.features.views`."""
+        pooled = self.pool(self.stages(self.stem(x)))
+        return pooled, self.neck(pooled)
+
+
+class TwoViewNetwork(nn.Module):
+    """One ResNet50-IBN for both views: `cqt` and `chroma` share every parameter, but not the statistics."""
+
+    def __init__(self, *, embedding_size: int = 2048, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.cqt = ResNet50IBN(embedding_size=embedding_size, generator=generator)
+        self.chroma = copy.deepcopy(self.cqt)
+        for name, parameter in self.cqt.named_parameters():
+            module, _, attribute = name.rpartition(".")
+            setattr(self.chroma.get_submodule(module), attribute, parameter)
+
+    def forward(self, cqt: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
+        """(pooled, embedding) of both views, one after the other. Either batch may be empty, not both."""
+        # BatchNorm has no statistics of an empty batch.
+        pairs = [network(x) for network, x in ((self.cqt, cqt), (self.chroma, chroma)) if len(x)]
+        pooled, embedding = zip(*pairs, strict=True)
+        return torch.cat(pooled), torch.cat(embedding)
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and statistics by name, those shared once; a change of one changes the module."""
+    found = dict(module.named_parameters()) | dict(module.named_buffers())
+    return {name: tensor.detach() for name, tensor in found.items()}
+
+
+def _stages(channels: int) -> list[nn.Module]:
+    stages: list[nn.Module] = []
+    inputs = channels
+    for index, (blocks, units) in enumerate(zip(STAGE_BLOCKS, STAGE_WIDTHS, strict=True)):
+        width = units * channels
+        stride = 2 if index in (1, 2) else 1
+        layers: list[nn.Module] = []
+        for block in range(blocks):
+            layers.append(Bottleneck(inputs, width, stride=stride if block == 0 else 1, ibn=index < 3))
+            inputs = width * EXPANSION
+        stages.append(nn.Sequential(*layers))
+    return stages
+
+
+def _initialise(network: nn.Module, generator: torch.Generator | None) -> None:
+    """He's normal initialisation, fan out; the last norm of a block starts at 0.
+
+    Goyal et al. 2017, section 5.1: with the residual branch at zero a block starts as identity.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        elif isinstance(module, Bottleneck):
+            nn.init.zeros_(module.norm3.weight)

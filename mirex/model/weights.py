@@ -1,0 +1,194 @@
+"""Weights: one safetensors file, sealed with everything needed to use it and to know what it is.
+
+Metadata (strings, JSON where noted): `format`; `front_end` and `network` (JSON of the settings) with
+`front_end_fingerprint` and `network_fingerprint`; `training`, `results`, `calibration` (JSON); `date`;
+`licence`; `content_sha256` over settings and tensors, `metadata_sha256` over all other entries. Tensors
+are those of a `TwoViewNetwork`, shared ones once; with two or more axes they may be float16, others are
+float32. Loading checks hashes and fingerprints, and never unpickles.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from mirex.errors import SettingsMismatch, WeightsError
+from mirex.settings import CHROMA, FrontEndSettings, NetworkSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mirex.model.network import TwoViewNetwork
+
+FORMAT = "mirex-weights-2"
+FILE_NAME = "mirex.safetensors"
+REQUIRED = (
+    "front_end",
+    "front_end_fingerprint",
+    "network",
+    "network_fingerprint",
+    "content_sha256",
+    "metadata_sha256",
+)
+
+
+class Sealed(NamedTuple):
+    """Weights ready for use: the network in evaluation mode and what it was sealed with.
+
+    fingerprint: 16 hexadecimal digits that stand for tensors, front end and network settings.
+    """
+
+    network: "TwoViewNetwork"
+    front_end: FrontEndSettings
+    settings: NetworkSettings
+    metadata: dict[str, str]
+    fingerprint: str
+
+
+def default_path() -> Path:
+    """The shipped weights: beside the package in a checkout, inside it when installed."""
+    beside = Path(__file__).parents[2] / "weights" / FILE_NAME
+    return beside if beside.is_file() else Path(__file__).parents[1] / "shipped_weights" / FILE_NAME
+
+
+def read_metadata(path: Path | None = None) -> dict[str, str]:
+    """Metadata without the tensors, checked against their own hash.
+
+    Raises WeightsError for a damaged file or another kind of file.
+    """
+    path = path or default_path()
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > 100_000_000:
+                raise ValueError("no safetensors header")
+            metadata = json.loads(file.read(length))["__metadata__"]
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such weights file; give one with --weights") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: not a sealed weights file ({error}); make one with 'mirex seal'"
+        ) from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise WeightsError(f"{path}: not of the format {FORMAT!r}, which this version reads")
+    absent = [name for name in REQUIRED if not isinstance(metadata.get(name), str)]
+    if absent:
+        raise WeightsError(f"{path}: metadata lack {', '.join(absent)}; the file is damaged, fetch it again")
+    if metadata_hash(metadata) != metadata["metadata_sha256"]:
+        raise WeightsError(f"{path}: metadata do not match their hash; the file is damaged, fetch it again")
+    return metadata
+
+
+def fingerprint(metadata: Mapping[str, str]) -> str:
+    """Stands for tensors and settings: first 16 digits of the content hash."""
+    return metadata["content_sha256"][:16]
+
+
+def load(path: Path | None = None, *, device: str = "cpu") -> Sealed:
+    """Load and check weights; None: the shipped ones.
+
+    Raises WeightsError for a damaged or foreign file, SettingsMismatch for settings of another version.
+    """
+    from mirex.model.network import TwoViewNetwork, tensors_of
+
+    path = path or default_path()
+    metadata = read_metadata(path)
+    tensors = _read_tensors(path)
+    front_end, settings = _checked_settings(path, metadata)
+    if content_hash(tensors, metadata=metadata) != metadata["content_sha256"]:
+        raise WeightsError(f"{path}: content does not match its hash; the file is damaged, fetch it again")
+    try:
+        network = TwoViewNetwork(embedding_size=settings.embedding_size)
+        network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(f"{path}: tensors do not fit ResNet50-IBN ({error})") from error
+    # Statistics as well as parameters; BatchNorm's step counters, which are integers, are not kept.
+    needed = {name for name, value in tensors_of(network).items() if value.is_floating_point()}
+    missing = needed - set(tensors)
+    if missing:
+        raise WeightsError(f"{path}: {len(missing)} tensors are missing, first {min(missing)}")
+    network.to(device).eval().requires_grad_(False)
+    return Sealed(network, front_end, settings, metadata, fingerprint(metadata))
+
+
+def save(
+    tensors: Mapping[str, "Tensor"],
+    *,
+    front_end: FrontEndSettings,
+    settings: NetworkSettings,
+    metadata: Mapping[str, str],
+    path: Path,
+    half: bool = True,
+) -> str:
+    """Seal tensors into a file and return its fingerprint.
+
+    metadata: further entries (`training`, `results`, `calibration`, `date`, `licence`). half: store
+    tensors of two or more axes as float16.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    kept = {
+        name: (value.half() if half and value.dim() > 1 else value.float()).contiguous().cpu()
+        for name, value in tensors.items()
+        if torch.is_floating_point(value)
+    }
+    sealed = {
+        **metadata,
+        "format": FORMAT,
+        "front_end": front_end.to_json(),
+        "front_end_fingerprint": front_end.fingerprint(),
+        "network": settings.to_json(),
+        "network_fingerprint": settings.fingerprint(),
+    }
+    sealed["content_sha256"] = content_hash(kept, metadata=sealed)
+    sealed["metadata_sha256"] = metadata_hash(sealed)
+    save_file(kept, path, metadata=sealed)
+    path.chmod(0o644)  # safetensors makes files that only their owner can read
+    return fingerprint(sealed)
+
+
+def content_hash(tensors: Mapping[str, "Tensor"], *, metadata: Mapping[str, str]) -> str:
+    """SHA-256 over both settings, then name, type, shape and bytes of every tensor by name."""
+    digest = hashlib.sha256()
+    digest.update(metadata["front_end"].encode() + b"\0" + metadata["network"].encode() + b"\0")
+    for name in sorted(tensors):
+        value = tensors[name].contiguous()
+        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def metadata_hash(metadata: Mapping[str, str]) -> str:
+    """SHA-256 over all entries but itself, as canonical JSON."""
+    others = {name: value for name, value in metadata.items() if name != "metadata_sha256"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
+def _read_tensors(path: Path) -> dict[str, "Tensor"]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise WeightsError(f"{path}: damaged weights file ({error}); fetch it again") from error
+
+
+def _checked_settings(path: Path, metadata: Mapping[str, str]) -> tuple[FrontEndSettings, NetworkSettings]:
+    front_end = FrontEndSettings.from_json(metadata["front_end"])
+    settings = NetworkSettings.from_json(metadata["network"])
+    if settings.chroma != CHROMA:
+        raise SettingsMismatch(
+            f"{path}: the folded view of these weights sums {settings.chroma!r}, here it sums {CHROMA!r}; "
+            "use the version of mirex that made them"
+        )
+    for name, found in (("front_end", front_end.fingerprint()), ("network", settings.fingerprint())):
+        sealed = metadata.get(f"{name}_fingerprint")
+        if sealed != found:
+            raise WeightsError(
+                f"{path}: {name} fingerprint {sealed} does not match its settings ({found}); "
+                "the file was altered, fetch it again"
+            )
+    return front_end, settings

@@ -1,0 +1,188 @@
+"""Search: the recordings of a collection that are nearest to one query, from stored embeddings.
+
+The collection is looked up in the scratch store and never computed: what is missing is reported, for
+`mirex extract` to add. The query is taken from the store too, or else analysed and added. Distances are those
+of `mirex.retrieval.distance`; ties keep list order. Entries with the query's own content are left out.
+"""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mirex.errors import AudioError, UsageError
+from mirex.extraction.store import Store, content_hash
+from mirex.retrieval.calibration import Calibration, from_metadata
+from mirex.retrieval.distance import distance_matrix
+from mirex.settings import FrontEndSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """One recording of the ranked list.
+
+    rank: from 1. path: as in the list. distance: in [0, 2]. probability: of "same work", or None if the
+    weights have no calibration.
+    """
+
+    rank: int
+    path: str
+    distance: float
+    probability: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """What a search found.
+
+    compared: recordings that the query was compared with. missing: {path: reason} of those that it could not
+    be compared with. own: entries of the collection that are the query itself. calibration: of the
+    probabilities; None: the weights have none. prior: asked for, or the calibration's own.
+    """
+
+    query: str
+    hits: tuple[Hit, ...]
+    compared: int
+    missing: Mapping[str, str]
+    own: int
+    weights: str
+    calibration: Calibration | None
+    prior: float | None
+
+
+def search(
+    query: str,
+    *,
+    collection: Sequence[str],
+    scratch: str | os.PathLike[str],
+    top: int = 10,
+    prior: float | None = None,
+    locations: Sequence[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    cqt: str = "matrix",
+) -> Ranking:
+    """Rank a collection by its distance to a query.
+
+    query: path of a recording. collection: paths. scratch: folder that `mirex.extract` filled. top: length
+    of the list, 1 or more. prior: share of same-work pairs expected, in (0, 1). locations: where the
+    collection's files lie, if that differs from their names. weights, threads, device, cqt: as for `extract`.
+
+    Raises `UsageError`, `AudioError` if the query cannot be analysed, `WeightsError`, `StoreError`.
+    """
+    if top < 1:
+        raise UsageError(f"top {top}: must be 1 or more")
+    settings, fingerprint, calibration = _sealed(weights)
+    store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
+    content = content_hash(query)
+    embedding = _query_embedding(query, content, store=store, weights=weights, device=device, cqt=cqt)
+    contents, missing = _contents(collection, locations or collection, threads=threads)
+    found = _stored(contents, store=store, besides=content)
+    rows = [index for index, key in enumerate(contents) if key in found]
+    for index, key in enumerate(contents):
+        if key is not None and key != content and key not in found:
+            missing[collection[index]] = "not extracted yet"
+    references = [found[contents[index]] for index in rows]
+    hits = nearest(
+        embedding,
+        np.stack(references) if references else np.empty((0, embedding.size), np.float32),
+        names=[collection[index] for index in rows],
+        top=top,
+        calibration=calibration,
+        prior=prior,
+    )
+    own = contents.count(content)
+    return Ranking(query, tuple(hits), len(rows), missing, own, fingerprint, calibration, prior)
+
+
+def _query_embedding(query: str, content: str, *, store: Store, **options: Any) -> np.ndarray:
+    """The query's embedding from the store, or else computed and kept there."""
+    embedding = store.get(content)
+    if embedding is None:
+        embedding = embed_recordings([query], scratch=None, **options)[0]
+        store.put(content, embedding)
+    return embedding
+
+
+def nearest(
+    query: np.ndarray,
+    references: np.ndarray,
+    *,
+    names: Sequence[str],
+    top: int,
+    calibration: Calibration | None = None,
+    prior: float | None = None,
+) -> list[Hit]:
+    """The `top` nearest of embeddings [n, d] to one embedding [d]; ties keep their order.
+
+    >>> found = nearest(np.array([1.0, 0.0]), np.eye(2)[::-1], names=["far", "same"], top=1)
+    >>> found[0].path, found[0].distance
+    ('same', 0.0)
+    """
+    distances = distance_matrix(query[None], references)[0]
+    order = np.argsort(distances, kind="stable")[:top]
+    chances = calibration.probability(distances, prior=prior) if calibration else None
+    return [
+        Hit(rank, names[i], float(distances[i]), None if chances is None else float(chances[i]))
+        for rank, i in enumerate(order.tolist(), start=1)
+    ]
+
+
+def embed_recordings(
+    paths: Sequence[str], *, scratch: str | os.PathLike[str] | None, **options: Any
+) -> np.ndarray:
+    """Embeddings float32 [n, d] of a few recordings; `AudioError` if any of them cannot be analysed.
+
+    scratch: folder to reuse and keep embeddings in; None: a temporary one, which also leaves a collection's
+    report of failed files as it is. options: of `mirex.extract`.
+    """
+    from mirex.extraction.extract import extract
+
+    with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
+        result = extract(paths, scratch=scratch or temporary, **options)
+    if result.failures:
+        index, reason = min(result.failures.items())
+        raise AudioError(f"{paths[index]!r} cannot be analysed: {reason}")
+    return result.embeddings
+
+
+def _sealed(weights: str | os.PathLike[str] | None) -> tuple[FrontEndSettings, str, Calibration | None]:
+    from mirex.model.weights import fingerprint, read_metadata
+
+    metadata = read_metadata(Path(weights) if weights else None)
+    settings = FrontEndSettings.from_json(metadata["front_end"])
+    return settings, fingerprint(metadata), from_metadata(metadata)
+
+
+def _contents(
+    paths: Sequence[str], locations: Sequence[str], *, threads: int
+) -> tuple[list[str | None], dict[str, str]]:
+    """Content hash of each file, None if it cannot be read; {path: reason} of those."""
+    missing: dict[str, str] = {}
+
+    def identify(index: int) -> str | None:
+        try:
+            return content_hash(locations[index])
+        except (AudioError, OSError) as error:
+            missing[paths[index]] = str(error)
+            return None
+
+    with ThreadPoolExecutor(threads) as executor:
+        contents = list(executor.map(identify, range(len(paths))))
+    return contents, dict(sorted(missing.items()))
+
+
+def _stored(contents: Sequence[str | None], *, store: Store, besides: str) -> dict[str | None, np.ndarray]:
+    """{content: embedding} of what the store has, without the content `besides`."""
+    found: dict[str | None, np.ndarray] = {}
+    for content in dict.fromkeys(contents):
+        embedding = None if content is None or content == besides else store.get(content)
+        if embedding is not None:
+            found[content] = embedding
+    return found

@@ -1,0 +1,1 @@
+"""Changes of training crops: colour, masks, spectrum stitching."""

@@ -1,0 +1,1 @@
+"""Scores and profiles to sound: arranging, note patches, rendering, voicing."""

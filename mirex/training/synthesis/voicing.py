@@ -1,0 +1,64 @@
+"""Voicing: pitch-class profiles sounded by instruments, so that real covers are learned from as sound, too.
+
+A profile says which notes sound in a step, not how high, nor on what. Here a bass, chords and a high voice,
+each of them a General MIDI program in octaves of its own, play all twelve classes as loud as the profile has
+them, and the power of their note patches (`mirex.training.synthesis.patches`) is summed. It is no music, but
+has what only real covers have: their order of sections, their chords, their breaks, and the errors of their
+profiles.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirex.training.synthesis.patches import LOWEST_PITCH, PRE_FRAMES
+
+Array = NDArray[np.float32]
+CLASSES = 12
+SUSTAINED = slice(PRE_FRAMES, PRE_FRAMES + 10)  # patch frames: a note's first 0.93 s, as long as a step
+
+
+class Part(NamedTuple):
+    """What one of the instruments may be.
+
+    lowest: MIDI pitch of its lowest C. octaves: how many it plays in. programs: the first, and the one
+    after the last. contrast: least and most; the higher, the fewer classes are heard beside the loudest.
+    """
+
+    lowest: int
+    octaves: int
+    programs: tuple[int, int]
+    contrast: tuple[float, float]
+
+
+BASS = Part(24, 2, (32, 40), (2.0, 5.0))
+CHORDS = Part(48, 2, (0, 96), (1.0, 2.0))
+VOICE = Part(60, 2, (40, 88), (1.5, 4.0))
+LEVEL_SPREAD_DB = 6.0
+
+
+def sound(profile: Array, *, patches: Array, generator: np.random.Generator) -> Array:
+    """CQT magnitudes of a profile played by instruments drawn at random.
+
+    profile: float32 [12, steps] in 0..1, row 0 is C. patches: power, float32 [129, 84, PATCH_FRAMES, 84]
+    (`load_patches`). Returns float32 [84, steps].
+    """
+    power = np.zeros((patches.shape[-1], profile.shape[1]), np.float32)
+    for part in (BASS, CHORDS, VOICE):
+        spectra = _spectra(patches[int(generator.integers(*part.programs))], part, generator)
+        contrast = generator.uniform(*part.contrast)
+        level = 10 ** (generator.normal(0, LEVEL_SPREAD_DB) / 10)
+        power += np.float32(level) * (spectra.T @ profile ** np.float32(2 * contrast))
+    return np.sqrt(power)
+
+
+def _spectra(notes: Array, part: Part, generator: np.random.Generator) -> Array:
+    """Mean power of the notes of each class, octaves weighted at random: float32 [12, 84].
+
+    notes: one program's patches, float32 [84, PATCH_FRAMES, 84].
+    """
+    first = part.lowest - LOWEST_PITCH
+    played = notes[first : first + CLASSES * part.octaves, SUSTAINED].mean(axis=1)
+    weights = generator.dirichlet(np.ones(part.octaves)).astype(np.float32)
+    return np.tensordot(weights, played.reshape(part.octaves, CLASSES, -1), axes=1)

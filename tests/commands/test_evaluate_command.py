@@ -1,0 +1,113 @@
+"""`mirex evaluate` on files: text, JSON, another system's matrix, calibration, errors."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from mirex.commands import evaluate as command
+from mirex.errors import EvaluationError, MatrixFormatError, MirexError, UsageError
+from mirex.evaluation import metrics
+from mirex.formats.matrix import write_matrix
+from mirex.retrieval.calibration import METADATA_KEY, from_metadata
+
+
+@pytest.fixture
+def files(tmp_path, rng):
+    """good.txt and bad.txt, 20 cliques of 3, and cliques.tsv, which lacks the last recording."""
+    labels = np.repeat(np.arange(20), 3)
+    names = [f"/audio/{i:03d}.wav" for i in range(60)]
+    centres = rng.normal(size=(20, 8))[labels]
+    for name, noise in (("good", 0.3), ("bad", 1.2)):
+        points = centres + noise * rng.normal(size=(60, 8))
+        distances = np.linalg.norm(points[:, None] - points, axis=2).astype(np.float32)
+        np.fill_diagonal(distances, 0)
+        path = tmp_path / f"{name}.txt"
+        write_matrix(path, names=names, query_positions=np.arange(60), rows=distances, system=name)
+    lines = [f"{name}\twork {label}\n" for name, label in zip(names, labels, strict=True)]
+    (tmp_path / "cliques.tsv").write_text("".join(lines[:-1]))
+    return tmp_path
+
+
+def run(folder, *more, matrix="good.txt"):
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    arguments = ["evaluate", folder / matrix, folder / "cliques.tsv", *more]
+    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def test_text(files, capsys):
+    assert run(files) == 0
+    output = capsys.readouterr().out
+    assert "queries left out:" in output
+    assert "1: 1 without a clique in the cliques file" in output
+    for label in ("TNCI10", "MNCI10", "MAP", "MR1", "Rank-1", "Rank-5", "Rank-10"):
+        assert f"\n{label}" in output
+    assert "number of correct covers at rank" in output
+
+
+def test_json_against_another_matrix(files, capsys):
+    assert run(files, "--json", "--against", files / "bad.txt", "--explain") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert list(values["metrics"]) == list(metrics.DEFINITIONS)
+    assert values["queries_evaluated"] == 59
+    assert values["against"]["other_system"] == "bad"
+    assert values["against"]["differences"]["map"]["p"] < 0.01
+    assert values["explanation"]["definitions"] == metrics.DEFINITIONS
+
+
+def test_text_against_another_matrix(files, capsys):
+    assert run(files, "--against", files / "bad.txt") == 0
+    assert "paired differences over 59 queries, this minus other (bad)" in capsys.readouterr().out
+
+
+def test_explain(files, capsys):
+    assert run(files, "--explain") == 0
+    output = capsys.readouterr().out
+    assert all(words in output for words in metrics.CONVENTIONS.values())
+
+
+def test_same_seed_same_output(files, capsys):
+    outputs = []
+    for _ in range(2):
+        run(files, "--against", files / "bad.txt", "--seed", "3")
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+def test_matrix_as_other_systems_write_it(files, capsys):
+    run(files, "--json")
+    expected = json.loads(capsys.readouterr().out)
+    text = (files / "good.txt").read_text()
+    (files / "other.txt").write_bytes(
+        text.replace("\t", " ").replace("Q/R", "q/r").replace("\n", "\r\n").encode()
+    )
+    assert run(files, "--json", matrix="other.txt") == 0
+    assert json.loads(capsys.readouterr().out) == expected
+
+
+def test_calibration_is_written_and_can_be_sealed(files):
+    assert run(files, "--calibrate", files / "calibration.json", "--set", "made-up pairs") == 0
+    model = from_metadata({METADATA_KEY: (files / "calibration.json").read_text()})
+    assert model is not None
+    assert model.set == "made-up pairs"
+    assert model.prior == pytest.approx((57 * 2 + 2) / (59 * 59))
+    assert model.probability(0.0) > 0.9 > 0.1 > model.probability(5.0)
+
+
+def test_wrong_usage(files):
+    with pytest.raises(UsageError, match="--set"):
+        run(files, "--calibrate", files / "calibration.json")
+
+
+def test_errors_are_errors_of_the_package(files):
+    with pytest.raises(MatrixFormatError):
+        run(files, matrix="cliques.tsv")
+    with pytest.raises(MirexError, match="cannot write"):
+        run(files, "--calibrate", files / "none" / "c.json", "--set", "s")
+    with pytest.raises(EvaluationError, match="resamples"):
+        run(files, "--resamples", "0")
+    (files / "cliques.tsv").write_text("/elsewhere/x.wav\twork\n")
+    with pytest.raises(EvaluationError, match="are the paths written as in the matrix"):
+        run(files)

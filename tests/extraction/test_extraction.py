@@ -1,0 +1,244 @@
+"""Extraction: the same bytes whatever threads, order, reuse; and every failure costs its own file only."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mirex
+from mirex.errors import AudioError, MirexError, StoreError, UsageError, WeightsError
+from mirex.extraction import pool
+from mirex.extraction.extract import REPORT, Extraction, extract, locate
+from mirex.extraction.store import FOLDER, Store, content_hash
+from mirex.features.audio import decode
+from mirex.features.cqt import columns
+from mirex.model import weights
+from synthesis import song, write
+
+SONGS = 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Songs, one of them twice, and files that fail."""
+    folder = tmp_path_factory.mktemp("audio")
+    for number in range(SONGS):
+        write(folder / f"song {number} é.wav", song(number, seconds=2.0 + number))
+    shutil.copy(folder / "song 1 é.wav", folder / "copy.wav")
+    (folder / "empty.wav").touch()
+    (folder / "text.wav").write_text("no audio\n" * 100)
+    (folder / "folder.wav").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def paths(folder: Path) -> list[str]:
+    return [*sorted(map(str, folder.iterdir())), str(folder / "missing.wav")]
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def first(paths: list[str], scratch: Path) -> Extraction:
+    """A first run, two workers."""
+    return extract(paths, scratch=scratch, threads=2, device="cpu", keep_columns=True)
+
+
+@pytest.fixture
+def fragile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that some recordings kill."""
+    script = Path(__file__).parents[1] / "crashing_worker.py"
+    monkeypatch.setattr(pool, "COMMAND", [sys.executable, str(script)])
+
+
+def position(paths: list[str], name: str) -> int:
+    return [Path(path).name for path in paths].index(name)
+
+
+def test_embeddings_and_failures(first, paths, scratch):
+    good = [i for i, path in enumerate(paths) if "song" in path or "copy" in path]
+    norms = np.linalg.norm(first.embeddings, axis=1)
+    np.testing.assert_allclose(norms[good], 1.0, atol=1e-5)
+    assert {Path(paths[i]).name: reason for i, reason in first.failures.items()} == {
+        "empty.wav": "is empty (0 bytes)",
+        "text.wav": "is not audio in any format that libsndfile or FFmpeg reads",
+        "folder.wav": "is a folder, not a file",
+        "missing.wav": "no such file",
+    }
+    assert not first.embeddings[list(first.failures)].any()
+    report = (scratch / REPORT).read_text("utf-8").splitlines()
+    assert report == [f"{paths[i]}\t{first.failures[i]}" for i in sorted(first.failures)]
+    assert not list(scratch.rglob("*.part"))
+
+
+def test_a_recording_under_two_names_is_analysed_once(first, paths):
+    assert (first.reused, first.computed) == (0, SONGS)
+    copy, original = position(paths, "copy.wav"), position(paths, "song 1 é.wav")
+    assert np.array_equal(first.embeddings[copy], first.embeddings[original])
+    assert first.contents[copy] == content_hash(paths[original])
+    assert first.contents[position(paths, "missing.wav")] is None
+
+
+def test_threads_and_order_do_not_matter(first, paths, tmp_path):
+    again = extract(paths[::-1], scratch=tmp_path, threads=1, device="cpu")
+    assert again.embeddings[::-1].tobytes() == first.embeddings.tobytes()
+    assert {len(paths) - 1 - i: reason for i, reason in again.failures.items()} == first.failures
+
+
+def test_a_second_run_reuses_under_any_name(first, paths, scratch, folder, tmp_path):
+    good = [path for path in paths if "song" in path]
+    moved = [shutil.copy(path, tmp_path / f"{i}.wav") for i, path in enumerate(good)]
+    shutil.copy(scratch / REPORT, tmp_path)
+    progress: list[tuple[int, int]] = []
+    again = extract(moved, scratch=scratch, progress=lambda *numbers: progress.append(numbers))
+    assert (again.reused, again.computed, again.failures) == (SONGS, 0, {})
+    assert progress == []
+    expected = first.embeddings[[paths.index(path) for path in good]]
+    assert again.embeddings.tobytes() == expected.tobytes()
+    assert (scratch / REPORT).read_bytes() == b"", "the report is of the latest run"
+
+
+def test_a_damaged_entry_is_computed_again(first, paths, scratch, tmp_path, caplog):
+    shutil.copytree(scratch / FOLDER, tmp_path / FOLDER)
+    entry = next(path for path in (tmp_path / FOLDER / "embedding").rglob("*") if path.is_file())
+    entry.write_bytes(entry.read_bytes()[:-1] + b"\x01")
+    good = [i for i in range(len(paths)) if i not in first.failures]
+    with caplog.at_level("INFO", "mirex"):
+        again = extract([paths[i] for i in good], scratch=tmp_path)
+    assert (again.reused, again.computed) == (SONGS - 1, 1)
+    assert again.embeddings.tobytes() == first.embeddings[good].tobytes()
+    assert "1 damaged entries" in caplog.text
+
+
+def test_columns_are_stored_on_request(first, paths, scratch):
+    metadata = weights.read_metadata()
+    sealed = weights.load()
+    store = Store(scratch, front_end=sealed.front_end.fingerprint(), weights=weights.fingerprint(metadata))
+    path = paths[position(paths, "song 2 é.wav")]
+    kept = store.get(content_hash(path), kind="columns")
+    expected = columns(decode(path), settings=sealed.front_end)
+    assert kept is not None
+    np.testing.assert_allclose(kept, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_essentia_gives_nearly_the_same_and_is_kept_apart(first, paths, scratch):
+    index = position(paths, "song 0 é.wav")
+    other = extract([paths[index]], scratch=scratch, cqt="essentia")
+    assert other.computed == 1
+    assert other.embeddings[0] @ first.embeddings[index] > 0.9999
+
+
+def test_strict_raises_after_the_report(paths, tmp_path):
+    bad = [path for path in paths if "song" not in path and "text" not in path and "copy" not in path]
+    with pytest.raises(AudioError, match="3 of 3 files"):
+        extract(bad, scratch=tmp_path, strict=True)
+    assert len((tmp_path / REPORT).read_text("utf-8").splitlines()) == 3
+
+
+def test_no_files_give_no_rows(tmp_path):
+    assert extract([], scratch=tmp_path).embeddings.shape == (0, 2048)
+
+
+@pytest.mark.usefixtures("fragile")
+def test_a_worker_that_dies_costs_its_own_file_only(first, paths, folder, tmp_path, caplog):
+    names = ["a killer.wav", "fine.wav", "once.wav", "of memory.wav", "defect.wav", "also fine.wav"]
+    fatal = []
+    for number, name in enumerate(names):
+        # Different contents, so that each is a job of its own.
+        fatal.append(str(write(tmp_path / name, song(number, seconds=1.5 + number / 8))))
+    result = extract(fatal, scratch=tmp_path / "scratch", threads=2)
+    reasons = {Path(fatal[i]).stem: reason for i, reason in result.failures.items()}
+    assert set(reasons) == {"a killer", "of memory", "defect"}
+    assert "twice (SIGSEGV)" in reasons["a killer"]
+    assert "perhaps for lack of memory" in reasons["of memory"]
+    assert reasons["defect"] == "ZeroDivisionError: a defect"
+    assert result.computed == 3
+    assert (tmp_path / "once.wav.seen").exists()
+    assert caplog.text.count("failed: ") == 3
+
+
+@pytest.mark.usefixtures("fragile")
+def test_if_nothing_works_for_no_reason_of_the_files_it_is_an_error(tmp_path):
+    path = write(tmp_path / "defect.wav", song(0, seconds=1))
+    with pytest.raises(MirexError, match="no file could be analysed.*a defect"):
+        extract([str(path)], scratch=tmp_path)
+
+
+def test_workers_that_cannot_start_are_an_error(paths, tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "COMMAND", [sys.executable, "-c", "raise SystemExit(3)"])
+    with pytest.raises(MirexError, match=r"end as soon as they start \(exit status 3\)"):
+        extract(paths, scratch=tmp_path, threads=2)
+
+
+def test_damaged_weights_are_an_error(paths, tmp_path):
+    data = bytearray(weights.default_path().read_bytes())
+    data[-1000] ^= 1
+    (tmp_path / "damaged.safetensors").write_bytes(data)
+    with pytest.raises(WeightsError, match="damaged"):
+        extract(paths, scratch=tmp_path, weights=tmp_path / "damaged.safetensors")
+
+
+def test_wrong_options_and_folders(paths, tmp_path):
+    for options in ({"cqt": "fourier"}, {"device": "tpu"}, {"threads": 0}):
+        with pytest.raises(UsageError):
+            extract(paths, scratch=tmp_path, **options)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError):
+        extract(paths, scratch=tmp_path / "file")
+
+
+def test_a_missing_cuda_is_an_error(paths, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    with pytest.raises(UsageError, match="no CUDA device"):
+        extract(paths, scratch=tmp_path, device="cuda")
+
+
+def test_workers_compute_columns_and_this_process_embeds_them(first, paths, tmp_path, monkeypatch):
+    """The way of the data with CUDA, with the CPU in its place."""
+    load = weights.load
+    monkeypatch.setattr("mirex.extraction.extract.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr(weights, "load", lambda path, device: load(path))
+    good = [i for i in range(len(paths)) if i not in first.failures]
+    result = extract([paths[i] for i in good], scratch=tmp_path, device="cuda")
+    assert result.computed == SONGS
+    np.testing.assert_allclose(result.embeddings, first.embeddings[good], atol=1e-5)
+    assert not (tmp_path / FOLDER / "columns").exists(), "columns are kept only on request"
+
+
+def test_works_in_a_program_without_a_main_guard(first, paths, tmp_path):
+    index = position(paths, "song 0 é.wav")
+    program = (
+        "import mirex, sys\n"
+        f"result = mirex.extract([{paths[index]!r}], scratch={str(tmp_path)!r}, threads=2)\n"
+        "sys.stdout.buffer.write(result.embeddings.tobytes())\n"
+    )
+    root = str(Path(mirex.__file__).parent.parent)
+    run = subprocess.run(
+        [sys.executable, "-"],
+        input=program.encode(),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
+        check=True,
+    )
+    assert run.stdout == first.embeddings[index].tobytes()
+
+
+def test_locate(tmp_path, monkeypatch):
+    beside, current = tmp_path / "lists", tmp_path / "current"
+    for place in (beside, current):
+        place.mkdir()
+        (place / "both.wav").touch()
+    (beside / "beside.wav").touch()
+    monkeypatch.chdir(current)
+    located = locate(["both.wav", "beside.wav", "none.wav", "/a/b.wav"], list_file="../lists/list.txt")
+    assert located == ["both.wav", str(beside / "beside.wav"), "none.wav", "/a/b.wav"]

@@ -1,0 +1,239 @@
+"""Embeddings: one recording, one unit vector, whatever else is in the list."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+import make_vectors
+from mirex.errors import AudioError
+from mirex.features.playing import playings
+from mirex.features.views import chroma_view, cqt_view
+from mirex.model import weights
+from mirex.model.embedding import embed, views
+from mirex.model.network import ResNet50IBN
+from mirex.model.weights import Sealed
+from mirex.settings import NetworkSettings
+from random_network import random_network, random_sealed
+
+
+@pytest.fixture(scope="module")
+def sealed() -> Sealed:
+    return random_sealed()
+
+
+@pytest.fixture(scope="module")
+def played_once(sealed) -> Sealed:
+    return with_settings(sealed, second_longer=0)
+
+
+@pytest.fixture
+def recordings(rng) -> list[np.ndarray]:
+    """Three of unlike lengths: 16, 20 and 31 steps."""
+    return [(10 ** rng.uniform(-4, 0, (84, columns))).astype(np.float32) for columns in (32, 40, 62)]
+
+
+def with_settings(sealed: Sealed, **changes) -> Sealed:
+    return sealed._replace(settings=dataclasses.replace(sealed.settings, **changes))
+
+
+def network_output(network: ResNet50IBN, view: np.ndarray) -> np.ndarray:
+    """The network's unit-length output for one view of one part: float64 [2048]."""
+    with torch.inference_mode():
+        output = network(torch.from_numpy(np.ascontiguousarray(view))[None, None])[1][0]
+    return unit(output.double().numpy())
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+# --- one recording, one vector ------------------------------------------------------------------
+
+
+def test_batch_of_one_is_batch_of_n(sealed, recordings):
+    together = embed(recordings, sealed=sealed)
+    assert together.shape == (3, 2048)
+    assert together.dtype == np.float32
+    for index, columns in enumerate(recordings):
+        assert embed([columns], sealed=sealed)[0].tobytes() == together[index].tobytes()
+    backwards = embed(recordings[::-1], sealed=sealed)
+    assert backwards[::-1].tobytes() == together.tobytes()
+
+
+def test_two_runs_give_the_same_bytes(sealed, recordings):
+    again = random_sealed()
+    assert embed(recordings, sealed=again).tobytes() == embed(recordings, sealed=sealed).tobytes()
+
+
+def test_unit_length(sealed, recordings):
+    np.testing.assert_allclose(np.linalg.norm(embed(recordings, sealed=sealed), axis=1), 1, rtol=1e-6)
+
+
+def test_recordings_differ(sealed, recordings):
+    found = embed(recordings, sealed=sealed)
+    assert (found @ found.T)[np.triu_indices(3, 1)].max() < 0.9999
+
+
+def test_no_recordings(sealed):
+    assert embed([], sealed=sealed).shape == (0, 2048)
+
+
+def test_padding_changes_the_embedding(sealed, recordings):
+    # Why recordings of unlike length are never padded into one batch.
+    padded = np.pad(recordings[0], ((0, 0), (0, 32)))
+    found = embed([recordings[0], padded], sealed=sealed)
+    assert found[0] @ found[1] < 0.999
+
+
+def test_gain_does_not_matter(sealed, recordings):
+    found = embed([recordings[0], recordings[0] * np.float32(0.03)], sealed=sealed)
+    assert found[0] @ found[1] > 0.99999
+
+
+def test_columns_given_are_not_changed(sealed, recordings):
+    before = recordings[0].copy()
+    embed(recordings[:1], sealed=sealed)
+    assert np.array_equal(recordings[0], before)
+
+
+# --- views and parts ----------------------------------------------------------------------------
+
+
+def test_embedding_is_the_weighted_sum_of_two_views(played_once, recordings):
+    sealed = with_settings(played_once, chroma_weight=0.5)
+    first = network_output(sealed.network.cqt, cqt_view(recordings[2], settings=sealed.settings))
+    second = network_output(sealed.network.chroma, chroma_view(recordings[2], settings=sealed.settings))
+    found = embed(recordings[2:], sealed=sealed)[0]
+    np.testing.assert_allclose(found, unit(first + 0.5 * second), atol=1e-5)
+
+
+def test_a_view_is_the_mean_of_two_playings(sealed, recordings):
+    sealed = with_settings(sealed, chroma_weight=0.0)
+    view = cqt_view(recordings[2], settings=sealed.settings)
+    slower = playings(view, folded=False, settings=sealed.settings)[1]
+    assert slower.shape[1] == round(1.1 * view.shape[1])
+    outputs = [network_output(sealed.network.cqt, each) for each in (view, slower)]
+    expected = unit(np.mean(outputs, axis=0))
+    np.testing.assert_allclose(embed(recordings[2:], sealed=sealed)[0], expected, atol=1e-5)
+
+
+def test_without_chroma_there_is_one_view(played_once, recordings):
+    sealed = with_settings(played_once, chroma_weight=0.0)
+    assert len(views(recordings[0], settings=sealed.settings)) == 1
+    expected = network_output(sealed.network.cqt, cqt_view(recordings[0], settings=sealed.settings))
+    np.testing.assert_allclose(embed(recordings[:1], sealed=sealed)[0], expected, atol=1e-5)
+
+
+def test_a_long_recording_is_the_mean_of_its_parts(played_once, rng):
+    columns = rng.random((84, 100)).astype(np.float32)  # 50 steps in 3 parts of 16: a rest of 2
+    sealed = with_settings(played_once, max_steps=20)
+    total = np.zeros(2048)
+    for make_view, network in ((cqt_view, sealed.network.cqt), (chroma_view, sealed.network.chroma)):
+        view = make_view(columns, settings=sealed.settings)
+        parts = [network_output(network, view[:, 16 * part : 16 * part + 16]) for part in range(3)]
+        total += unit(np.mean(parts, axis=0))
+    np.testing.assert_allclose(embed([columns], sealed=sealed)[0], unit(total), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("columns", "most", "expected"),
+    [
+        (64, 32, (1, 32)),
+        (66, 32, (2, 16)),
+        (128, 32, (2, 32)),
+        (200, 32, (4, 25)),
+        (1, 32, (1, 16)),
+        (7752, 400, (10, 387)),
+    ],
+)
+def test_parts_are_equal_and_at_most_max_steps(rng, columns, most, expected):
+    given = rng.random((84, columns)).astype(np.float32)
+    parts, steps = expected
+    settings = NetworkSettings(max_steps=most, second_longer=0)
+    (cqt,), (chroma,) = views(given, settings=settings)
+    assert cqt.shape == (parts, 84, steps)
+    assert chroma.shape == (parts, 36, steps)
+    assert cqt.dtype == chroma.dtype == np.float32
+
+
+def test_parts_are_consecutive(rng):
+    columns = rng.random((84, 40)).astype(np.float32)
+    settings = NetworkSettings(max_steps=6, min_steps=1, columns_per_step=1)
+    whole = cqt_view(columns, settings=settings)
+    parts = views(columns, settings=settings)[0][0]
+    np.testing.assert_array_equal(np.concatenate(list(parts), axis=1), whole[:, : 7 * 5])
+
+
+# --- odd columns --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-38, 1e-6, 1e30])
+@pytest.mark.parametrize("columns", [1, 40])
+def test_silent_and_constant_columns_have_an_embedding(sealed, level, columns):
+    found = embed([np.full((84, columns), level, np.float32)], sealed=sealed)
+    assert np.linalg.norm(found) == pytest.approx(1, rel=1e-6)
+
+
+def test_silence_of_any_length_is_one_vector(sealed):
+    found = embed([np.zeros((84, columns), np.float32) for columns in (1, 5, 32)], sealed=sealed)
+    np.testing.assert_array_equal(found[1:], found[:-1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_columns_that_are_not_finite(sealed, value):
+    columns = np.ones((84, 40), np.float32)
+    columns[83, 39] = value
+    with pytest.raises(AudioError, match="not finite"):
+        embed([columns], sealed=sealed)
+
+
+@pytest.mark.parametrize("shape", [(84, 0), (83, 10), (12, 10), (84,), (1, 84, 10)])
+def test_columns_of_another_shape(sealed, shape):
+    with pytest.raises(AudioError, match="shape"):
+        embed([np.zeros(shape, np.float32)], sealed=sealed)
+
+
+# --- threads and devices ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _threads_restored() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads_restored")
+def test_threads_change_rounding_only(sealed, recordings):
+    # So `mirex.extraction.worker` always uses one; bytes then do not depend on -numThreads.
+    found = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(embed(recordings[:1], sealed=sealed))
+    np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_agrees_with_the_cpu(sealed, recordings):
+    on_cuda = sealed._replace(network=random_network().cuda())
+    found, expected = embed(recordings, sealed=on_cuda), embed(recordings, sealed=sealed)
+    assert (found * expected).sum(axis=1).min() > 0.9999
+    alone = embed(recordings[:1], sealed=on_cuda)
+    assert alone.tobytes() == found[:1].tobytes()
+
+
+# --- the shipped weights ------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not weights.default_path().is_file(), reason="weights/mirex.safetensors is not there yet")
+def test_shipped_weights_give_the_frozen_embeddings_of_the_demo():
+    shipped = weights.load()
+    frozen = make_vectors.load_demo_embeddings()
+    again = "new weights: run tests/make_vectors.py embeddings"
+    assert frozen["fingerprint"] == shipped.fingerprint, again
+    assert list(frozen["names"]) == [path.name for path in make_vectors.demo_files()]
+    found = make_vectors.embed_demo(shipped)
+    assert (1 - (found * frozen["embeddings"]).sum(axis=1)).max() < 1e-5
