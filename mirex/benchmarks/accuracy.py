@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.benchmarks.baselines import Progress, System, compare_vectors
 from mirex.benchmarks.testsets import Clip, ProfileClip
 from mirex.evaluation import evaluate
@@ -21,7 +22,6 @@ from mirex.evaluation.tables import LABELS
 from mirex.formats.matrix import Matrix, write_matrix
 from mirex.model.weights import Sealed
 
-Array = NDArray[np.float32]
 FIGURES = ("map", "mr1", "rank_1")
 VIEWS = ("both views", "CQT view", "chroma view")
 AnyClip = Clip | ProfileClip

@@ -23,12 +23,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.features.views import fold
 from mirex.retrieval.distance import distance_matrix
 
-Array = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 
 STACK_FRAMES = 9  # Essentia's default

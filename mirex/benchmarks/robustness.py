@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.benchmarks.accuracy import aligned
 from mirex.benchmarks.baselines import Progress, System
 from mirex.benchmarks.testsets import Clip, Recording
@@ -26,7 +27,6 @@ from mirex.features.cqt import columns
 from mirex.settings import FrontEndSettings
 
 Samples = NDArray[np.float32]
-Array = NDArray[np.float32]
 BLOCK = 1 << 16  # samples given to FFmpeg at a time
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.benchmarks.baselines import System
 from mirex.corpora.profiles import ProfileCorpus
 from mirex.corpora.scores import Score, ScoreCorpus
@@ -22,7 +23,6 @@ from mirex.features.cqt import columns
 from mirex.settings import FrontEndSettings
 from mirex.training.synthesis.fluidsynth import Notes, synthesise
 
-Array = NDArray[np.float32]
 ARCHIVE_FRAMES = 10  # CQT frames in a column of anthems.npz
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,12 +77,13 @@ def _calibrate(args: argparse.Namespace, matrix: "Matrix", evaluation: "Evaluati
     import numpy as np
 
     from mirex.errors import MirexError
+    from mirex.files import write_whole
     from mirex.retrieval.calibration import fit_matrix
 
     generator = np.random.default_rng(args.seed)
     calibration = fit_matrix(matrix, evaluation, set=args.set, generator=generator)
     try:
-        Path(args.calibrate).write_text(calibration.to_json() + "\n", encoding="utf-8")
+        write_whole(args.calibrate, calibration.to_json() + "\n")
     except OSError as error:
         raise MirexError(f"cannot write the calibration {args.calibrate}: {error.strerror}") from error
 

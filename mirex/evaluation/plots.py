@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mirex.errors import MirexError
+from mirex.files import appearing_whole
 from mirex.retrieval.alignment import CrossSimilarity
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ def save(figure: "Figure", path: str | pathlib.Path) -> None:
         with warnings.catch_warnings():
             # A letter that the font lacks is drawn as a box, which says enough.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure.savefig(path, dpi=150)
+            with appearing_whole(path) as temporary:
+                figure.savefig(temporary, format=pathlib.Path(path).suffix[1:] or None, dpi=150)
     except (OSError, ValueError) as error:
         raise MirexError(f"cannot write the picture {path}: {error}") from error

@@ -22,6 +22,7 @@ from mirex.errors import AudioError, MirexError
 from mirex.evaluation import metrics, plots, tables
 from mirex.evaluation.evaluate import Evaluation, Interval, summarise
 from mirex.evaluation.failures import CliqueCase, QueryCase, distance_histogram, worst_cliques, worst_queries
+from mirex.files import write_whole
 from mirex.formats.matrix import Matrix
 from mirex.retrieval.alignment import cross_similarity
 from mirex.settings import FrontEndSettings
@@ -65,7 +66,10 @@ def write_report(
         **_misses(worst_queries(matrix, evaluation, count=misses), evaluation, links, columns_of),
     }
     template = resources.files("mirex.evaluation").joinpath("report_template.html").read_text("utf-8")
-    _write_whole(path, string.Template(template).substitute(parts))
+    try:
+        write_whole(path, string.Template(template).substitute(parts))
+    except OSError as error:
+        raise MirexError(f"cannot write the report {path}: {error.strerror}") from error
 
 
 def recording_columns(path: pathlib.Path) -> np.ndarray:
@@ -73,16 +77,6 @@ def recording_columns(path: pathlib.Path) -> np.ndarray:
     from mirex.features import audio, cqt
 
     return cqt.columns(audio.decode(path))
-
-
-def _write_whole(path: pathlib.Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise MirexError(f"cannot write the report {path}: {error.strerror}") from error
 
 
 class Links:

@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.errors import AudioError, MirexError, UsageError
+from mirex.errors import AudioError, MirexError, StoreError, UsageError
 from mirex.extraction import pool
-from mirex.extraction.store import Store, content_hash, write_whole
+from mirex.extraction.store import Store, content_hash
 from mirex.features.cqt import IMPLEMENTATIONS
+from mirex.files import write_whole
 from mirex.logs import printable
 from mirex.settings import FrontEndSettings
 
@@ -309,4 +310,7 @@ def _log_failure(path: str, reason: str) -> None:
 
 def _write_report(path: Path, failures: Sequence[tuple[str, str]]) -> None:
     text = "".join(f"{name}\t{reason}\n" for name, reason in failures)
-    write_whole(path, text.encode("utf-8", "surrogateescape"))
+    try:
+        write_whole(path, text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from error

@@ -10,11 +10,9 @@ die see whole entries or none; reading checks everything, and a damaged entry co
 is replaced. Nothing is deleted but the writer's own temporary file.
 """
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 
 from mirex.errors import StoreError
 from mirex.features.audio import open_recording
+from mirex.files import write_whole
 
 FOLDER = "mirex-store"  # inside the scratch folder
 KINDS: dict[str, np.dtype[Any]] = {"embedding": np.dtype("<f4"), "columns": np.dtype("<f2")}
@@ -75,7 +74,12 @@ class Store:
         kept = np.ascontiguousarray(np.clip(array, info.min, info.max), dtype=KINDS[kind])
         payload = kept.tobytes()
         header = {"key": key, "shape": kept.shape, "sha256": hashlib.sha256(payload).hexdigest()}
-        write_whole(self._path(key, kind), _MAGIC + json.dumps(header).encode() + b"\n" + payload)
+        path = self._path(key, kind)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, _MAGIC + json.dumps(header).encode() + b"\n" + payload)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
     def _key(self, content: str, kind: str) -> str:
         text = json.dumps([kind, content, *self._parts[kind]])
@@ -97,17 +101,3 @@ def _parse(data: bytes, key: str, dtype: np.dtype) -> NDArray[Any] | None:
         return np.frombuffer(payload, dtype).reshape(header["shape"]).copy() if whole else None
     except (ValueError, TypeError, KeyError):
         return None
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write beside, then rename: the name never stands for half a file. Raises `StoreError`."""
-    temporary = path.with_name(f".{path.name[:16]}-{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -24,8 +24,8 @@ from io import BufferedReader
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mirex._typing import Samples
 from mirex.errors import AudioError
 
 SAMPLE_RATE = 22050
@@ -34,8 +34,6 @@ LARGEST_SAMPLE = 1e6  # full scale is 1.0; beyond this the bytes were no samples
 TOLERATED_SHARE = 0.01  # of samples that are no numbers
 _BLOCK_SAMPLES = 1 << 15  # decoded at a time, over all channels; so much is lost before a damage
 _PROMISE_KEPT = 0.99  # of the header's length; lossy formats round theirs
-
-Samples = NDArray[np.float32]
 
 
 class AudioWarning(UserWarning):

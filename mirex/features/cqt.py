@@ -22,11 +22,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex._typing import Columns, Samples
 from mirex.errors import UsageError
 from mirex.settings import FrontEndSettings
-
-Samples = NDArray[np.float32]
-Columns = NDArray[np.float32]
 
 IMPLEMENTATIONS = ("matrix", "essentia")
 CHUNK_COLUMNS = 64  # bounds memory, and is fixed so that the sums never depend on it

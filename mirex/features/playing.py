@@ -6,11 +6,9 @@ what the network gets wrong is partly different, and weighs half.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.settings import NetworkSettings
-
-Array = NDArray[np.float32]
 
 
 def playings(view: Array, *, folded: bool, settings: NetworkSettings) -> list[Array]:

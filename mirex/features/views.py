@@ -14,6 +14,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.settings import NetworkSettings
 
 BINS = 84
@@ -21,7 +22,6 @@ BINS_PER_OCTAVE = 12
 OCTAVES = BINS // BINS_PER_OCTAVE
 SILENCE = 1e-5  # reference level under which a clip counts as silent: -100 dB
 
-Array = NDArray[np.float32]
 
 
 def sharpen(columns: Array, *, gain: float) -> Array:

@@ -12,10 +12,8 @@ with `surrogateescape`, so that paths in another encoding keep their bytes.
 """
 
 import codecs
-import contextlib
 import dataclasses
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mirex.errors import MatrixFormatError
+from mirex.files import appearing_whole
 
 # Values below 10 all have the form "d.dddddddd" and a separator. A row of such fields is formatted
 # and parsed as one array of digits, some 7 times faster than value by value.
@@ -123,7 +122,7 @@ def write_matrix(
     """
     positions = _checked_positions(query_positions, len(names))
     head = _head(names, system)
-    with _appearing_whole(path) as file:
+    with appearing_whole(path, sync=True) as temporary, open(temporary, "xb") as file:
         file.write(head)
         for position, row in _checked_rows(rows, positions, columns=len(names)):
             file.write(b"%d\t%b\n" % (position + 1, format_values(row)))
@@ -148,7 +147,7 @@ def write_sparse(
     """
     positions = _checked_positions(query_positions, len(names))
     encoded = [_encode(name, "name", forbidden="\t\n\r,") for name in names]
-    with _appearing_whole(path) as file:
+    with appearing_whole(path, sync=True) as temporary, open(temporary, "xb") as file:
         file.write(_encode(system, "system", forbidden="\n\r\ufeff") + b"\n")
         for position, row in _checked_rows(rows, positions, columns=len(names)):
             order = np.argsort(row, kind="stable")
@@ -159,22 +158,6 @@ def write_sparse(
 
 
 # Writing
-
-
-@contextlib.contextmanager
-def _appearing_whole(path: PathLike) -> Iterator[BinaryIO]:
-    """A file that replaces `path` once the block is done; on any error it is removed instead."""
-    target = Path(os.path.realpath(path))  # a link stays a link: what it points to is replaced
-    partial = target.parent / f".mirex-{secrets.token_hex(8)}.partial"
-    try:
-        with open(partial, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _head(names: Sequence[str], system: str) -> bytes:

@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import BINS, chroma_view, cqt_view, profile_view
 from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
 from mirex.settings import NetworkSettings
-
-Array = NDArray[np.float32]
 
 
 def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mirex.errors import SettingsMismatch, WeightsError
+from mirex.files import appearing_whole
 from mirex.settings import CHROMA, FrontEndSettings, NetworkSettings
 
 if TYPE_CHECKING:
@@ -144,8 +145,9 @@ def save(
     }
     sealed["content_sha256"] = content_hash(kept, metadata=sealed)
     sealed["metadata_sha256"] = metadata_hash(sealed)
-    save_file(kept, path, metadata=sealed)
-    path.chmod(0o644)  # safetensors makes files that only their owner can read
+    with appearing_whole(path) as temporary:
+        save_file(kept, temporary, metadata=sealed)
+        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
     return fingerprint(sealed)
 
 

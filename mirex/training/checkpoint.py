@@ -4,7 +4,6 @@ Tensors are named `part/name`; the optimiser's are `optimiser/<parameter>/<slot>
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mirex.errors import TrainingError
+from mirex.files import appearing_whole
 from mirex.model.network import tensors_of
 
 
@@ -36,9 +36,8 @@ def save_checkpoint(
         for slot, value in optimiser.state[parameter].items():
             tensors[f"optimiser/{name}/{slot}"] = torch.as_tensor(value)
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    save_file(whole, beside, metadata={"checkpoint": json.dumps(metadata)})
-    os.replace(beside, path)
+    with appearing_whole(path) as temporary:
+        save_file(whole, temporary, metadata={"checkpoint": json.dumps(metadata)})
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

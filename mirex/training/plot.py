@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mirex.files import appearing_whole
+
 TERMS = ("classification", "triplet", "contrastive")
 SMOOTHING_STEPS = 50
 
@@ -42,4 +44,5 @@ def plot_log(log: Path, *, path: Path) -> None:
         if axes.lines:
             axes.legend()
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with appearing_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

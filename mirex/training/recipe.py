@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from mirex._typing import Array
 from mirex.corpora.profiles import ProfileCorpus
 from mirex.corpora.recordings import load_columns, read_recordings
 from mirex.corpora.scores import ScoreCorpus
@@ -25,7 +23,6 @@ from mirex.training.sources import ChromaSource, RecordingSource, ScoreSource, S
 from mirex.training.synthesis.patches import load_patches
 from mirex.training.validation import ValidationSet, anthem_sets, chroma_set, score_set, voiced_set
 
-Array = NDArray[np.float32]
 SOURCES = ("scores", "chroma", "recordings")
 SUMMARY = {
     "scores": "scores.npz, split train: MIDI transcriptions by fans, rendered to CQT as new arrangements",

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.corpora.profiles import ProfileCorpus
 from mirex.corpora.scores import ScoreCorpus
 from mirex.features.playing import transpose
@@ -21,7 +22,6 @@ from mirex.training.synthesis.arrangement import Excerpt, arrange
 from mirex.training.synthesis.rendering import render
 from mirex.training.synthesis.voicing import sound
 
-Array = NDArray[np.float32]
 POSITION_SPREAD = 0.1
 
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mirex._typing import Array
 from mirex.benchmarks.testsets import Clip, ProfileClip, anthem_clips, cover_clips
 from mirex.corpora.scores import ScoreCorpus
 from mirex.evaluation.metrics import score
@@ -23,8 +24,6 @@ from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.synthesis.arrangement import arrange, from_start
 from mirex.training.synthesis.rendering import render
 from mirex.training.synthesis.voicing import sound
-
-Array = NDArray[np.float32]
 
 
 class ValidationSet(NamedTuple):

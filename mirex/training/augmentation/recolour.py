@@ -8,12 +8,11 @@ fills with silence, never rolls: a roll would put bass notes on top.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.features.playing import transpose
 from mirex.features.views import loudest_to_one
 
-Array = NDArray[np.float32]
 MAX_TRANSPOSITION = 6
 NOISE_SPREAD_DB = 3.0
 

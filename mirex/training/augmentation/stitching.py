@@ -9,9 +9,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from mirex._typing import Array
 
 
 @dataclasses.dataclass(frozen=True)

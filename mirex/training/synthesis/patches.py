@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mirex.errors import TrainingError
 from mirex.features.cqt import columns
+from mirex.files import appearing_whole
 from mirex.settings import FrontEndSettings
 from mirex.training.synthesis.fluidsynth import DRUMS, Notes, synthesise
 
@@ -43,7 +44,8 @@ def make_patches(soundfont: Path, *, programs: range = range(DRUMS + 1)) -> Patc
 
 def save_patches(levels: PatchLevels, *, path: Path) -> None:
     """Write a patch file, compressed."""
-    np.savez_compressed(path, level=levels)
+    with appearing_whole(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, level=levels)
 
 
 def load_patches(path: Path) -> NDArray[np.float32]:

@@ -10,11 +10,10 @@ profiles.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.training.synthesis.patches import LOWEST_PITCH, PRE_FRAMES
 
-Array = NDArray[np.float32]
 CLASSES = 12
 SUSTAINED = slice(PRE_FRAMES, PRE_FRAMES + 10)  # patch frames: a note's first 0.93 s, as long as a step
 
