@@ -139,7 +139,7 @@ from mirex.model import weights
 print(weights.read_metadata(Path({str(whole)!r}))["format"], "torch" in sys.modules)
 """
     run = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(weights.__file__).parents[1], capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=Path(weights.__file__).parents[2], capture_output=True, text=True
     )
     assert run.stdout.split() == [weights.FORMAT, "False"], run.stderr
 
