@@ -7,6 +7,7 @@ import pytest
 
 MODULES = (
     "retrieval.calibration",
+    "features.cqt",
     "formats.cliques",
     "evaluation.metrics",
     "evaluation.plots",
