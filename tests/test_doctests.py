@@ -7,6 +7,7 @@ import pytest
 
 MODULES = (
     "retrieval.calibration",
+    "retrieval.distance",
     "features.cqt",
     "formats.cliques",
     "evaluation.metrics",
