@@ -94,6 +94,15 @@ def test_the_network_is_ready_for_use(whole):
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
 
+def test_loading_draws_nothing_at_random(whole):
+    before = torch.get_rng_state()
+    network = weights.load(whole).network
+    assert torch.equal(torch.get_rng_state(), before), "time is lost on values that the file's replace"
+    shared = zip(network.cqt.named_parameters(), network.chroma.parameters(), strict=True)
+    assert all(parameter is other for (_, parameter), other in shared)
+    assert not any(tensor.is_meta for tensor in network.state_dict().values())
+
+
 def test_full_precision_round_trip(tmp_path):
     path = tmp_path / "full.safetensors"
     save_random(path, half=False)
