@@ -31,6 +31,7 @@ COMMANDS = (
     "train",
     "seal",
     "whiten",
+    "calibrate",
     "benchmark-accuracy",
 )
 
