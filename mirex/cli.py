@@ -30,6 +30,7 @@ COMMANDS = (
     "patches",
     "train",
     "seal",
+    "weights",
     "whiten",
     "calibrate",
     "benchmark-accuracy",
