@@ -29,6 +29,8 @@ from mirex._typing import Samples
 from mirex.errors import AudioError
 
 SAMPLE_RATE = 22050
+# Raised whenever some file decodes to other samples than before, so that no result of the old ones is reused.
+DECODER_REVISION = 2
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; outside, a header is damaged rather than unusual
 LARGEST_SAMPLE = 1e6  # full scale is 1.0; beyond this the bytes were no samples
 TOLERATED_SHARE = 0.01  # of samples that are no numbers
