@@ -19,7 +19,9 @@ from collections.abc import Iterator
 SLACK = 4096  # bytes that a good file may leave unread
 
 _MOST_CHUNKS = 10_000  # more than a file has, fewer than a walk through samples would find
+_LONGEST_TAG = 1 << 24  # bytes, looked for
 _OGG_START = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
+_ID3_START = re.compile(rb"ID3[\x02-\x04]\x00[\x00-\xf0][\x00-\x7f]{4}")
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"caff", b".snd", b"riff", b"fLaC", b"OggS")
 
@@ -178,9 +180,27 @@ def tail(source: Window) -> int:
     return end - (len(block) - len(block.rstrip(b"\0"))) if end else 0
 
 
-def starts_tag(source: Window, position: int) -> bool:
-    """Whether a tag begins here, rather than a damage."""
-    return source.at(position, 8).startswith((b"ID3", b"TAG", b"APETAGEX", b"LYRICSBE"))
+def tag_before(source: Window, end: int) -> int:
+    """Where an ID3v2 tag without a footer begins that ends here; the end given if none does."""
+    start = max(0, end - _LONGEST_TAG)
+    data = source.at(start, end - start)
+    place = data.rfind(b"ID3")
+    while place >= 0:
+        if abs(place + _id3_length(source, start + place) - len(data)) <= SLACK:
+            return start + place
+        place = data.rfind(b"ID3", 0, place)
+    return end
+
+
+def tag_bytes(source: Window) -> int:
+    """How many bytes are tags: ID3v2 anywhere, the others at the end."""
+    inside = sum(_id3_length(source, position) for position in _found(source, _ID3_START))
+    return min(source.size, inside + source.size - tail(source))
+
+
+def find(source: Window, pattern: re.Pattern[bytes], *, after: int) -> int | None:
+    """Where a pattern stands next; None if nowhere."""
+    return next((place for place in _found(source, pattern) if place > after), None)
 
 
 def _without_tags(source: Window) -> int:

@@ -6,20 +6,23 @@ read: no protocol handler is reached, whatever a playlist says.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from mirex._typing import Samples
-from mirex.features.containers import Window, starts_tag
+from mirex.features import containers
+from mirex.features.containers import Window
 from mirex.features.track import HIGHEST_RATE, LOWEST_RATE, Blocks
 
 _BLOCK_FRAMES = 1 << 15  # gathered before they are passed on; a packet holds about 1,000
 _MOST_ERRORS = 10_000  # of the demuxer; more than a damaged file has, fewer than a loop
 _REPORTED = 0.1  # seconds; less is lost at the ends of good files too
-# Streams of bare frames: what lies between two packets was skipped.
-_BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}
+_BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}  # containers that are none
+_SYNCS = {"wv": re.compile(b"wvpk")}  # where a demuxer that gives up can begin again
+_LOSSLESS = {"flac", "tta", "wavpack"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,16 +84,21 @@ def blocks(source: Window, notes: list[str], *, index: int) -> Blocks:
     tuple of int and float32 [frames, channels]
         Sample rate in Hz, samples with full scale 1.0.
     """
-    container = _open(source)
-    if container is None:
-        return
-    with container:
-        stream = container.streams.audio[index]
-        # Else a damaged FLAC frame is decoded to noise at full scale.
-        stream.codec_context.options = {"err_detect": "crccheck"}
-        losses = _Losses(source, bare=container.format.name in _BARE)
-        yield from _gathered(_frames(_packets(container, stream, source, losses), losses))
-    notes += losses.notes()
+    container, losses, whole = _open(source), None, source
+    while container is not None:
+        with container:
+            name, stream = container.format.name, container.streams.audio[index]
+            if stream.codec_context.name in _LOSSLESS:
+                # Else a damaged frame is decoded to noise at full scale.
+                stream.codec_context.options = {"err_detect": "crccheck"}
+            losses = losses or _Losses(whole, container, stream)
+            yield from _gathered(_frames(_packets(container, stream, source, losses), losses))
+        behind = containers.find(source, _SYNCS[name], after=source.tell()) if name in _SYNCS else None
+        if behind is None:
+            break
+        source = source.part(behind, source.size)
+        container = _open(source)
+    notes += losses.notes() if losses else []
 
 
 def _open(source: Window) -> Any:
@@ -108,44 +116,63 @@ def _flags(stream: Any) -> str:
 
 
 class _Losses:
-    """Adds up what was skipped, in seconds."""
+    """Adds up what was skipped.
 
-    def __init__(self, source: Window, *, bare: bool) -> None:
-        self._source, self._bare = source, bare
-        self._end: int | None = None  # of the last packet, in bytes
-        self._gaps = self._packets = 0  # bytes between packets and in them
+    Containers give each packet its time; in a stream of bare frames the parser lengthens a packet by
+    the garbage behind it, and only the bytes tell. Lossless formats know their length.
+    """
+
+    def __init__(self, source: Window, container: Any, stream: Any) -> None:
+        self._source = source
+        self._bare = container.format.name in _BARE
+        exact = stream.codec_context.name in _LOSSLESS and self._bare and stream.duration
+        self._promised = float(stream.duration * stream.time_base) if exact else 0.0
+        self._sizes: list[tuple[int, float]] = []  # bytes and seconds of the packets
         self._seconds = self._missing = self._failed = 0.0
         self._next: float | None = None  # when the next frame is due
         self.errors = 0
 
-    def packet(self, packet: Any) -> None:
-        if not self._bare or packet.pos is None or packet.pos < 0:
-            return
-        if self._end is not None and packet.pos > self._end and not starts_tag(self._source, self._end):
-            self._gaps += packet.pos - self._end
-        self._end = packet.pos + packet.size
-        self._packets += packet.size
+    def packet(self, packet: Any, seconds: float) -> None:
+        self._sizes.append((packet.size, seconds))
 
     def failed(self, packet: Any) -> None:
         self.errors += 1
+        self._sizes.append((packet.size, 0.0))
         if packet.duration and packet.time_base:
             self._failed += float(packet.duration * packet.time_base)
 
-    def frame(self, frame: Any) -> None:
+    def frame(self, frame: Any) -> float:
         seconds = frame.samples / frame.sample_rate
         self._seconds += seconds
         if frame.time is not None:
             if self._next is not None and frame.time > self._next + _REPORTED:
                 self._missing += frame.time - self._next
             self._next = frame.time + seconds
+        return float(seconds)
 
     def notes(self) -> list[str]:
-        lost = max(self._missing, self._failed)
-        if self._bare and self._packets:
-            lost = self._failed + self._gaps / self._packets * self._seconds
-        if lost >= _REPORTED:
+        lost = self._lost()
+        if lost >= _REPORTED and self._seconds:
             return [f"is damaged: {lost:.1f} seconds of it were skipped"]
-        return ["is damaged: parts of it were skipped"] if self.errors > 1 else []
+        return []
+
+    def _lost(self) -> float:
+        if not self._bare:
+            return max(self._missing, self._failed)
+        if self._promised:
+            return max(self._promised - self._seconds, self._failed)
+        sizes = np.array(self._sizes or [(0, 0.0)], float)
+        decoded = sizes[sizes[:, 1] > 0]
+        if not len(decoded):
+            return 0.0
+        dropped = self._source.size - float(sizes[:, 0].sum())  # by the demuxer
+        usual = 2 * float(np.percentile(decoded[:, 0] / decoded[:, 1], 99))  # bytes a second
+        garbage = np.maximum(0, sizes[:, 0] - usual * np.maximum(sizes[:, 1], decoded[:, 1].min()))
+        rate = decoded[:, 0].clip(max=usual * decoded[:, 1]).sum() / decoded[:, 1].sum()
+        lost = float(garbage.sum() + dropped)
+        if lost > _REPORTED * rate:
+            lost -= containers.tag_bytes(self._source)
+        return lost / float(rate)
 
 
 def _packets(container: Any, stream: Any, source: Window, losses: _Losses) -> Iterator[Any]:
@@ -155,9 +182,7 @@ def _packets(container: Any, stream: Any, source: Window, losses: _Losses) -> It
     last, stuck = -1, 0
     for _ in range(_MOST_ERRORS):
         try:
-            for packet in container.demux(stream):
-                losses.packet(packet)
-                yield packet
+            yield from container.demux(stream)
             return
         except (av.FFmpegError, OSError, ValueError):
             losses.errors += 1
@@ -175,10 +200,12 @@ def _frames(packets: Iterator[Any], losses: _Losses) -> Blocks:
         except (av.FFmpegError, OSError, ValueError):
             losses.failed(packet)
             continue
+        seconds = 0.0
         for frame in frames:
             if frame.samples and LOWEST_RATE <= frame.sample_rate <= HIGHEST_RATE:
-                losses.frame(frame)
+                seconds += losses.frame(frame)
                 yield frame.sample_rate, _samples(frame)
+        losses.packet(packet, seconds)
 
 
 def _samples(frame: Any) -> Samples:

@@ -145,7 +145,7 @@ def _shortfall(source: Window, opened: Any, done: int, reached: int, damaged: bo
     if body is not None and 0 < source.size - body.start < _PROMISE_KEPT * body.size < _PLACEHOLDER:
         promised = seconds * body.size / (source.size - body.start)
     if done < _PROMISE_KEPT * promised * opened.samplerate and opened.frames < _UNKNOWN_FRAMES:
-        return f"ends after {seconds:.1f} of {promised:.1f} seconds"
+        return f"gives only {seconds:.1f} of the {promised:.1f} seconds that its header promises"
     unread = _unread(source, body, reached)
     if unread:
         return f"its last {_amount(unread)} of {_amount(source.size)} could not be read as audio"
@@ -156,10 +156,13 @@ def _unread(source: Window, body: containers.Body | None, reached: int) -> int:
     """How many bytes were left that may be audio; 0 if it is no more than sound files leave."""
     end = containers.tail(source)
     if body is not None:
-        unread = end - containers.rest(source, body)
+        unread = end - max(reached, containers.rest(source, body))
         return unread if unread > SLACK else 0
+    few = max(SLACK, _UNREAD_SHARE * source.size)
     unread = end - reached
-    return unread if unread > max(SLACK, _UNREAD_SHARE * source.size) else 0
+    if unread > few:
+        unread = containers.tag_before(source, end) - reached
+    return unread if unread > few else 0
 
 
 def _amount(size: int) -> str:

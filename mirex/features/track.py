@@ -8,6 +8,7 @@ the louder one is taken instead of their mean.
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Recording:
     seconds : float
         How much was decoded.
     silent : bool
-        Whether nothing but silence (a constant, or dither) was decoded.
+        Whether nothing but silence, or its dither, was decoded.
     notes : list of str
         What a user must know about it.
     """
@@ -100,15 +101,16 @@ class _Track:
         self._mono_power = 0.0
         self._total = self._bad = self._wild = 0
         self._sample_rate, self._channel = sample_rate, channel
-        self._rate, self._resampler = 0, None
-        self._first: Samples | None = None
+        self._rate = 0
+        self._resampler: Any = None
         self._buffer, self._end = np.empty(1 << 20, np.float32), 0
 
     @property
     def cancels(self) -> bool:
         """Whether the channels' mean lies more than 40 dB below their power."""
-        return self._channel is None and self._mono_power < _CANCELLED * self.channel_powers.mean() \
-            if len(self.channel_powers) > 1 else False
+        if self._channel is not None or len(self.channel_powers) < 2:
+            return False
+        return bool(self._mono_power < _CANCELLED * self.channel_powers.mean())
 
     @property
     def has_other_scale(self) -> bool:
@@ -172,17 +174,7 @@ class _Track:
         self.channel_powers[: len(powers)] += powers
         self._mono_power += float(np.dot(mono, mono))
         if self.silent and len(block):
-            self.silent = self._is_silent(block)
-
-    def _is_silent(self, block: Samples) -> bool:
-        if self._first is None or len(self._first) != block.shape[1]:
-            self._first = block[0].copy()
-        deviation = np.abs(block - self._first).max()
-        if deviation <= _NOTHING:
-            return True
-        # Noise of two steps of 16 bit is dither, if it is made of such steps; else very quiet music.
-        steps = block / np.float32(_STEP)
-        return bool(deviation <= 2 * _STEP and np.array_equal(steps, np.round(steps)))
+            self.silent = _is_silent(block)
 
     def _resample(self, rate: int, mono: Samples) -> Samples:
         flushed = np.empty(0, np.float32)
@@ -210,7 +202,16 @@ class _Track:
         self._end = needed
 
 
-def _resampler(rate: int, target: int):
+def _is_silent(block: Samples) -> bool:
+    peak = max(block.max(), -block.min())
+    if peak <= _NOTHING:
+        return True
+    # Noise of two steps of 16 bit is dither, if it is made of such steps; else very quiet music.
+    steps = block / np.float32(_STEP)
+    return bool(peak <= 2 * _STEP and np.array_equal(steps, np.round(steps)))
+
+
+def _resampler(rate: int, target: int) -> Any:
     if rate == target:
         return None
     import soxr
