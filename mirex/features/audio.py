@@ -122,10 +122,10 @@ def _decode_links(links: list[Window], sample_rate: int) -> Recording:
     for number, link in enumerate(links, 1):
         try:
             recordings.append(_decode_link(link, sample_rate))
-            notes += [f"part {number} of {len(links)} {note}" for note in recordings[-1].notes]
+            notes += [f"part {number} of {len(links)}: {note}" for note in recordings[-1].notes]
         except AudioError as error:
             errors.append(error)
-            notes.append(f"part {number} of {len(links)} is left out: {error}")
+            notes.append(f"part {number} of {len(links)} is left out: it {error}")
     if not recordings:
         raise errors[0]
     samples = np.concatenate([recording.samples for recording in recordings])
@@ -156,6 +156,8 @@ def _decode_link(source: Window, sample_rate: int) -> Recording:
         if not best.seconds and outcome.damaged:
             raise AudioError("is damaged: nothing of it can be decoded")
         best.notes.append(outcome.shortfall)
+    elif outcome.damaged and not best.notes:
+        best.notes.append(f"is damaged; {best.seconds:.1f} seconds of it could be decoded")
     return best
 
 

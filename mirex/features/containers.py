@@ -19,9 +19,13 @@ from collections.abc import Iterator
 SLACK = 4096  # bytes that a good file may leave unread
 
 _MOST_CHUNKS = 10_000  # more than a file has, fewer than a walk through samples would find
+_MOST_LINKS = 1_000  # more are no recordings
+_LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes, of Ogg
 _LONGEST_TAG = 1 << 24  # bytes, looked for
 _OGG_START = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
 _ID3_START = re.compile(rb"ID3[\x02-\x04]\x00[\x00-\xf0][\x00-\x7f]{4}")
+_TTA_START = re.compile(rb"TTA1[\x01-\x03]\x00[\x01-\x08]\x00")
+_ASF_START = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"caff", b".snd", b"riff", b"fLaC", b"OggS")
 
@@ -112,11 +116,15 @@ def links(source: Window) -> list[Window]:
         At least one; the file itself if there is nothing to part.
     """
     begin = _id3_length(source, 0)
-    head = source.at(begin, 12)
+    head = source.at(begin, 16)
     if head[:4] == b"OggS":
         starts = _ogg_starts(source)
     elif head[:4] == b"fLaC":
         starts = _found(source, _FLAC_START)
+    elif head[:4] == b"TTA1":
+        starts = _found(source, _TTA_START)
+    elif head == _ASF_START:
+        starts = _found(source, re.compile(re.escape(_ASF_START)))
     elif head[4:8] == b"ftyp":
         starts = _mp4_starts(source)
     elif head[:4] in _MAGICS:
@@ -124,7 +132,7 @@ def links(source: Window) -> list[Window]:
     else:
         return [source]
     edges = [0, *starts[1:], source.size]
-    if len(edges) == 2:
+    if len(edges) == 2 or len(edges) > _MOST_LINKS:
         return [source]
     return [source.part(start, end) for start, end in zip(edges, edges[1:], strict=False)]
 
@@ -184,11 +192,13 @@ def tag_before(source: Window, end: int) -> int:
     """Where an ID3v2 tag without a footer begins that ends here; the end given if none does."""
     start = max(0, end - _LONGEST_TAG)
     data = source.at(start, end - start)
-    place = data.rfind(b"ID3")
-    while place >= 0:
+    place = len(data)
+    for _ in range(_MOST_CHUNKS):
+        place = data.rfind(b"ID3", 0, place)
+        if place < 0:
+            break
         if abs(place + _id3_length(source, start + place) - len(data)) <= SLACK:
             return start + place
-        place = data.rfind(b"ID3", 0, place)
     return end
 
 
@@ -200,7 +210,9 @@ def tag_bytes(source: Window) -> int:
 
 def find(source: Window, pattern: re.Pattern[bytes], *, after: int) -> int | None:
     """Where a pattern stands next; None if nowhere."""
-    return next((place for place in _found(source, pattern) if place > after), None)
+    with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found = pattern.search(data, source.start + after + 1, source.end)
+        return found.start() - source.start if found else None
 
 
 def _without_tags(source: Window) -> int:
@@ -249,6 +261,17 @@ def _ogg_starts(source: Window) -> list[int]:
         segments = header[26] if len(header) > 26 else 0
         due = position + 27 + segments + sum(header[27 : 27 + segments])
     return starts
+
+
+def ogg_is_cut(source: Window) -> bool:
+    """Whether an Ogg file ends in the middle of a page."""
+    start = max(0, source.size - 2 * _LONGEST_PAGE)
+    data = source.at(start, source.size - start)
+    page = data.rfind(b"OggS\0")
+    if source.at(0, 4) != b"OggS" or page < 0:
+        return False
+    segments = data[page + 27 : page + 27 + data[page + 26]] if page + 26 < len(data) else b""
+    return len(data) < page + 27 or len(data) < page + 27 + len(segments) + sum(segments)
 
 
 def _mp4_starts(source: Window) -> list[int]:

@@ -7,6 +7,7 @@ read: no protocol handler is reached, whatever a playlist says.
 
 import dataclasses
 import re
+from array import array
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,9 @@ _BLOCK_FRAMES = 1 << 15  # gathered before they are passed on; a packet holds ab
 _MOST_ERRORS = 10_000  # of the demuxer; more than a damaged file has, fewer than a loop
 _REPORTED = 0.1  # seconds; less is lost at the ends of good files too
 _BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}  # containers that are none
+# Those that write a length that they know; others have it guessed from the bit rate.
+_TRUE_LENGTHS = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "asf"}
+_PROMISE_KEPT = 0.99
 _SYNCS = {"wv": re.compile(b"wvpk")}  # where a demuxer that gives up can begin again
 _LOSSLESS = {"flac", "tta", "wavpack"}
 
@@ -88,9 +92,10 @@ def blocks(source: Window, notes: list[str], *, index: int) -> Blocks:
     while container is not None:
         with container:
             name, stream = container.format.name, container.streams.audio[index]
-            if stream.codec_context.name in _LOSSLESS:
-                # Else a damaged frame is decoded to noise at full scale.
-                stream.codec_context.options = {"err_detect": "crccheck"}
+            # Else a damaged frame passes as noise. In bare FLAC, whose damage libsndfile has seen, the
+            # noise is better: with the frame its neighbours in the packet would go.
+            if stream.codec_context.name in _LOSSLESS and name != "flac":
+                stream.codec_context.options = {"err_detect": "crccheck+explode"}
             losses = losses or _Losses(whole, container, stream)
             yield from _gathered(_frames(_packets(container, stream, source, losses), losses))
         behind = containers.find(source, _SYNCS[name], after=source.tell()) if name in _SYNCS else None
@@ -127,17 +132,25 @@ class _Losses:
         self._bare = container.format.name in _BARE
         exact = stream.codec_context.name in _LOSSLESS and self._bare and stream.duration
         self._promised = float(stream.duration * stream.time_base) if exact else 0.0
-        self._sizes: list[tuple[int, float]] = []  # bytes and seconds of the packets
+        # Matroska knows the length of the whole file only, which a video may make longer.
+        kept = container.format.name in _TRUE_LENGTHS and stream.duration
+        alone = container.format.name in _TRUE_LENGTHS and len(container.streams) == 1
+        self._length = float(stream.duration * stream.time_base) if kept else 0.0
+        if not kept and alone and container.duration:
+            self._length = container.duration / 1e6
+        self._sizes, self._lengths = array("d"), array("d")  # bytes and seconds of the packets
         self._seconds = self._missing = self._failed = 0.0
         self._next: float | None = None  # when the next frame is due
         self.errors = 0
 
     def packet(self, packet: Any, seconds: float) -> None:
-        self._sizes.append((packet.size, seconds))
+        if self._bare:
+            self._sizes.append(packet.size)
+            self._lengths.append(seconds)
 
     def failed(self, packet: Any) -> None:
         self.errors += 1
-        self._sizes.append((packet.size, 0.0))
+        self.packet(packet, 0.0)
         if packet.duration and packet.time_base:
             self._failed += float(packet.duration * packet.time_base)
 
@@ -153,7 +166,9 @@ class _Losses:
     def notes(self) -> list[str]:
         lost = self._lost()
         if lost >= _REPORTED and self._seconds:
-            return [f"is damaged: {lost:.1f} seconds of it were skipped"]
+            return [f"is damaged: about {lost:.1f} seconds of it were skipped"]
+        if self._seconds < _PROMISE_KEPT * self._length:
+            return [f"gives only {self._seconds:.1f} of the {self._length:.1f} seconds that its header promises"]
         return []
 
     def _lost(self) -> float:
@@ -161,18 +176,22 @@ class _Losses:
             return max(self._missing, self._failed)
         if self._promised:
             return max(self._promised - self._seconds, self._failed)
-        sizes = np.array(self._sizes or [(0, 0.0)], float)
-        decoded = sizes[sizes[:, 1] > 0]
-        if not len(decoded):
+        return self._lost_bytes()
+
+    def _lost_bytes(self) -> float:
+        """Bytes that the demuxer dropped, and those that make packets far longer than usual, in seconds."""
+        sizes, lengths = np.array(self._sizes), np.array(self._lengths)
+        good = lengths > 0
+        if not good.any():
             return 0.0
-        dropped = self._source.size - float(sizes[:, 0].sum())  # by the demuxer
-        usual = 2 * float(np.percentile(decoded[:, 0] / decoded[:, 1], 99))  # bytes a second
-        garbage = np.maximum(0, sizes[:, 0] - usual * np.maximum(sizes[:, 1], decoded[:, 1].min()))
-        rate = decoded[:, 0].clip(max=usual * decoded[:, 1]).sum() / decoded[:, 1].sum()
-        lost = float(garbage.sum() + dropped)
+        rates = sizes[good] / lengths[good]
+        usual = 2 * float(np.percentile(rates, 99))  # bytes a second
+        most = usual * np.maximum(lengths, np.median(lengths[good]))
+        rate = float(np.minimum(sizes, most)[good].sum() / lengths[good].sum())
+        lost = np.where(good, np.maximum(0, sizes - most), sizes).sum() + self._source.size - sizes.sum()
         if lost > _REPORTED * rate:
             lost -= containers.tag_bytes(self._source)
-        return lost / float(rate)
+        return float(lost / rate)
 
 
 def _packets(container: Any, stream: Any, source: Window, losses: _Losses) -> Iterator[Any]:

@@ -146,6 +146,8 @@ def _shortfall(source: Window, opened: Any, done: int, reached: int, damaged: bo
         promised = seconds * body.size / (source.size - body.start)
     if done < _PROMISE_KEPT * promised * opened.samplerate and opened.frames < _UNKNOWN_FRAMES:
         return f"gives only {seconds:.1f} of the {promised:.1f} seconds that its header promises"
+    if containers.ogg_is_cut(source):
+        return f"is cut off: it ends after {seconds:.1f} seconds, in the middle of a page"
     unread = _unread(source, body, reached)
     if unread:
         return f"its last {_amount(unread)} of {_amount(source.size)} could not be read as audio"
