@@ -1,8 +1,9 @@
 """The scratch store: arrays kept by the content of the audio that they were computed from.
 
-An entry's key is the SHA-256 of its kind, the audio file's content hash, the front end's
-fingerprint, the CQT implementation and, for an embedding, the weights' fingerprint. So a renamed
-file hits, a changed file misses, and other settings or weights never meet old results.
+An entry's key is the SHA-256 of its kind, the audio file's content hash, the decoder's
+revision, the front end's fingerprint, the CQT implementation and, for an embedding, the weights'
+fingerprint. So a renamed file hits, a changed file misses, and other settings, weights or ways of
+decoding never meet old results.
 
 An entry is one file: a magic line, one line of JSON (key, dtype, shape, SHA-256 of the data), the
 data. It is written under a name of its own and renamed into place, so runs that share the folder or
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex.errors import StoreError
-from mirex.features.audio import open_recording
+from mirex.features.audio import DECODER_REVISION, open_recording
 from mirex.files import write_whole
 
 FOLDER = "mirex-store"  # inside the scratch folder
@@ -82,7 +83,7 @@ class Store:
             raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 
     def _key(self, content: str, kind: str) -> str:
-        text = json.dumps([kind, content, *self._parts[kind]])
+        text = json.dumps([kind, content, DECODER_REVISION, *self._parts[kind]])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _path(self, key: str, kind: str) -> Path:

@@ -152,3 +152,9 @@ def test_content_hash(tmp_path):
     assert content_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(AudioError, match="no such file"):
         content_hash(tmp_path / "none")
+
+
+def test_what_another_decoder_made_is_not_reused(store, embedding, monkeypatch):
+    store.put(CONTENT, embedding)
+    monkeypatch.setattr("mirex.extraction.store.DECODER_REVISION", -1)
+    assert store.get(CONTENT) is None
