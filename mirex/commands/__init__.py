@@ -32,11 +32,12 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
     )
     parser.add_argument("--strict", action="store_true", help="an undecodable file is an error")
+    parser.add_argument("--rehash", action="store_true", help="trust no file to be unchanged by its date")
 
 
 def extraction_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options as keyword arguments of `mirex.extract`."""
-    names = ("threads", "device", "cqt", "weights", "strict")
+    names = ("threads", "device", "cqt", "weights", "strict", "rehash")
     return {name: getattr(args, name) for name in names}
 
 

@@ -16,7 +16,6 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,8 @@ from numpy.typing import NDArray
 
 from mirex.errors import AudioError, MirexError, StoreError, UsageError
 from mirex.extraction import pool
-from mirex.extraction.store import Store, content_hash
+from mirex.extraction.contents import identify
+from mirex.extraction.store import Store
 from mirex.features.cqt import IMPLEMENTATIONS
 from mirex.files import write_whole
 from mirex.logs import printable
@@ -90,6 +90,7 @@ def extract(
     weights: str | os.PathLike[str] | None = None,
     strict: bool = False,
     keep_columns: bool = False,
+    rehash: bool = False,
     locations: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
@@ -107,7 +108,9 @@ def extract(
     locations = paths if locations is None else locations
     plan = _plan(weights, cqt=cqt, device=device, threads=threads, keep_columns=keep_columns)
     store = Store(scratch, front_end=plan.front_end.fingerprint(), weights=plan.fingerprint, cqt=cqt)
-    contents, failures = _identify(paths, locations, threads)
+    contents, failures = identify(locations, scratch=scratch, threads=threads, rehash=rehash)
+    for index, reason in failures.items():
+        _log_failure(paths[index], reason)
     found = _look_up(store, contents, plan)
     jobs = {content: index for index, content in reversed(list(enumerate(contents))) if content not in found}
     jobs.pop(None, None)
@@ -123,9 +126,7 @@ def extract(
         )
     embeddings = _assemble(contents, found)
     computed = len(found) - reused
-    return Extraction(
-        tuple(paths), embeddings, failures, reused, computed, tuple(contents), plan.fingerprint
-    )
+    return Extraction(tuple(paths), embeddings, failures, reused, computed, tuple(contents), plan.fingerprint)
 
 
 def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[str]:
@@ -158,27 +159,6 @@ def _plan(
     metadata = read_metadata(path)
     front_end = FrontEndSettings.from_json(metadata["front_end"])
     return _Plan(path, fingerprint(metadata), front_end, cqt, device, threads, keep_columns)
-
-
-def _identify(
-    paths: Sequence[str], locations: Sequence[str], threads: int
-) -> tuple[list[str | None], dict[int, str]]:
-    """The content hash of each file; and, for files that cannot be read, the reason."""
-    failures: dict[int, str] = {}
-
-    def identify(index: int) -> str | None:
-        try:
-            return content_hash(locations[index])
-        except (AudioError, OSError) as error:
-            failures[index] = str(error)
-            return None
-
-    # Threads help: hashing and reading release Python's lock.
-    with ThreadPoolExecutor(threads) as executor:
-        contents = list(executor.map(identify, range(len(paths))))
-    for index, reason in sorted(failures.items()):
-        _log_failure(paths[index], reason)
-    return contents, failures
 
 
 def _look_up(store: Store, contents: Sequence[str | None], plan: _Plan) -> dict[str | None, np.ndarray]:
