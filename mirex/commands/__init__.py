@@ -7,6 +7,8 @@ import argparse
 import os
 from typing import Any
 
+from mirex.extraction.pool import TIME_LIMIT
+
 MOST_DEFAULT_THREADS = 16  # each worker takes some 500 MB
 
 
@@ -32,12 +34,16 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
         "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
     )
     parser.add_argument("--strict", action="store_true", help="an undecodable file is an error")
+    parser.add_argument(
+        "--time-limit", type=float, default=TIME_LIMIT, metavar="S",
+        help=f"seconds for a recording, beside a tenth of its length (default {TIME_LIMIT:.0f}; 0: none)",
+    )  # fmt: skip
     parser.add_argument("--rehash", action="store_true", help="trust no file to be unchanged by its date")
 
 
 def extraction_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options as keyword arguments of `mirex.extract`."""
-    names = ("threads", "device", "cqt", "weights", "strict", "rehash")
+    names = ("threads", "device", "cqt", "weights", "strict", "rehash", "time_limit")
     return {name: getattr(args, name) for name in names}
 
 

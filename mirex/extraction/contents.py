@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mirex.errors import AudioError, MirexError
-from mirex.extraction.store import FOLDER
+from mirex.extraction.store import FOLDER, hash_of
 from mirex.features.audio import open_recording
 from mirex.files import write_whole
 from mirex.logs import describe
@@ -115,10 +115,7 @@ class Memory:
             if known and known[0] == state:
                 return known[1]
             started = time.time_ns()
-            try:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise AudioError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
+            content = hash_of(file)
             if _state(file.fileno()) == state and _settled(state, started):
                 self._known[key] = state, content
                 self._new.append((key, state, content))
@@ -143,7 +140,7 @@ class Memory:
             log.debug("%s: %s", self._path, error.strerror)
 
     def _tidy(self) -> None:
-        """Leave out what newer lines replaced. What another run appends meanwhile is lost, which is harmless."""
+        """Leave out what newer lines replaced. Lines that another run appends meanwhile may be lost."""
         try:
             write_whole(self._path, b"".join(_line(key, *known) for key, known in self._known.items()))
         except OSError as error:

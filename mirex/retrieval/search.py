@@ -16,6 +16,7 @@ import numpy as np
 
 from mirex.errors import AudioError, UsageError
 from mirex.extraction.contents import identify
+from mirex.extraction.pool import TIME_LIMIT
 from mirex.extraction.store import Store, content_hash
 from mirex.retrieval.calibration import Calibration, from_metadata
 from mirex.retrieval.distance import distance_matrix
@@ -68,13 +69,14 @@ def search(
     device: str = "auto",
     cqt: str = "matrix",
     rehash: bool = False,
+    time_limit: float = TIME_LIMIT,
 ) -> Ranking:
     """Rank a collection by its distance to a query.
 
     query: path of a recording. collection: paths. scratch: folder that `mirex.extract` filled. top: length
     of the list, 1 or more. prior: share of same-work pairs expected, in (0, 1). locations: where the
-    collection's files lie, if that differs from their names. weights, threads, device, cqt, rehash: as for
-    `extract`.
+    collection's files lie, if that differs from their names. weights, threads, device, cqt, rehash,
+    time_limit: as for `extract`.
 
     Raises `UsageError`, `AudioError` if the query cannot be analysed, `WeightsError`, `StoreError`.
     """
@@ -83,7 +85,9 @@ def search(
     settings, fingerprint, calibration = _sealed(weights)
     store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
     content = content_hash(query)
-    embedding = _query_embedding(query, content, store=store, weights=weights, device=device, cqt=cqt)
+    embedding = _query_embedding(
+        query, content, store=store, weights=weights, device=device, cqt=cqt, time_limit=time_limit
+    )
     contents, failures = identify(locations or collection, scratch=scratch, threads=threads, rehash=rehash)
     missing = {collection[index]: reason for index, reason in failures.items()}
     found = _stored(contents, store=store, besides=content)
