@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
             numbering.paths,
             scratch=args.scratch,
             locations=locations,
+            run=f"{os.path.abspath(args.collection)} {os.path.abspath(args.queries)}",
             progress=progress,
             **extraction_options(args),
         )

@@ -92,7 +92,7 @@ def extract(
     scratch: str | os.PathLike[str],
     device: str = "auto",
     threads: int = 1,
-    cqt: str = "matrix",
+    cqt: str = "multirate",
     weights: str | os.PathLike[str] | None = None,
     strict: bool = False,
     keep_columns: bool = False,
@@ -115,7 +115,7 @@ def extract(
         Of the network; "auto" is CUDA if there is any.
     threads : int
         Worker processes, of one thread each.
-    cqt : {"matrix", "essentia"}
+    cqt : {"multirate", "essentia"}
         Implementation of the constant-Q transform.
     weights : path-like, optional
         A sealed file; None: the one that is shipped.
@@ -192,7 +192,7 @@ def read_columns(
     scratch: str | os.PathLike[str],
     threads: int = 1,
     front_end: FrontEndSettings | None = None,
-    cqt: str = "matrix",
+    cqt: str = "multirate",
     rehash: bool = False,
     time_limit: float = pool.TIME_LIMIT,
     progress: Progress | None = None,

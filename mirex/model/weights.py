@@ -178,7 +178,7 @@ def _read_tensors(path: Path) -> dict[str, "Tensor"]:
 
 
 def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "TwoViewNetwork":
-    """The network with these tensors in place; what they lack has no values, and counters are 0."""
+    """The network with these tensors in place; what they lack has no values, counters apart, which are 0."""
     import torch
 
     from mirex.model.network import TwoViewNetwork

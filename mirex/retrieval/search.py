@@ -67,7 +67,7 @@ def search(
     weights: str | os.PathLike[str] | None = None,
     threads: int = 1,
     device: str = "auto",
-    cqt: str = "matrix",
+    cqt: str = "multirate",
     rehash: bool = False,
     time_limit: float = TIME_LIMIT,
 ) -> Ranking:
