@@ -24,21 +24,24 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
         "-numThreads", "--num-threads", dest="threads", type=_count, default=threads, metavar="N",
         help=f"worker processes, of one thread each (default {threads})",
     )  # fmt: skip
+    # With names of their own, which the help shows, not the choices: it must fit a screen.
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network (default auto)"
-    )
+        "--device", metavar="D", choices=("auto", "cpu", "cuda"), default="auto",
+        help="of the network: cpu, cuda or auto (default auto)",
+    )  # fmt: skip
     parser.add_argument(
-        "--cqt", choices=("multirate", "essentia"), default="multirate", help="transform (default multirate)"
-    )
+        "--cqt", metavar="C", choices=("multirate", "essentia"), default="multirate",
+        help="transform: multirate or essentia",
+    )  # fmt: skip
     parser.add_argument(
         "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
     )
     parser.add_argument("--strict", action="store_true", help="an undecodable file is an error")
     parser.add_argument(
         "--time-limit", type=float, default=TIME_LIMIT, metavar="S",
-        help=f"seconds for a recording, beside a tenth of its length (default {TIME_LIMIT:.0f}; 0: none)",
+        help=f"seconds a file, plus 1/10 of its length (default {TIME_LIMIT:.0f})",
     )  # fmt: skip
-    parser.add_argument("--rehash", action="store_true", help="trust no file to be unchanged by its date")
+    parser.add_argument("--rehash", action="store_true", help="read files again that seem unchanged")
 
 
 def extraction_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,6 +12,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "extract",
         prog=program("extract"),
+        usage="%(prog)s [options] scratch_folder file_list",
         help="audio files to embeddings in a scratch folder",
         description="Compute the embeddings that the scratch folder lacks. Exit status: 0 complete, "
         "1 failed, 2 wrong usage.",
@@ -21,7 +22,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--keep-columns", action="store_true", help="store the CQT columns too")
     parser.add_argument(
         "--shard", type=_share, default=(1, 1), metavar="K/N",
-        help="the K-th of N shares of the list, for runs side by side on one folder",
+        help="only the K-th of N shares of the list",
     )  # fmt: skip
     parser.add_argument("scratch", metavar="scratch_folder", help="made if missing; may be shared")
     parser.add_argument("list", metavar="file_list", help="one path per line")

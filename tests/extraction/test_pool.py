@@ -1,6 +1,7 @@
 """The pool, with workers that analyse nothing: what dies, hangs or does not start costs its own recording."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mirex.errors import MirexError
+from mirex.errors import MirexError, StoreError
 from mirex.extraction import pool
 from mirex.extraction.extract import extract
 
@@ -54,6 +55,37 @@ def test_a_crash_beside_reused_recordings_does_not_end_the_run(files, tmp_path):
     extract([good], scratch=tmp_path, device="cpu")
     result = extract([good, killer], scratch=tmp_path, device="cpu")
     assert (result.reused, result.computed, list(result.failures)) == (1, 0, [1])
+
+
+def test_a_folder_that_cannot_be_written_serves_if_it_is_complete(files, tmp_path, monkeypatch, caplog):
+    (good,) = files("good")
+    scratch = tmp_path / "scratch"
+    first = extract([good], scratch=scratch, device="cpu")
+
+    def refuse(path, data):
+        raise OSError(30, "Read-only file system")
+
+    for module in ("store", "report", "contents"):
+        monkeypatch.setattr(f"mirex.extraction.{module}.write_whole", refuse)
+    missing = str(tmp_path / "missing")
+    again = extract([good, missing], scratch=scratch, device="cpu")
+    assert again.reused == 1
+    assert again.embeddings[0].tobytes() == first.embeddings[0].tobytes()
+    assert "failed.tsv cannot be written: Read-only file system; this log names what failed" in caplog.text
+    assert f"failed: {missing}: no such file" in caplog.text
+    with pytest.raises(StoreError, match="Read-only file system"):
+        extract(files("other"), scratch=scratch, device="cpu")
+
+
+def test_a_scratch_folder_removed_under_the_run_ends_it(files, tmp_path):
+    scratch = tmp_path / "scratch"
+
+    def remove(done: int, total: int) -> None:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    with pytest.raises(StoreError, match=r"scratch was removed during the run; start again"):
+        extract(files("a", "b"), scratch=scratch, device="cpu", progress=remove)
+    assert not scratch.exists()
 
 
 def test_a_decoder_that_never_ends_costs_its_own_recording(files):
