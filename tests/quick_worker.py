@@ -1,9 +1,10 @@
 """A worker process that loads nothing and analyses nothing; the pool's tests start it for the real one.
 
 Its answer for a recording is an embedding made from the file's bytes. But by the recording's name: "killer"
-ends the process each time, "once" the first time (it leaves a file beside the recording to remember),
-"endless" takes for ever, "slow" the first time, "tired" takes a second after it has said that the recording
-is an hour long. A file that the program's argument names makes it die while it starts, and is removed.
+ends the process each time, "once" the first time (it leaves a file beside the recording to remember, with its
+parent's number), "assassin" ends its parent, "endless" takes for ever, "slow" the first time, "tired" takes a
+second after it has said that the recording is an hour long. A file that the program's argument names makes it
+die while it starts, and is removed.
 """
 
 import hashlib
@@ -22,8 +23,11 @@ def analyse(path, report):
     name = Path(path).stem
     if "killer" in name:
         os.kill(os.getpid(), signal.SIGSEGV)
+    if "assassin" in name:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(1000)
     if ("once" in name or "slow" in name) and not Path(path + ".seen").exists():
-        Path(path + ".seen").touch()
+        Path(path + ".seen").write_text(str(os.getppid()))
         os.kill(os.getpid(), signal.SIGKILL) if "once" in name else time.sleep(1000)
     if "endless" in name:
         time.sleep(1000)

@@ -24,6 +24,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--shard", type=_share, default=(1, 1), metavar="K/N",
         help="only the K-th of N shares of the list",
     )  # fmt: skip
+    parser.add_argument("--scheduler", metavar="A", help="address of a Dask cluster, or local")
     parser.add_argument("scratch", metavar="scratch_folder", help="made if missing; may be shared")
     parser.add_argument("list", metavar="file_list", help="one path per line")
     parser.set_defaults(run=run)
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
             scratch=args.scratch,
             locations=locate(paths, list_file=args.list),
             keep_columns=args.keep_columns,
+            scheduler=args.scheduler,
             run=f"{os.path.abspath(args.list)} {number}/{shares}",
             progress=progress,
             **extraction_options(args),

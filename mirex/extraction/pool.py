@@ -179,6 +179,13 @@ class Crew:
             f"worker processes end as soon as they start ({last}); MIREX_DEBUG=1 shows their messages"
         )
 
+    def ready(self, process: "Process | None") -> "Process":
+        """This process if it can be asked, else another."""
+        if process and not process.usable():  # its time was over just when it had answered
+            process.close()
+            process = None
+        return process or self.start()
+
     def _serve(self, paths: Sequence[str], jobs: queue.SimpleQueue) -> None:
         """One thread: keep one process busy until no job is left."""
         process = None
@@ -188,10 +195,7 @@ class Crew:
             except queue.Empty:
                 return
             try:
-                if process and not process.usable():  # its time was over just when it had answered
-                    process.close()
-                    process = None
-                process = process or self.start()
+                process = self.ready(process)
                 self._results.put((index, process.ask(paths[index], time_limit=self._time_limit)))
             except WorkerDied as death:
                 process = None
