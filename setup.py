@@ -32,6 +32,7 @@ setup(
     python_requires=">=3.11",
     install_requires=requirements("mirex/bootstrap/requirements.txt"),
     extras_require={
+        "cluster": ["dask>=2024.1", "distributed>=2024.1"],
         "plots": ["matplotlib>=3.8"],
         "docs": ["pdoc>=15"],
         "train": ["mido>=1.3", "numba>=0.60"],
