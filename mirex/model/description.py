@@ -176,7 +176,7 @@ def _size(run: Run) -> str:
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Lines for what a recipe changes; all of it, after none."""
     lines = []
-    for name in sorted(before | after):
+    for name in sorted({*before, *after}):
         value = "left out" if name not in after else f"= {json.dumps(after[name])}"
         if name not in before:
             lines.append(f"    {name} {value}")

@@ -38,9 +38,12 @@ def test_they_are_those_that_extraction_gives(columns, path):
 def test_a_file_is_loaded_once_and_again_when_it_changed(columns, path, monkeypatch):
     loads = []
     load = weights.load
-    monkeypatch.setattr(
-        weights, "load", lambda *given, **options: loads.append(given) or load(*given, **options)
-    )
+
+    def counted(*given, **options):
+        loads.append(given)
+        return load(*given, **options)
+
+    monkeypatch.setattr(weights, "load", counted)
     before = mirex.embed(columns[:1], weights=path)
     assert np.array_equal(mirex.embed(columns[:1], weights=path), before)
     assert len(loads) == 1
