@@ -11,6 +11,7 @@ MODULES = (
     "retrieval.calibration",
     "retrieval.distance",
     "features.cqt",
+    "features.short",
     "formats.cliques",
     "evaluation.metrics",
     "evaluation.plots",

@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def text(found: "Ranking") -> str:
     """The ranked list for a terminal."""
+    from mirex.features.short import SHORTEST
     from mirex.logs import printable
 
     lines = [f"{found.compared} recordings compared with {printable(found.query)}, weights {found.weights}"]
@@ -81,9 +82,14 @@ def text(found: "Ranking") -> str:
         lines.append(f"probability of one work: {found.calibration.describe(prior=found.prior)}")
     else:
         lines.append("no probabilities: no calibration is sealed in the weights")
+    if found.short:
+        lines.append(f"the query has {found.short}")
+    if any(hit.short for hit in found.hits):
+        lines.append(f"short: under {SHORTEST:.0f} s of sound, whose distance stands for no probability")
     lines += ["", f"{'rank':>4}  {'distance':>8}  {'same work':>9}  path"]
     for hit in found.hits:
         chance = "-" if hit.probability is None else f"{100 * hit.probability:.1f} %"
+        chance = "short" if hit.short else chance
         lines.append(f"{hit.rank:>4}  {hit.distance:>8.4f}  {chance:>9}  {printable(hit.path)}")
     return "\n".join(lines)
 
