@@ -68,6 +68,7 @@ class _Plan:
     device: str
     threads: int
     keep_columns: bool
+    backend: str
 
     def worker_setup(self, *, on_cuda: bool) -> dict[str, object]:
         """The message that `mirex.extraction.worker` expects first."""
@@ -76,6 +77,7 @@ class _Plan:
             "cqt": self.cqt,
             "weights": None if on_cuda else str(self.weights),
             "weights_fingerprint": self.fingerprint,
+            "backend": self.backend,
             "columns": self.keep_columns or on_cuda,
         }
 
@@ -87,6 +89,7 @@ def extract(
     device: str = "auto",
     threads: int = 1,
     cqt: str = "multirate",
+    backend: str = "torch",
     weights: str | os.PathLike[str] | None = None,
     strict: bool = False,
     keep_columns: bool = False,
@@ -97,15 +100,17 @@ def extract(
 
     paths: names of the files. scratch: folder for the store and the report; made if missing.
     device: of the network, "auto" (CUDA if there is any), "cpu" or "cuda". threads: worker
-    processes, of one thread each. cqt: "multirate" or "essentia". weights: a sealed file; None: the one
-    that is shipped. strict: raise if any file fails. keep_columns: store the CQT columns too.
-    locations: where each file lies, if that differs from its name. progress: called with the
-    number of recordings done and to do.
+    processes, of one thread each. cqt: "multirate" or "essentia". backend: of the network on the CPU,
+    "torch" or "openvino" (the extra `fast`). weights: a sealed file; None: the one that is shipped.
+    strict: raise if any file fails. keep_columns: store the CQT columns too. locations: where each file
+    lies, if that differs from its name. progress: called with the number of recordings done and to do.
 
     Raises `AudioError` if strict, `UsageError`, `WeightsError`, `StoreError`.
     """
     locations = paths if locations is None else locations
-    plan = _plan(weights, cqt=cqt, device=device, threads=threads, keep_columns=keep_columns)
+    plan = _plan(
+        weights, cqt=cqt, backend=backend, device=device, threads=threads, keep_columns=keep_columns
+    )
     store = Store(scratch, front_end=plan.front_end.fingerprint(), weights=plan.fingerprint, cqt=cqt)
     contents, failures = _identify(paths, locations, threads)
     found = _look_up(store, contents, plan)
@@ -144,8 +149,15 @@ def _locate(path: str, folder: str) -> str:
 
 
 def _plan(
-    weights: str | os.PathLike[str] | None, *, cqt: str, device: str, threads: int, keep_columns: bool
+    weights: str | os.PathLike[str] | None,
+    *,
+    cqt: str,
+    backend: str,
+    device: str,
+    threads: int,
+    keep_columns: bool,
 ) -> _Plan:
+    from mirex.model.backend import check
     from mirex.model.weights import default_path, fingerprint, read_metadata
 
     if cqt not in IMPLEMENTATIONS:
@@ -154,10 +166,14 @@ def _plan(
         raise UsageError(f"device {device!r}: choose one of {', '.join(DEVICES)}")
     if threads < 1:
         raise UsageError(f"threads {threads}: must be 1 or more")
+    check(backend, device=device)
+    if backend != "torch":
+        device = "cpu"
     path = Path(weights) if weights else default_path()
     metadata = read_metadata(path)
     front_end = FrontEndSettings.from_json(metadata["front_end"])
-    return _Plan(path, fingerprint(metadata), front_end, cqt, device, threads, keep_columns)
+    named = fingerprint(metadata, backend=backend)
+    return _Plan(path, named, front_end, cqt, device, threads, keep_columns, backend)
 
 
 def _identify(

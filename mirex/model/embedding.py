@@ -86,7 +86,7 @@ def _vector(found: Sequence[Array], network: ResNet50IBN) -> NDArray[np.float64]
 
 
 def _vector_of_parts(parts: Array, network: ResNet50IBN) -> NDArray[np.float64]:
-    x = torch.from_numpy(parts[:, None]).to(next(network.parameters()).device)
+    x = torch.from_numpy(parts[:, None]).to(network.device)
     with torch.inference_mode(), as_on_the_cpu():
         _, embedding = network(x)
     return _unit(_unit(embedding.cpu().numpy().astype(np.float64)).mean(axis=0))

@@ -67,21 +67,25 @@ def search(
     threads: int = 1,
     device: str = "auto",
     cqt: str = "multirate",
+    backend: str = "torch",
 ) -> Ranking:
     """Rank a collection by its distance to a query.
 
     query: path of a recording. collection: paths. scratch: folder that `mirex.extract` filled. top: length
     of the list, 1 or more. prior: share of same-work pairs expected, in (0, 1). locations: where the
-    collection's files lie, if that differs from their names. weights, threads, device, cqt: as for `extract`.
+    collection's files lie, if that differs from their names. weights, threads, device, cqt, backend: as for
+    `extract`.
 
     Raises `UsageError`, `AudioError` if the query cannot be analysed, `WeightsError`, `StoreError`.
     """
     if top < 1:
         raise UsageError(f"top {top}: must be 1 or more")
-    settings, fingerprint, calibration = _sealed(weights)
+    settings, fingerprint, calibration = _sealed(weights, backend)
     store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
     content = content_hash(query)
-    embedding = _query_embedding(query, content, store=store, weights=weights, device=device, cqt=cqt)
+    embedding = _query_embedding(
+        query, content, store=store, weights=weights, device=device, cqt=cqt, backend=backend
+    )
     contents, missing = _contents(collection, locations or collection, threads=threads)
     found = _stored(contents, store=store, besides=content)
     rows = [index for index, key in enumerate(contents) if key in found]
@@ -152,12 +156,14 @@ def embed_recordings(
     return result.embeddings
 
 
-def _sealed(weights: str | os.PathLike[str] | None) -> tuple[FrontEndSettings, str, Calibration | None]:
+def _sealed(
+    weights: str | os.PathLike[str] | None, backend: str
+) -> tuple[FrontEndSettings, str, Calibration | None]:
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)
     settings = FrontEndSettings.from_json(metadata["front_end"])
-    return settings, fingerprint(metadata), from_metadata(metadata)
+    return settings, fingerprint(metadata, backend=backend), from_metadata(metadata)
 
 
 def _contents(
