@@ -175,9 +175,9 @@ def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     program = _onnx_program(getattr(sealed.network, view))
-    described = {name: sealed.metadata[name] for name in ("licence", "date") if name in sealed.metadata}
-    described |= {"mirex_weights": sealed.fingerprint, "mirex_view": view}
+    described: dict[str, str] = {"mirex_weights": sealed.fingerprint, "mirex_view": view}
     described |= {"front_end": sealed.front_end.to_json(), "network": sealed.settings.to_json()}
+    described |= {name: value for name, value in sealed.metadata.items() if name in ("licence", "date")}
     program.model.metadata_props.update(described)
     with appearing_whole(path) as temporary:
         program.save(temporary, external_data=False)
