@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mirex.errors import MirexError, UsageError
+from mirex.features.views import BINS, BINS_PER_OCTAVE
 from mirex.files import appearing_whole
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("torch", "openvino")
 VIEWS = ("cqt", "chroma")
-_EXAMPLE = (1, 1, 84, 96)  # input to trace the network with; the result takes any number of windows and steps
+_STEPS = 96  # of the input to trace the network with; the result takes any number
 
 
 def check(backend: str, *, device: str = "cpu") -> None:
@@ -138,7 +139,7 @@ def _compile(network: "ResNet50IBN", *, threads: int) -> Any:
 
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated, and still the quickest to convert
-        traced = torch.jit.trace(network, torch.zeros(_EXAMPLE), check_trace=False)
+        traced = torch.jit.trace(network, torch.zeros(1, 1, BINS, _STEPS), check_trace=False)
         front_end = FrontEndManager().load_by_framework("pytorch")
         decoder = TorchScriptPythonDecoder(traced)  # held until the conversion is done: it is called back
         model = front_end.convert(front_end.load(decoder))
@@ -174,7 +175,8 @@ def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
     with _extra("export", "ONNX files"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
-    program = _onnx_program(getattr(sealed.network, view))
+    bins = BINS if view == "cqt" else BINS_PER_OCTAVE * sealed.settings.chroma_octaves
+    program = _onnx_program(getattr(sealed.network, view), bins)
     described: dict[str, str] = {"mirex_weights": sealed.fingerprint, "mirex_view": view}
     described |= {"front_end": sealed.front_end.to_json(), "network": sealed.settings.to_json()}
     described |= {name: value for name, value in sealed.metadata.items() if name in ("licence", "date")}
@@ -183,7 +185,7 @@ def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
         program.save(temporary, external_data=False)
 
 
-def _onnx_program(network: "ResNet50IBN") -> Any:
+def _onnx_program(network: "ResNet50IBN", bins: int) -> Any:
     import logging
 
     import torch
@@ -206,7 +208,7 @@ def _onnx_program(network: "ResNet50IBN") -> Any:
             warnings.simplefilter("ignore")
             return torch.onnx.export(
                 Embedding().eval(),
-                (torch.zeros(2, *_EXAMPLE[1:]),),
+                (torch.zeros(2, 1, bins, _STEPS),),
                 input_names=["windows"],
                 output_names=["embedding"],
                 dynamic_shapes={"windows": {0: free, 3: free}},
