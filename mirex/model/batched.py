@@ -15,7 +15,7 @@ from mirex._typing import Array
 from mirex.model.network import ResNet50IBN
 
 
-def embed_windows(recordings: Iterable[Array], *, network: ResNet50IBN, batch: int = 256) -> Iterator[Array]:
+def in_batches(recordings: Iterable[Array], *, network: ResNet50IBN, batch: int = 256) -> Iterator[Array]:
     """The network's outputs for the windows of recordings.
 
     Recordings are taken from the iterable only as batches need them, so that it may decode meanwhile, and
@@ -55,13 +55,13 @@ def embed_windows(recordings: Iterable[Array], *, network: ResNet50IBN, batch: i
 
 def _compute(windows: list[Array], network: ResNet50IBN, batch: int) -> list[Array]:
     """Outputs of all windows, at most a batch of them at a time."""
-    from mirex.model.embedding import as_on_the_cpu
+    from mirex.model.embedding import full_precision
 
     if not windows:
         return []
     together = np.concatenate(windows)
     found = []
-    with torch.inference_mode(), as_on_the_cpu():
+    with torch.inference_mode(), full_precision():
         for start in range(0, len(together), batch):
             x = torch.from_numpy(together[start : start + batch, None]).to(network.device)
             found.append(network(x)[1].cpu().numpy())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mirex.model.batched import embed_windows
+from mirex.model.batched import in_batches
 from mirex.model.network import ResNet50IBN
 
 
@@ -42,18 +42,18 @@ def assert_as_one_by_one(found: list[np.ndarray], recordings: list[np.ndarray], 
 @pytest.mark.parametrize("batch", [1, 4, 5, 100])
 def test_outputs_are_those_of_each_recording_alone(network, rng, batch):
     recordings = made(rng, 3, 1, 7, 2, 5)
-    found = list(embed_windows(recordings, network=network, batch=batch))
+    found = list(in_batches(recordings, network=network, batch=batch))
     assert_as_one_by_one(found, recordings, network)
 
 
 def test_batches_are_full_but_for_the_last(network, rng):
-    list(embed_windows(made(rng, 3, 1, 7, 2, 5), network=network, batch=4))
+    list(in_batches(made(rng, 3, 1, 7, 2, 5), network=network, batch=4))
     assert network.batches == [4, 4, 4, 4, 2]
 
 
 def test_windows_of_another_shape_begin_a_new_batch(network, rng):
     recordings = made(rng, 3) + made(rng, 2, steps=20) + made(rng, 2)
-    found = list(embed_windows(recordings, network=network, batch=8))
+    found = list(in_batches(recordings, network=network, batch=8))
     assert network.batches == [3, 2, 2]
     assert_as_one_by_one(found, recordings, network)
 
@@ -66,13 +66,13 @@ def test_recordings_are_taken_as_they_are_needed(network, rng):
             taken.append(len(windows))
             yield windows
 
-    results = embed_windows(recordings(), network=network, batch=4)
+    results = in_batches(recordings(), network=network, batch=4)
     next(results)
     assert len(taken) == 1
 
 
 def test_no_recordings_give_nothing(network):
-    assert list(embed_windows([], network=network)) == []
+    assert list(in_batches([], network=network)) == []
     assert network.batches == []
 
 
@@ -80,6 +80,6 @@ def test_no_recordings_give_nothing(network):
 def test_cuda_agrees_with_the_cpu(network, rng):
     recordings = made(rng, 3, 5, steps=96)
     expected = [network(torch.from_numpy(windows[:, None]))[1].numpy() for windows in recordings]
-    found = list(embed_windows(recordings, network=network.to("cuda"), batch=4))
+    found = list(in_batches(recordings, network=network.to("cuda"), batch=4))
     for each, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(each, other, atol=1e-3 * np.abs(other).max())
