@@ -32,6 +32,7 @@ COMMANDS = (
     "seal",
     "whiten",
     "calibrate",
+    "export",
     "benchmark-accuracy",
 )
 

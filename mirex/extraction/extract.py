@@ -74,6 +74,7 @@ class _Plan:
     keep_columns: bool
     time_limit: float
     scheduler: str | None
+    backend: str
 
     def worker_setup(self, *, on_cuda: bool) -> dict[str, object]:
         """The message that `mirex.extraction.worker` expects first."""
@@ -82,6 +83,7 @@ class _Plan:
             "cqt": self.cqt,
             "weights": None if on_cuda or not self.weights else os.path.abspath(self.weights),
             "weights_fingerprint": self.fingerprint,
+            "backend": self.backend,
             "columns": self.keep_columns or on_cuda,
         }
 
@@ -93,6 +95,7 @@ def extract(
     device: str = "auto",
     threads: int = 1,
     cqt: str = "multirate",
+    backend: str = "torch",
     weights: str | os.PathLike[str] | None = None,
     strict: bool = False,
     keep_columns: bool = False,
@@ -117,6 +120,8 @@ def extract(
         Worker processes, of one thread each.
     cqt : {"multirate", "essentia"}
         Implementation of the constant-Q transform.
+    backend : {"torch", "openvino"}
+        Of the network on the CPU; "openvino" needs the extra `fast`.
     weights : path-like, optional
         A sealed file; None: the one that is shipped.
     strict : bool
@@ -150,7 +155,7 @@ def extract(
     paths = [os.fspath(path) for path in paths]
     locations = paths if locations is None else locations
     plan = _plan(
-        weights, cqt=cqt, device=device, threads=threads, keep_columns=keep_columns,
+        weights, cqt=cqt, backend=backend, device=device, threads=threads, keep_columns=keep_columns,
         time_limit=time_limit, scheduler=scheduler,
     )  # fmt: skip
     store = Store(scratch, front_end=plan.front_end.fingerprint(), weights=plan.fingerprint, cqt=cqt)
@@ -263,13 +268,17 @@ def _locate(path: str, folder: str) -> str:
     return beside if not os.path.lexists(path) and os.path.lexists(beside) else path
 
 
-def _plan(weights: str | os.PathLike[str] | None, **options: Any) -> _Plan:
+def _plan(weights: str | os.PathLike[str] | None, *, backend: str, device: str, **options: Any) -> _Plan:
+    from mirex.model.backend import check
     from mirex.model.weights import default_path, fingerprint, read_metadata
 
+    check(backend, device=device)
     path = Path(weights) if weights else default_path()
     metadata = read_metadata(path)
     front_end = FrontEndSettings.from_json(metadata["front_end"])
-    return _checked_plan(_Plan(path, fingerprint(metadata), front_end, **options))
+    named = fingerprint(metadata, backend=backend)
+    on = device if backend == "torch" else "cpu"
+    return _checked_plan(_Plan(path, named, front_end, device=on, backend=backend, **options))
 
 
 def _checked_plan(plan: _Plan) -> _Plan:

@@ -63,8 +63,8 @@ def _send(answers: BinaryIO, header: dict[str, Any], arrays: tuple[np.ndarray, .
 def _prepare(setup: dict[str, Any]) -> Analyse:
     """The function from a path to its arrays, with everything it needs loaded; it reports the length.
 
-    setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint,
-    columns (whether they are wanted beside the embedding).
+    setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint, backend of the
+    network, columns (whether they are wanted beside the embedding).
     """
     import torch
 
@@ -74,7 +74,7 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
 
     torch.set_num_threads(1)
     front_end = FrontEndSettings.from_json(setup["front_end"])
-    sealed = load(Path(setup["weights"])) if setup["weights"] else None
+    sealed = load(Path(setup["weights"]), backend=setup["backend"]) if setup["weights"] else None
     if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
         raise SettingsMismatch(f"weights {setup['weights']}: changed since this run began; start it again")
 

@@ -70,23 +70,31 @@ def search(
     cqt: str = "multirate",
     rehash: bool = False,
     time_limit: float = TIME_LIMIT,
+    backend: str = "torch",
 ) -> Ranking:
     """Rank a collection by its distance to a query.
 
     query: path of a recording. collection: paths. scratch: folder that `mirex.extract` filled. top: length
     of the list, 1 or more. prior: share of versions expected in the collection, in (0, 1); None: that of one
     version. locations: where the collection's files lie, if that differs from their names. weights, threads,
-    device, cqt, rehash, time_limit: as for `extract`.
+    device, cqt, backend, rehash, time_limit: as for `extract`.
 
     Raises `UsageError`, `AudioError` if the query cannot be analysed, `WeightsError`, `StoreError`.
     """
     if top < 1:
         raise UsageError(f"top {top}: must be 1 or more")
-    settings, fingerprint, calibration = _sealed(weights)
+    settings, fingerprint, calibration = _sealed(weights, backend)
     store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
     content = content_hash(query)
     embedding = _query_embedding(
-        query, content, store=store, weights=weights, device=device, cqt=cqt, time_limit=time_limit
+        query,
+        content,
+        store=store,
+        weights=weights,
+        device=device,
+        cqt=cqt,
+        backend=backend,
+        time_limit=time_limit,
     )
     contents, failures = identify(locations or collection, scratch=scratch, threads=threads, rehash=rehash)
     missing = {collection[index]: reason for index, reason in failures.items()}
@@ -165,12 +173,14 @@ def embed_recordings(
     return result.embeddings
 
 
-def _sealed(weights: str | os.PathLike[str] | None) -> tuple[FrontEndSettings, str, Calibration | None]:
+def _sealed(
+    weights: str | os.PathLike[str] | None, backend: str
+) -> tuple[FrontEndSettings, str, Calibration | None]:
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)
     settings = FrontEndSettings.from_json(metadata["front_end"])
-    return settings, fingerprint(metadata), from_metadata(metadata)
+    return settings, fingerprint(metadata, backend=backend), from_metadata(metadata)
 
 
 def _stored(contents: Sequence[str | None], *, store: Store, besides: str) -> dict[str | None, np.ndarray]:
