@@ -257,8 +257,11 @@ def _values(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _log(path: Path, entries: Iterable[dict[str, Any]]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.writelines(json.dumps(entry) + "\n" for entry in entries)
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(entry) + "\n" for entry in entries)
+    except OSError as error:
+        raise TrainingError(f"{path}: the log cannot be written ({error.strerror})") from error
 
 
 def _line(entry: dict[str, Any]) -> str:

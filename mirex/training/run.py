@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from mirex.errors import UsageError
 from mirex.extraction.extract import resolve_device
 from mirex.model import weights
 from mirex.training.batches import stream
@@ -67,7 +68,7 @@ def run(folder: Path, *, corpus: Corpus, recipe: Recipe, settings: RunSettings, 
     maker = make_batches(prepared, recipe=recipe)
     size = recipe.network.embedding_size
     trainer = Trainer(maker.works, settings=recipe.loop, embedding_size=size, device=device)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     origin = _begin(trainer, recipe, checkpoint=checkpoint, start=settings.start_from, report=report)
     new = trainer.step == 0 and origin["started_from"] is not None
     portions = maker.portions(works=IMPRINT_WORKS) if new else []
@@ -120,6 +121,13 @@ def choose_seed(values: Mapping[str, Any], *, checkpoint: Path, start: Path | No
     if start:
         return unused_seed(json.loads(weights.read_metadata(start)["training"]))
     return 1
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"folder {folder} of the run: {error.strerror}") from error
 
 
 def _begin(
