@@ -53,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Whoever read our output has gone; Python must not complain again when it flushes.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
+        except OSError as error:
+            if error.filename is None:
+                return _report(f"{error}{_notes(error)}", 1)
+            return _report(f"{os.fsdecode(error.filename)}: {error.strerror}{_notes(error)}", 1)
         except Exception as error:
             hint = "this is a defect, or the machine's; MIREX_DEBUG=1 shows where"
             return _report(f"{type(error).__name__}: {error}{_notes(error)} ({hint})", 1)
