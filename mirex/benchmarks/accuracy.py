@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mirex._typing import Array
 from mirex.benchmarks.baselines import Progress, System, compare_vectors
-from mirex.benchmarks.testsets import Clip, ProfileClip
+from mirex.corpora.clips import Clip, ProfileClip
 from mirex.evaluation import evaluate
 from mirex.evaluation.evaluate import Difference, Evaluation, Interval
 from mirex.evaluation.tables import LABELS
@@ -80,10 +80,17 @@ class Timed(NamedTuple):
     compare_seconds: float
 
 
+def describe(system: System, clip: AnyClip) -> Array:
+    """What the system keeps of a clip."""
+    if isinstance(clip, ProfileClip):
+        return system.describe_profile(clip.profile)
+    return system.describe(clip.columns)
+
+
 def compare_all(clips: Sequence[AnyClip], *, system: System, progress: Progress | None = None) -> Timed:
     """Distances of every clip to every clip. progress: called with (done, total) recordings."""
     start = time.process_time()
-    described = [clip.described_by(system) for clip in clips]
+    described = [describe(system, clip) for clip in clips]
     middle = time.process_time()
     if progress:
         progress(0, len(clips))

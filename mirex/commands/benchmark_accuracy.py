@@ -182,7 +182,8 @@ def _clips(
     """The recordings of the set, and for each table its title and which of them it is about."""
     import numpy as np
 
-    from mirex.benchmarks.testsets import anthem_clips, cover_clips, to_clips
+    from mirex.benchmarks.testsets import to_clips
+    from mirex.corpora.clips import anthem_clips, cover_clips
 
     clips: Sequence[AnyClip]
     parts: dict[str, NDArray[np.bool_]] = {}
