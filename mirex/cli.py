@@ -30,6 +30,8 @@ COMMANDS = (
     "patches",
     "train",
     "seal",
+    "whiten",
+    "calibrate",
     "benchmark-accuracy",
 )
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from mirex.errors import AudioError, UsageError
 from mirex.extraction.store import Store, content_hash
-from mirex.retrieval.calibration import Calibration, from_metadata
+from mirex.retrieval.calibration import EVEN, Calibration, from_metadata
 from mirex.retrieval.distance import distance_matrix
 from mirex.settings import FrontEndSettings
 
@@ -42,7 +42,7 @@ class Ranking:
 
     compared: recordings that the query was compared with. missing: {path: reason} of those that it could not
     be compared with. own: entries of the collection that are the query itself. calibration: of the
-    probabilities; None: the weights have none. prior: asked for, or the calibration's own.
+    probabilities; None: the weights have none. prior: asked for, or that of one version among those compared.
     """
 
     query: str
@@ -52,7 +52,7 @@ class Ranking:
     own: int
     weights: str
     calibration: Calibration | None
-    prior: float | None
+    prior: float
 
 
 def search(
@@ -71,8 +71,9 @@ def search(
     """Rank a collection by its distance to a query.
 
     query: path of a recording. collection: paths. scratch: folder that `mirex.extract` filled. top: length
-    of the list, 1 or more. prior: share of same-work pairs expected, in (0, 1). locations: where the
-    collection's files lie, if that differs from their names. weights, threads, device, cqt: as for `extract`.
+    of the list, 1 or more. prior: share of versions expected in the collection, in (0, 1); None: that of one
+    version. locations: where the collection's files lie, if that differs from their names. weights, threads,
+    device, cqt: as for `extract`.
 
     Raises `UsageError`, `AudioError` if the query cannot be analysed, `WeightsError`, `StoreError`.
     """
@@ -89,6 +90,7 @@ def search(
         if key is not None and key != content and key not in found:
             missing[collection[index]] = "not extracted yet"
     references = [found[contents[index]] for index in rows]
+    prior = one_version(len(rows)) if prior is None else prior
     hits = nearest(
         embedding,
         np.stack(references) if references else np.empty((0, embedding.size), np.float32),
@@ -99,6 +101,11 @@ def search(
     )
     own = contents.count(content)
     return Ranking(query, tuple(hits), len(rows), missing, own, fingerprint, calibration, prior)
+
+
+def one_version(recordings: int) -> float:
+    """The prior of one version among so many recordings; that of even odds for fewer than two."""
+    return min(EVEN, 1 / max(recordings, 1))
 
 
 def _query_embedding(query: str, content: str, *, store: Store, **options: Any) -> np.ndarray:
@@ -117,7 +124,7 @@ def nearest(
     names: Sequence[str],
     top: int,
     calibration: Calibration | None = None,
-    prior: float | None = None,
+    prior: float = EVEN,
 ) -> list[Hit]:
     """The `top` nearest of embeddings [n, d] to one embedding [d]; ties keep their order.
 
