@@ -1,6 +1,7 @@
 """Packages of mirex import each other in one direction only: no cycles between folders."""
 
 import ast
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -12,12 +13,20 @@ ROOT = Path(__file__).resolve().parents[1] / "mirex"
 def imported(tree: ast.AST) -> set[str]:
     """Full names of what a module imports, at its head or in its functions."""
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def walk(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those below `if TYPE_CHECKING`: a name in an annotation is nothing that runs."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from walk(node)
 
 
 def package_graph(root: Path) -> dict[str, set[str]]:
