@@ -37,8 +37,8 @@ BASELINES = ("qmax", "fourier")
 DEFAULT_SYSTEMS = ("ours", *BASELINES)
 FAST_SYSTEMS = ("ours", "fourier")  # where there are too many pairs for Qmax
 LONGER_SECONDS = 30
-ALL_WORKS = {"scores": 40, "robustness": 5}
-QMAX_COLUMNS = {"scores": 2, "robustness": 2}
+ALL_WORKS = {"covers": 75, "scores": 40, "robustness": 5}
+QMAX_COLUMNS = {"pop": 2, "pop-among": 2, "scores": 2, "robustness": 2}
 
 log = logging.getLogger(__name__)
 

@@ -123,9 +123,7 @@ def extract(
         )
     embeddings = _assemble(contents, found)
     computed = len(found) - reused
-    return Extraction(
-        tuple(paths), embeddings, failures, reused, computed, tuple(contents), plan.fingerprint
-    )
+    return Extraction(tuple(paths), embeddings, failures, reused, computed, tuple(contents), plan.fingerprint)
 
 
 def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[str]:

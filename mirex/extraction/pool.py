@@ -90,9 +90,7 @@ class _Crew:
             for process in self._processes:
                 process.kill()
 
-    def work(
-        self, indices: Sequence[int], *, workers: int
-    ) -> Iterator[tuple[int, Answer | WorkerDied]]:
+    def work(self, indices: Sequence[int], *, workers: int) -> Iterator[tuple[int, Answer | WorkerDied]]:
         """Yield an answer, or how its process died, for each index."""
         jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in indices:

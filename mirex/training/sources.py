@@ -339,9 +339,7 @@ class RecordingSource:
             [recordings[i] for i in chosen], columns, anchor=anchor, strength=strength, generator=generator
         )
         magnitude = stitch(parts, match_level=self._stitching.match_level)
-        magnitude = transpose(
-            magnitude, semitones=recolour.draw_key(strength=strength, generator=generator)
-        )
+        magnitude = transpose(magnitude, semitones=recolour.draw_key(strength=strength, generator=generator))
         view = _augmented_view(
             magnitude, steps, folded=folded, strength=strength, settings=self._settings, generator=generator
         )
