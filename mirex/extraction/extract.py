@@ -230,7 +230,7 @@ def read_columns(
     """
     paths = [os.fspath(path) for path in paths]
     plan = _checked_plan(
-        _Plan(None, "", front_end or FrontEndSettings(), cqt, "cpu", threads, True, time_limit, None)
+        _Plan(None, "", front_end or FrontEndSettings(), cqt, "cpu", threads, True, time_limit, None, "torch")
     )
     store = Store(scratch, front_end=plan.front_end.fingerprint(), weights="", cqt=cqt)
     contents, failures = identify(paths, scratch=scratch, threads=threads, rehash=rehash)

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex.corpora.fluidsynth import Notes, synthesise
 from mirex.corpora.scores import ScoreCorpus
 from mirex.features.cqt import columns
 from mirex.features.views import cqt_view
 from mirex.settings import NetworkSettings
 from mirex.training.synthesis.arrangement import arrange, from_start
-from mirex.training.synthesis.fluidsynth import Notes, synthesise
 from mirex.training.synthesis.patches import load_patches
 from mirex.training.synthesis.rendering import render
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import made_corpus
+from mirex.corpora.fluidsynth import DRUMS, Notes, synthesise
 from mirex.corpora.profiles import ProfileCorpus
 from mirex.corpora.scores import ScoreCorpus
 from mirex.errors import TrainingError
@@ -27,7 +28,6 @@ from mirex.training.sources import (
 )
 from mirex.training.synthesis import patches as patch_module
 from mirex.training.synthesis.arrangement import ENSEMBLES, Excerpt, arrange, from_start
-from mirex.training.synthesis.fluidsynth import DRUMS, Notes, synthesise
 from mirex.training.synthesis.patches import FRAME_SECONDS, PRE_FRAMES, load_patches, save_patches
 from mirex.training.synthesis.rendering import render
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex.corpora.archive import save_archive
+from mirex.corpora.fluidsynth import DRUMS, Notes, synthesise
 from mirex.errors import TrainingError
 from mirex.features.cqt import columns
 from mirex.settings import FrontEndSettings
-from mirex.training.synthesis.fluidsynth import DRUMS, Notes, synthesise
 
 LOWEST_PITCH = 24
 PITCHES = 84
