@@ -30,6 +30,7 @@ COMMANDS = (
     "patches",
     "train",
     "seal",
+    "whiten",
     "benchmark-accuracy",
 )
 

@@ -75,24 +75,50 @@ CHROMA = "peak magnitudes"
 class NetworkSettings(Settings):
     """CQT columns to embedding; see `mirex.model.network` and `mirex.features.views`.
 
-    columns_per_step: columns averaged into one network step. beside_peaks: gain of bins lower than a
-    neighbour in frequency, before averaging. chroma: what the folded view sums; only CHROMA is
-    known. chroma_octaves: how often its profile is laid over itself. level_gain: g of the level
-    compression log(1 + g m / r) / log(1 + g), r the clip's reference level. min_steps: shorter clips are
-    repeated to this length. max_steps: longer clips are cut into equal parts whose embeddings are averaged.
-    chroma_weight: weight of the embedding of the folded view (0: one view). second_longer, second_lower: the
-    second playing (`mirex.features.playing`) is so many times as long (0: there is none) and so many
-    semitones lower. embedding_size: dimensions.
+    Attributes
+    ----------
+    silence : float
+        Columns whose loudest bin is below so much of the recording's reference level are silent.
+    longest_rest : int
+        Silent columns in a row that stay; longer runs, and silence at both ends, are left out.
+    columns_per_step : int
+        Columns averaged into one network step.
+    beside_peaks : float
+        Gain of bins lower than a neighbour in frequency, before averaging.
+    chroma : str
+        What the folded view sums; only CHROMA is known.
+    chroma_octaves : int
+        How often the folded view's profile is laid over itself.
+    level_gain : float
+        g of the level compression log(1 + g m / r) / log(1 + g), r the recording's reference level.
+    min_steps : int
+        Shorter recordings are repeated to this length.
+    window_steps, window_hop : int
+        The CQT view is embedded in windows of so many steps, one every so many steps.
+    chroma_window_steps, chroma_window_hop : int
+        The same for the folded view.
+    chroma_weight : float
+        Weight of the embedding of the folded view; 0: the CQT view alone.
+    second_longer, second_lower : float, int
+        The second playing (`mirex.features.playing`) is so many times as long (0: there is none) and so many
+        semitones lower.
+    embedding_size : int
+        Dimensions.
     """
 
+    silence: float = 1e-3
+    longest_rest: int = 4
     columns_per_step: int = 2
     beside_peaks: float = 0.25
     chroma: str = CHROMA
     chroma_octaves: int = 3
     level_gain: float = 100.0
-    min_steps: int = 16
-    max_steps: int = 400
-    chroma_weight: float = 1.0
-    second_longer: float = 1.1
+    min_steps: int = 80
+    window_steps: int = 96
+    window_hop: int = 48
+    chroma_window_steps: int = 400
+    chroma_window_hop: int = 200
+    chroma_weight: float = 0.0
+    second_longer: float = 0.0
     second_lower: int = 1
     embedding_size: int = 2048

@@ -1,12 +1,13 @@
-"""Normalisation: CQT columns to network input, part of the sealed network settings.
+"""Views: CQT columns to network input, as the sealed network settings say.
 
-1. Peaks: in each column, bins lower than a neighbour are turned down. Voices, drums, rooms and old
+1. Silence at both ends, and long silence inside, is left out: it is no music.
+2. Peaks: in each column, bins lower than a neighbour are turned down. Voices, drums, rooms and old
    records fill the gaps between partials; a network that learns from cleaner sound takes that for notes.
-2. Columns are averaged into network steps.
-3. CQT view: levels are compressed to log(1 + g m / r) / log(1 + g), where r, the clip's reference
+3. Columns are averaged into network steps.
+4. CQT view: levels are compressed to log(1 + g m / r) / log(1 + g), where r, the clip's reference
    level, is the root mean square of the steps' loudest bins. So a clip's gain does not matter, and
    what lies 40 dB below the reference (at g = 100) fades out smoothly.
-4. Chroma view: magnitudes of the peaks alone are folded into 12 pitch classes, as harmonic pitch-class
+5. Chroma view: magnitudes of the peaks alone are folded into 12 pitch classes, as harmonic pitch-class
    profiles do (Gomez 2006), each column divided by its loudest class; steps likewise, and the result laid
    over itself a few octaves high. It says which notes sound, but not where.
 """
@@ -22,6 +23,56 @@ BINS_PER_OCTAVE = 12
 OCTAVES = BINS // BINS_PER_OCTAVE
 SILENCE = 1e-5  # reference level under which a clip counts as silent: -100 dB
 
+
+def without_silence(columns: Array, *, settings: NetworkSettings) -> Array:
+    """Leave out silent columns at both ends, and inside where they last.
+
+    Parameters
+    ----------
+    columns : float32 [bins, columns]
+        Magnitudes.
+    settings : NetworkSettings
+        `silence` says what is silent, against the root mean square of the columns' loudest bins;
+        `longest_rest` how many silent columns in a row stay.
+
+    Returns
+    -------
+    float32 [bins, columns]
+        As it was, where all of it is silent or nothing is.
+    """
+    loudest = columns.max(axis=0, initial=0.0).astype(np.float64)
+    sounding = loudest > settings.silence * np.sqrt(np.mean(loudest**2))
+    if sounding.all() or not sounding.any():
+        return columns
+    kept = sounding.copy()
+    first, last = np.flatnonzero(sounding)[[0, -1]]
+    edges = np.flatnonzero(np.diff(sounding[first : last + 1])) + first + 1
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        kept[begin:end] = end - begin <= settings.longest_rest
+    return np.ascontiguousarray(columns[:, kept])
+
+
+def windows(view: Array, *, steps: int, hop: int) -> Array:
+    """Cut a view into windows, the last of which ends where the view ends.
+
+    Parameters
+    ----------
+    view : float32 [bins, steps]
+    steps : int
+        Of a window.
+    hop : int
+        Steps from the start of one window to the start of the next.
+
+    Returns
+    -------
+    float32 [windows, bins, steps of a window]
+        One window of the view's own length where that is shorter.
+    """
+    length = view.shape[1]
+    if length <= steps:
+        return np.ascontiguousarray(view[None])
+    starts = [*range(0, length - steps, hop), length - steps]
+    return np.stack([view[:, start : start + steps] for start in starts])
 
 
 def sharpen(columns: Array, *, gain: float) -> Array:
@@ -41,15 +92,12 @@ def to_steps(columns: Array, *, settings: NetworkSettings) -> Array:
     """Average columns into network steps.
 
     columns: float32 [rows, columns], at least one. Returns float32 [rows, steps]; a rest of fewer columns
-    than a step is dropped, unless it is all there is. A clip shorter than min_steps is repeated to that
-    length.
+    than a step is dropped, unless it is all there is.
     """
     per_step = settings.columns_per_step
     steps = max(columns.shape[1] // per_step, 1)
     used = columns[:, : steps * per_step]
-    averaged = used.reshape(len(columns), steps, -1).mean(axis=2)
-    averaged = at_least(averaged, steps=settings.min_steps)
-    return averaged.astype(np.float32)
+    return used.reshape(len(columns), steps, -1).mean(axis=2).astype(np.float32)
 
 
 def cqt_view(columns: Array, *, settings: NetworkSettings) -> Array:
@@ -71,9 +119,9 @@ def profile_view(profile: Array, *, settings: NetworkSettings) -> Array:
     """The chroma view of a recording that is known by its pitch classes only.
 
     profile: float32 [12, steps] in 0..1, row 0 is C, each step's loudest class 1; at least one step of
-    `columns_per_step` columns. Returns float32 [12 octaves, steps]; repeated to min_steps where shorter.
+    `columns_per_step` columns. Returns float32 [12 octaves, steps].
     """
-    return tile(at_least(profile, steps=settings.min_steps), octaves=settings.chroma_octaves)
+    return tile(profile, octaves=settings.chroma_octaves)
 
 
 def fold(columns: Array) -> Array:

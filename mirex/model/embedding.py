@@ -1,12 +1,13 @@
 """Embedding: CQT columns to one unit vector a recording.
 
-A recording is normalised in one or two views (`mirex.features.views`), each played once or twice
-(`mirex.features.playing`); a long one is cut into equal parts. A playing's vector is the mean over the
-parts of the network's unit-length output, made unit length; a view's is the mean of its playings',
-likewise; the embedding is the views' weighted sum, likewise. Cosine similarity compares embeddings.
+A recording without its silence is seen in one or two views (`mirex.features.views`), each played once or
+twice (`mirex.features.playing`), and cut into overlapping windows of the length that the network was trained
+with. The network's vector of each window is made unit length, whitened (`mirex.model.whitening`) and made
+unit length again; a playing's vector is the mean of its windows', a view's the mean of its playings', the
+embedding the views' weighted sum, each made unit length. Cosine similarity compares embeddings.
 
-The network runs on one recording at a time, the parts of a view as one batch: so an embedding's bytes
-depend on the recording alone, not on what else is in the list.
+The network runs on one recording at a time, in blocks of windows: so an embedding's bytes depend on the
+recording alone, not on what else is in the list.
 """
 
 from collections.abc import Sequence
@@ -14,22 +15,38 @@ from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from mirex._typing import Array
 from mirex.errors import AudioError
 from mirex.features.playing import playings
-from mirex.features.views import BINS, chroma_view, cqt_view, profile_view
+from mirex.features.views import BINS, at_least, chroma_view, cqt_view, profile_view, windows, without_silence
 from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
+from mirex.model.whitening import Whitening, unit
 from mirex.settings import NetworkSettings
+
+BLOCK = 16  # windows at a time: bounds memory, whatever the recording's length
 
 
 def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
-    """Embeddings of recordings: float32 [recordings, 2048], rows of unit length.
+    """Embeddings of recordings.
 
-    columns: float32 [84, columns] each, as `mirex.features.cqt.columns` gives them. Raises AudioError for
-    columns of another shape or with values that are not finite.
+    Parameters
+    ----------
+    columns : sequence of float32 [84, columns]
+        As `mirex.features.cqt.columns` gives them, 0.464 s a column.
+    sealed : Sealed
+        Weights, as `mirex.model.weights.load` gives them.
+
+    Returns
+    -------
+    float32 [recordings, 2048]
+        Rows of unit length.
+
+    Raises
+    ------
+    AudioError
+        For columns of another shape, or with values that are not finite.
     """
     result = np.zeros((len(columns), sealed.settings.embedding_size), np.float32)
     for index, each in enumerate(columns):
@@ -37,68 +54,105 @@ def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
     return result
 
 
-def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
-    """Embedding, float32 [2048] of unit length, of a recording known by its pitch classes: the folded view's.
+def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
+    """The vectors of a recording's windows, of which its embedding is the mean.
 
-    profile: float32 [12, steps], as `mirex.features.views.profile_view` takes it. Compare the embedding with
-    others of the same kind only.
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        As in `embed`.
+    sealed : Sealed
+        As in `embed`.
+
+    Returns
+    -------
+    float32 [windows, 2048]
+        Rows of unit length, of the CQT view as it is, one window every `window_hop` steps; silence, which is
+        left out, counts no steps.
+
+    Raises
+    ------
+    AudioError
+        As in `embed`.
     """
-    settings = sealed.settings
-    found = _parts(profile_view(profile, settings=settings), folded=True, settings=settings)
-    return _vector(found, sealed.network.chroma).astype(np.float32)
+    kept = _checked(columns, sealed.settings)
+    view = cqt_view(kept, settings=sealed.settings)
+    found = _windows(view, folded=False, settings=sealed.settings)
+    return _vectors(found, sealed.network.cqt, sealed.whitening)
 
 
-def views(columns: Array, *, settings: NetworkSettings) -> list[list[Array]]:
-    """Network input of a recording: for each view, its playings, float32 [parts, bins, steps of a part]."""
-    found = [_parts(cqt_view(columns, settings=settings), folded=False, settings=settings)]
-    if settings.chroma_weight > 0:
-        found.append(_parts(chroma_view(columns, settings=settings), folded=True, settings=settings))
-    return found
+def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
+    """Embedding of a recording known by its pitch classes: the folded view's.
 
+    Parameters
+    ----------
+    profile : float32 [12, steps]
+        As `mirex.features.views.profile_view` takes it.
+    sealed : Sealed
+        As in `embed`.
 
-def _parts(view: Array, *, folded: bool, settings: NetworkSettings) -> list[Array]:
-    """The playings of a view, float32 [parts, bins, steps of a part] each."""
-    return [_split(each, settings.max_steps) for each in playings(view, folded=folded, settings=settings)]
-
-
-def _split(view: Array, most: int) -> Array:
-    """Equal parts of at most `most` steps; what an equal division leaves over at the end is dropped."""
-    parts = -(-view.shape[1] // most)
-    length = view.shape[1] // parts
-    return np.ascontiguousarray(view[:, : parts * length].reshape(len(view), parts, length).swapaxes(0, 1))
+    Returns
+    -------
+    float32 [2048]
+        Of unit length. Compare it with others of the same kind only.
+    """
+    view = profile_view(profile, settings=sealed.settings)
+    return _of_view(view, sealed, folded=True)
 
 
 def _embed_one(columns: Array, sealed: Sealed) -> Array:
+    settings = sealed.settings
+    kept = _checked(columns, settings)
+    found = _of_view(cqt_view(kept, settings=settings), sealed, folded=False)
+    if settings.chroma_weight > 0:
+        folded = _of_view(chroma_view(kept, settings=settings), sealed, folded=True)
+        found = unit(found + settings.chroma_weight * folded)
+    return found
+
+
+def _checked(columns: Array, settings: NetworkSettings) -> Array:
+    """The columns without their silence."""
     if columns.ndim != 2 or columns.shape[0] != BINS or columns.shape[1] == 0:
         raise AudioError(f"columns of shape {columns.shape}: [84, at least 1] is needed")
     if not np.isfinite(columns).all():
         raise AudioError("columns hold values that are not finite; extract them again")
-    found = views(columns, settings=sealed.settings)
-    networks = (sealed.network.cqt, sealed.network.chroma)
-    vectors = np.stack([_vector(view, network) for view, network in zip(found, networks, strict=False)])
-    weights = np.array([1.0, sealed.settings.chroma_weight])[: len(vectors)]
-    return _unit((weights[:, None] * vectors).sum(axis=0)).astype(np.float32)
+    return without_silence(columns, settings=settings)
 
 
-def _vector(found: Sequence[Array], network: ResNet50IBN) -> NDArray[np.float64]:
+def _of_view(view: Array, sealed: Sealed, *, folded: bool) -> Array:
     """A view's vector from its playings."""
-    return _unit(np.mean([_vector_of_parts(parts, network) for parts in found], axis=0))
+    settings = sealed.settings
+    network, whitening = (sealed.network.chroma, None) if folded else (sealed.network.cqt, sealed.whitening)
+    found = [
+        unit(_vectors(_windows(played, folded=folded, settings=settings), network, whitening).mean(axis=0))
+        for played in playings(view, folded=folded, settings=settings)
+    ]
+    return unit(np.mean(found, axis=0))
 
 
-def _vector_of_parts(parts: Array, network: ResNet50IBN) -> NDArray[np.float64]:
-    x = torch.from_numpy(parts[:, None]).to(next(network.parameters()).device)
-    with torch.inference_mode(), as_on_the_cpu():
-        _, embedding = network(x)
-    return _unit(_unit(embedding.cpu().numpy().astype(np.float64)).mean(axis=0))
+def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
+    """Windows of a view, which is repeated where it is short."""
+    long = at_least(view, steps=settings.min_steps)
+    if folded:
+        return windows(long, steps=settings.chroma_window_steps, hop=settings.chroma_window_hop)
+    return windows(long, steps=settings.window_steps, hop=settings.window_hop)
 
 
-def as_on_the_cpu() -> AbstractContextManager[None]:
+def _vectors(found: Array, network: ResNet50IBN, whitening: Whitening | None) -> Array:
+    """Windows, float32 [windows, bins, steps], to vectors of unit length, block by block."""
+    device = next(network.parameters()).device
+    blocks = []
+    for start in range(0, len(found), BLOCK):
+        x = torch.from_numpy(found[start : start + BLOCK, None]).to(device)
+        with torch.inference_mode(), full_precision():
+            blocks.append(network(x)[1].cpu().numpy())
+    vectors = unit(np.concatenate(blocks))
+    return vectors if whitening is None else whitening.apply(vectors)
+
+
+def full_precision() -> AbstractContextManager[None]:
     """Where a GPU computes in full precision, the same each time: its cosine with the CPU is above 0.9999.
 
     By default convolutions round to TF32, and cuDNN may choose algorithms that are not repeatable.
     """
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-
-
-def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

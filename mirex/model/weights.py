@@ -3,8 +3,9 @@
 Metadata (strings, JSON where noted): `format`; `front_end` and `network` (JSON of the settings) with
 `front_end_fingerprint` and `network_fingerprint`; `training`, `results`, `calibration` (JSON); `date`;
 `licence`; `content_sha256` over settings and tensors, `metadata_sha256` over all other entries. Tensors
-are those of a `TwoViewNetwork`, shared ones once; with two or more axes they may be float16, others are
-float32. Loading checks hashes and fingerprints, and never unpickles.
+are those of a `TwoViewNetwork`, shared ones once, and `whitening.mean` and `whitening.projection` where there
+is a whitening; with two or more axes they may be float16, others are float32. Loading checks hashes and
+fingerprints, and never unpickles.
 """
 
 import hashlib
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mirex.model.network import TwoViewNetwork
+    from mirex.model.whitening import Whitening
 
 FORMAT = "mirex-weights-2"
+WHITENING = ("whitening.mean", "whitening.projection")
 FILE_NAME = "mirex.safetensors"
 REQUIRED = (
     "front_end",
@@ -37,7 +40,18 @@ REQUIRED = (
 class Sealed(NamedTuple):
     """Weights ready for use: the network in evaluation mode and what it was sealed with.
 
-    fingerprint: 16 hexadecimal digits that stand for tensors, front end and network settings.
+    Attributes
+    ----------
+    network : TwoViewNetwork
+        In evaluation mode.
+    front_end, settings : FrontEndSettings, NetworkSettings
+        Audio to columns, and columns to embedding.
+    metadata : dict of str to str
+        All that the file says of itself.
+    fingerprint : str
+        16 hexadecimal digits that stand for tensors, front end and network settings.
+    whitening : Whitening or None
+        Of the CQT view's windows.
     """
 
     network: "TwoViewNetwork"
@@ -45,6 +59,7 @@ class Sealed(NamedTuple):
     settings: NetworkSettings
     metadata: dict[str, str]
     fingerprint: str
+    whitening: "Whitening | None" = None
 
 
 def default_path() -> Path:
@@ -109,7 +124,8 @@ def load(path: Path | None = None, *, device: str = "cpu") -> Sealed:
     if missing:
         raise WeightsError(f"{path}: {len(missing)} tensors are missing, first {min(missing)}")
     network.to(device).eval().requires_grad_(False)
-    return Sealed(network, front_end, settings, metadata, fingerprint(metadata))
+    whitening = _whitening(tensors, path)
+    return Sealed(network, front_end, settings, metadata, fingerprint(metadata), whitening)
 
 
 def save(
@@ -194,6 +210,19 @@ def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "Two
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.num_batches_tracked = torch.tensor(0)
     return network
+
+
+def _whitening(tensors: Mapping[str, "Tensor"], path: Path) -> "Whitening | None":
+    """The whitening among the tensors, or None if there is none of it."""
+    from mirex.model.whitening import Whitening
+
+    found = [tensors.get(name) for name in WHITENING]
+    if all(each is None for each in found):
+        return None
+    mean, projection = (None if each is None else each.float().numpy() for each in found)
+    if mean is None or projection is None or projection.shape != (len(mean), len(mean)):
+        raise WeightsError(f"{path}: the whitening's tensors do not fit; make them again with 'mirex whiten'")
+    return Whitening(mean, projection)
 
 
 def _checked_settings(path: Path, metadata: Mapping[str, str]) -> tuple[FrontEndSettings, NetworkSettings]:

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from mirex.features import cqt
-from mirex.features.views import chroma_view, cqt_view, fold, profile_view, sharpen, tile, to_steps
+from mirex.features.views import (
+    at_least,
+    chroma_view,
+    cqt_view,
+    fold,
+    profile_view,
+    sharpen,
+    tile,
+    to_steps,
+    windows,
+    without_silence,
+)
 from mirex.settings import FrontEndSettings, NetworkSettings
 
 SETTINGS = NetworkSettings()
@@ -35,19 +46,18 @@ def test_every_step_length(rng, per_step):
     np.testing.assert_allclose(found[:, -1], columns[:, end - per_step : end].mean(axis=1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("columns", [1, 2, 3, 4, 9, 10, 31, 32, 33, 34])
-def test_short_clips_are_repeated_to_the_least_length(rng, columns):
-    given = random_columns(rng, columns)
-    found = to_steps(given, settings=SETTINGS)
-    own = max(columns // 2, 1)
-    assert found.shape == (84, max(16, own))
-    for step in range(own, found.shape[1]):
-        np.testing.assert_array_equal(found[:, step], found[:, step - own])
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17])
+def test_short_clips_are_repeated_to_the_least_length(rng, length):
+    given = random_columns(rng, length)
+    found = at_least(given, steps=16)
+    assert found.shape == (84, max(16, length))
+    for step in range(length, found.shape[1]):
+        np.testing.assert_array_equal(found[:, step], found[:, step - length])
 
 
 def test_a_rest_is_used_when_it_is_all_there_is(rng):
     columns = random_columns(rng, 3)
-    found = to_steps(columns, settings=NetworkSettings(columns_per_step=5, min_steps=1))
+    found = to_steps(columns, settings=NetworkSettings(columns_per_step=5))
     np.testing.assert_allclose(found[:, 0], columns.mean(axis=1), rtol=1e-6)
 
 
@@ -175,13 +185,45 @@ def test_tile_lays_the_profile_over_itself(rng):
         np.testing.assert_array_equal(found[12 * octave : 12 * octave + 12], profile)
 
 
-@pytest.mark.parametrize("steps", [1, 15, 16, 40])
-def test_a_profile_is_laid_over_itself_and_repeated_to_the_least_length(rng, steps):
-    profile = rng.random((12, steps)).astype(np.float32)
+def test_a_profile_is_laid_over_itself(rng):
+    profile = rng.random((12, 40)).astype(np.float32)
     view = profile_view(profile, settings=SETTINGS)
-    assert view.shape == (12 * SETTINGS.chroma_octaves, max(steps, SETTINGS.min_steps))
-    places = np.arange(view.shape[1]) % steps
-    np.testing.assert_array_equal(view, np.concatenate([profile[:, places]] * SETTINGS.chroma_octaves))
+    np.testing.assert_array_equal(view, np.concatenate([profile] * SETTINGS.chroma_octaves))
+
+
+# --- silence and windows ------------------------------------------------------------------------
+
+
+def test_silence_at_both_ends_and_long_silence_inside_is_left_out(rng):
+    columns = random_columns(rng, 40) + np.float32(0.1)
+    columns[:, [0, 1, 2, 38, 39]] = 0  # both ends, however short
+    columns[:, 10:15] *= 1e-5  # a long rest
+    columns[:, 20:24] *= 1e-5  # as long as a rest may be
+    kept = [*range(3, 10), *range(15, 38)]
+    np.testing.assert_array_equal(without_silence(columns, settings=SETTINGS), columns[:, kept])
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-30, 1.0])
+def test_what_is_all_silent_or_all_sounding_stays(level):
+    columns = np.full((84, 9), level, np.float32)
+    np.testing.assert_array_equal(without_silence(columns, settings=SETTINGS), columns)
+
+
+def test_music_among_hours_of_silence_is_found():
+    columns = np.zeros((84, 50_000), np.float32)
+    columns[30, 20_000:20_100] = 0.1
+    assert without_silence(columns, settings=SETTINGS).shape == (84, 100)
+
+
+@pytest.mark.parametrize(
+    ("length", "starts"), [(10, [0]), (16, [0]), (17, [0, 1]), (32, [0, 8, 16]), (35, [0, 8, 16, 19])]
+)
+def test_windows_reach_from_the_start_to_the_end(rng, length, starts):
+    view = random_columns(rng, length)
+    found = windows(view, steps=16, hop=8)
+    assert len(found) == len(starts)
+    for window, start in zip(found, starts, strict=True):
+        np.testing.assert_array_equal(window, view[:, start : start + 16])
 
 
 # --- limits -------------------------------------------------------------------------------------

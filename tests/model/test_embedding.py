@@ -12,21 +12,16 @@ from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import chroma_view, cqt_view
 from mirex.model import weights
-from mirex.model.embedding import embed, views
+from mirex.model.embedding import embed, embed_windows
 from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
-from mirex.settings import NetworkSettings
+from mirex.model.whitening import fit
 from random_network import random_network, random_sealed
 
 
 @pytest.fixture(scope="module")
 def sealed() -> Sealed:
     return random_sealed()
-
-
-@pytest.fixture(scope="module")
-def played_once(sealed) -> Sealed:
-    return with_settings(sealed, second_longer=0)
 
 
 @pytest.fixture
@@ -81,13 +76,6 @@ def test_no_recordings(sealed):
     assert embed([], sealed=sealed).shape == (0, 2048)
 
 
-def test_padding_changes_the_embedding(sealed, recordings):
-    # Why recordings of unlike length are never padded into one batch.
-    padded = np.pad(recordings[0], ((0, 0), (0, 32)))
-    found = embed([recordings[0], padded], sealed=sealed)
-    assert found[0] @ found[1] < 0.999
-
-
 def test_gain_does_not_matter(sealed, recordings):
     found = embed([recordings[0], recordings[0] * np.float32(0.03)], sealed=sealed)
     assert found[0] @ found[1] > 0.99999
@@ -99,11 +87,11 @@ def test_columns_given_are_not_changed(sealed, recordings):
     assert np.array_equal(recordings[0], before)
 
 
-# --- views and parts ----------------------------------------------------------------------------
+# --- views, playings, windows -------------------------------------------------------------------
 
 
-def test_embedding_is_the_weighted_sum_of_two_views(played_once, recordings):
-    sealed = with_settings(played_once, chroma_weight=0.5)
+def test_embedding_is_the_weighted_sum_of_two_views(sealed, recordings):
+    sealed = with_settings(sealed, chroma_weight=0.5, min_steps=1)
     first = network_output(sealed.network.cqt, cqt_view(recordings[2], settings=sealed.settings))
     second = network_output(sealed.network.chroma, chroma_view(recordings[2], settings=sealed.settings))
     found = embed(recordings[2:], sealed=sealed)[0]
@@ -111,7 +99,7 @@ def test_embedding_is_the_weighted_sum_of_two_views(played_once, recordings):
 
 
 def test_a_view_is_the_mean_of_two_playings(sealed, recordings):
-    sealed = with_settings(sealed, chroma_weight=0.0)
+    sealed = with_settings(sealed, second_longer=1.1, min_steps=1)
     view = cqt_view(recordings[2], settings=sealed.settings)
     slower = playings(view, folded=False, settings=sealed.settings)[1]
     assert slower.shape[1] == round(1.1 * view.shape[1])
@@ -120,51 +108,42 @@ def test_a_view_is_the_mean_of_two_playings(sealed, recordings):
     np.testing.assert_allclose(embed(recordings[2:], sealed=sealed)[0], expected, atol=1e-5)
 
 
-def test_without_chroma_there_is_one_view(played_once, recordings):
-    sealed = with_settings(played_once, chroma_weight=0.0)
-    assert len(views(recordings[0], settings=sealed.settings)) == 1
-    expected = network_output(sealed.network.cqt, cqt_view(recordings[0], settings=sealed.settings))
-    np.testing.assert_allclose(embed(recordings[:1], sealed=sealed)[0], expected, atol=1e-5)
+@pytest.fixture
+def whitened(sealed, rng) -> Sealed:
+    """With windows of 16 steps, one every 8, and a whitening of some recordings."""
+    small = with_settings(sealed, window_steps=16, window_hop=8)
+    drawn = (10 ** rng.uniform(-4, 0, (84, columns)) for columns in (200, 260, 320))
+    vectors = [embed_windows(columns.astype(np.float32), sealed=small) for columns in drawn]
+    return small._replace(whitening=fit(vectors))
 
 
-def test_a_long_recording_is_the_mean_of_its_parts(played_once, rng):
-    columns = rng.random((84, 100)).astype(np.float32)  # 50 steps in 3 parts of 16: a rest of 2
-    sealed = with_settings(played_once, max_steps=20)
-    total = np.zeros(2048)
-    for make_view, network in ((cqt_view, sealed.network.cqt), (chroma_view, sealed.network.chroma)):
-        view = make_view(columns, settings=sealed.settings)
-        parts = [network_output(network, view[:, 16 * part : 16 * part + 16]) for part in range(3)]
-        total += unit(np.mean(parts, axis=0))
-    np.testing.assert_allclose(embed([columns], sealed=sealed)[0], unit(total), atol=1e-5)
+def test_a_recording_is_the_mean_of_its_whitened_windows(whitened, rng):
+    columns = rng.random((84, 100)).astype(np.float32)  # 50 steps, repeated to 80
+    view = np.tile(cqt_view(columns, settings=whitened.settings), 2)[:, :80]
+    outputs = [network_output(whitened.network.cqt, view[:, start : start + 16]) for start in range(0, 65, 8)]
+    mapped = [unit((each - whitened.whitening.mean) @ whitened.whitening.projection) for each in outputs]
+    np.testing.assert_allclose(embed_windows(columns, sealed=whitened), mapped, atol=1e-5)
+    np.testing.assert_allclose(embed([columns], sealed=whitened)[0], unit(np.mean(mapped, axis=0)), atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("columns", "most", "expected"),
-    [
-        (64, 32, (1, 32)),
-        (66, 32, (2, 16)),
-        (128, 32, (2, 32)),
-        (200, 32, (4, 25)),
-        (1, 32, (1, 16)),
-        (7752, 400, (10, 387)),
-    ],
-)
-def test_parts_are_equal_and_at_most_max_steps(rng, columns, most, expected):
-    given = rng.random((84, columns)).astype(np.float32)
-    parts, steps = expected
-    settings = NetworkSettings(max_steps=most, second_longer=0)
-    (cqt,), (chroma,) = views(given, settings=settings)
-    assert cqt.shape == (parts, 84, steps)
-    assert chroma.shape == (parts, 36, steps)
-    assert cqt.dtype == chroma.dtype == np.float32
+def test_windows_in_blocks_are_windows_at_once(whitened, rng, monkeypatch):
+    columns = rng.random((84, 200)).astype(np.float32)
+    whole = embed([columns], sealed=whitened)
+    monkeypatch.setattr("mirex.model.embedding.BLOCK", 3)
+    np.testing.assert_allclose(embed([columns], sealed=whitened), whole, atol=1e-5)
 
 
-def test_parts_are_consecutive(rng):
-    columns = rng.random((84, 40)).astype(np.float32)
-    settings = NetworkSettings(max_steps=6, min_steps=1, columns_per_step=1)
-    whole = cqt_view(columns, settings=settings)
-    parts = views(columns, settings=settings)[0][0]
-    np.testing.assert_array_equal(np.concatenate(list(parts), axis=1), whole[:, : 7 * 5])
+def test_whitening_changes_what_is_near(whitened, sealed, recordings):
+    plain, white = embed(recordings, sealed=sealed), embed(recordings, sealed=whitened)
+    pairs = np.triu_indices(3, 1)
+    assert (white @ white.T)[pairs].max() < (plain @ plain.T)[pairs].min() - 0.1
+
+
+def test_silence_around_and_inside_does_not_count(sealed, recordings):
+    quiet = np.full((84, 300), 1e-6, np.float32)
+    spread = np.concatenate([quiet, recordings[0][:, :16], quiet, recordings[0][:, 16:], quiet], axis=1)
+    found = embed([recordings[0], spread], sealed=sealed)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
 
 # --- odd columns --------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mirex.model.embedding import as_on_the_cpu
+from mirex.model.embedding import full_precision
 from mirex.model.network import (
     Bottleneck,
     GeneralisedMean,
@@ -172,7 +172,7 @@ def test_memory_layout_does_not_matter(network):
 @CUDA
 def test_cuda_agrees_with_the_cpu(network):
     x = torch.rand(2, 1, 84, 32, generator=seeded())
-    with torch.inference_mode(), as_on_the_cpu():
+    with torch.inference_mode(), full_precision():
         expected = network(x)[1]
         found = random_network().cuda()(x.cuda())[1].cpu()
     assert (nn.functional.cosine_similarity(found, expected) > 0.9999).all()

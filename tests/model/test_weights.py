@@ -133,7 +133,7 @@ def test_fingerprint_stands_for_tensors_and_settings(whole, tmp_path):
     found = {
         weights.fingerprint(weights.read_metadata(whole)),
         save_state(state, path, front_end=FrontEndSettings(hop=256)),
-        save_state(state, path, settings=NetworkSettings(max_steps=100)),
+        save_state(state, path, settings=NetworkSettings(window_steps=100)),
         save_state(state | {"cqt.pool.p": state["cqt.pool.p"] + 1e-6}, path),
     }
     assert len(found) == 4

@@ -1,0 +1,56 @@
+"""`mirex whiten`: fit a whitening on recordings and seal weights with it."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the argument tree."""
+    parser = subparsers.add_parser(
+        "whiten",
+        help="seal weights with a whitening of recordings",
+        description="Embed the windows of many recordings, which need no labels, and seal the weights with "
+        "the whitening of these vectors: unrelated songs that look alike move apart. Exit status: "
+        "0 complete, 1 failed, 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("weights", type=Path, help="sealed weights")
+    parser.add_argument("output", type=Path, help="the weights file to write")
+    parser.add_argument(
+        "--recordings", type=Path, nargs="+", required=True, metavar="NPZ", help="archives of CQT levels"
+    )
+    parser.add_argument("--power", type=float, default=-0.35, help="of the covariance, -0.5 to 0 (-0.35)")
+    parser.add_argument("--shrinkage", type=float, default=0.02, help="share of the identity in it (0.02)")
+    parser.add_argument("--seed", type=int, default=0, help="of what rounding to levels took (0)")
+    parser.add_argument("--calibration", type=Path, help="JSON of a calibration, kept in the metadata")
+    parser.add_argument("--results", type=Path, help="JSON of measured results, kept in the metadata")
+    parser.add_argument("--date", help="ISO date of the weights (that which they have)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, seal, say which weights they are."""
+    import json
+
+    from mirex.logs import ProgressLine
+    from mirex.training.whiten import whiten
+
+    def read(path: Path | None) -> Any:
+        return json.loads(path.read_text(encoding="utf-8")) if path else None
+
+    with ProgressLine() as progress:
+        fingerprint = whiten(
+            args.weights,
+            recordings=args.recordings,
+            output=args.output,
+            power=args.power,
+            shrinkage=args.shrinkage,
+            seed=args.seed,
+            calibration=read(args.calibration),
+            results=read(args.results),
+            date=args.date,
+            progress=progress,
+        )
+    print(f"weights {fingerprint} in {args.output}")
+    return 0

@@ -1,0 +1,113 @@
+"""Whitening: what it does to a covariance, and that it is sealed."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mirex.cli import main
+from mirex.corpora.cqt_levels import LevelCorpus, level_arrays
+from mirex.errors import TrainingError, WeightsError
+from mirex.model import weights
+from mirex.model.whitening import fit, unit
+from mirex.settings import FrontEndSettings, NetworkSettings
+from mirex.training.whiten import window_vectors
+from random_network import random_state, save_random
+
+
+def skewed(rng: np.random.Generator, *, count: int = 4000) -> np.ndarray:
+    """Vectors that vary much along some directions and little along others, around a mean."""
+    turn = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    vectors = (rng.normal(size=(count, 8)) * 2.0 ** -np.arange(8)) @ turn + rng.normal(size=8)
+    return vectors.astype(np.float32)
+
+
+def test_power_of_a_half_makes_all_directions_equal(rng):
+    vectors = skewed(rng)
+    found = fit([vectors], power=-0.5, shrinkage=1e-9)
+    covariance = np.cov((vectors - found.mean) @ found.projection, rowvar=False)
+    np.testing.assert_allclose(covariance / covariance[0, 0], np.eye(8), atol=0.01)
+
+
+def test_a_power_between_turns_strong_directions_down_by_so_much(rng):
+    vectors = skewed(rng)
+    found = fit([vectors], power=-0.25, shrinkage=1e-9)
+    before = np.linalg.eigvalsh(np.cov(vectors, rowvar=False))
+    after = np.linalg.eigvalsh(np.cov((vectors - found.mean) @ found.projection, rowvar=False))
+    np.testing.assert_allclose(after / after[-1], np.sqrt(before / before[-1]), rtol=0.01)
+
+
+def test_shrinkage_is_a_share_of_the_identity(rng):
+    vectors = skewed(rng)
+    found = fit([vectors], power=-0.5, shrinkage=0.3)
+    covariance = np.cov(vectors, rowvar=False, bias=True)
+    shrunk = 0.7 * covariance + 0.3 * np.trace(covariance) / 8 * np.eye(8)
+    mapped = found.projection @ shrunk @ found.projection
+    np.testing.assert_allclose(mapped / mapped[0, 0], np.eye(8), atol=1e-4)
+
+
+def test_power_0_turns_nothing(rng):
+    found = fit([skewed(rng)], power=0.0)
+    np.testing.assert_allclose(found.projection, np.eye(8), atol=1e-6)
+
+
+def test_blocks_are_the_whole(rng):
+    vectors = skewed(rng, count=100)
+    whole, blocks = fit([vectors]), fit([vectors[:1], vectors[1:60], vectors[60:]])
+    np.testing.assert_allclose(blocks.mean, whole.mean, atol=1e-6)
+    np.testing.assert_allclose(blocks.projection, whole.projection, rtol=1e-4, atol=1e-6)
+
+
+def test_applied_vectors_have_unit_length(rng):
+    vectors = skewed(rng, count=50)
+    found = fit([vectors]).apply(unit(vectors))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"power": 0.1}, {"power": -0.6}, {"shrinkage": 0.0}, {"shrinkage": 1.5}])
+def test_numbers_out_of_range(rng, options):
+    with pytest.raises(TrainingError, match="give -0.5 to 0"):
+        fit([skewed(rng, count=9)], **options)
+
+
+def test_too_few_vectors():
+    with pytest.raises(TrainingError, match="give more recordings"):
+        fit([np.ones((1, 8), np.float32)])
+
+
+def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
+    arrays = level_arrays(
+        [(10 ** rng.uniform(-4, -1, (84, columns))).astype(np.float32) for columns in (200, 260, 40)],
+        works=[1, 2, 3],
+        splits=["train", "train", "validation"],
+        names=["a", "b", "c"],
+    )
+    np.savez(tmp_path / "recordings.npz", **arrays)  # type: ignore[arg-type]
+    save_random(tmp_path / "plain.safetensors")
+    plain = weights.load(tmp_path / "plain.safetensors")
+    command = ["whiten", str(tmp_path / "plain.safetensors"), str(tmp_path / "white.safetensors")]
+    assert main([*command, "--recordings", str(tmp_path / "recordings.npz"), "--date", "2026-01-01"]) == 0
+    white = weights.load(tmp_path / "white.safetensors")
+    assert white.whitening is not None
+    assert white.settings == plain.settings
+    told = json.loads(white.metadata["training"])["whitening"]
+    assert told["recordings"] == 2
+    assert white.metadata["date"] == "2026-01-01"
+
+    corpus = LevelCorpus.load(tmp_path / "recordings.npz", split="train")
+    vectors = list(window_vectors([corpus], sealed=plain, seed=0))
+    assert told["windows"] == sum(len(each) for each in vectors)
+    expected = fit(vectors)
+    np.testing.assert_allclose(white.whitening.mean, expected.mean, atol=1e-6)
+    np.testing.assert_allclose(white.whitening.projection, expected.projection, rtol=1e-3, atol=0.02)
+
+
+def test_half_a_whitening_is_refused(tmp_path):
+    tensors = random_state() | {"whitening.mean": torch.zeros(2048)}
+    path = tmp_path / "half.safetensors"
+    settings = NetworkSettings()
+    weights.save(tensors, front_end=FrontEndSettings(), settings=settings, metadata={}, path=path)
+    with pytest.raises(WeightsError, match="mirex whiten"):
+        weights.load(path)
