@@ -32,6 +32,8 @@ setup(
     python_requires=">=3.11",
     install_requires=requirements("mirex/bootstrap/requirements.txt"),
     extras_require={
+        "faiss": ["faiss-cpu>=1.8"],
+        "parquet": ["pyarrow>=14"],
         "plots": ["matplotlib>=3.8"],
         "docs": ["pdoc>=15"],
         "train": ["mido>=1.3", "numba>=0.60"],

@@ -12,6 +12,8 @@ MODULES = (
     "formats.cliques",
     "evaluation.metrics",
     "evaluation.plots",
+    "retrieval.index",
+    "retrieval.index_file",
     "retrieval.search",
     "evaluation.significance",
     "retrieval.alignment",

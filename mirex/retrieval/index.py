@@ -1,14 +1,14 @@
 """An index: the embeddings of a collection in one file, searched without its audio.
 
-Half precision is enough to keep: rounding moves a cosine distance by less than 1e-5. A search is exact.
-Blocks of the mapped matrix are widened to float32 and multiplied with all queries at once; what could be among
-the nearest, for all that float32 may have rounded, is compared again by `mirex.retrieval.distance`, so the
-answer does not depend on how many queries are asked together, on blocks or on threads.
+Half precision is enough to keep: rounding moves the distances of embeddings by some 1e-5. A search is exact.
+Blocks of the mapped matrix are widened to float32 and multiplied with all queries at once; what could be
+among the nearest, for all that float32 may have rounded, is compared again by `mirex.retrieval.distance`, so
+the answer does not depend on how many queries are asked together, on blocks or on threads.
 
-A change copies the index into a new file that replaces the old one: whoever searches it meanwhile goes on with
-the old one, and a run that dies leaves it as it was. Who changes an index holds a lock on it (`flock`), and
-looks again what it holds once the lock is theirs, so that two runs that append at once both have their songs in
-it.
+A change copies the index into a new file that replaces the old one: whoever searches it meanwhile goes on
+with the old one, and a run that dies leaves it as it was. Who changes an index holds a lock on it (`flock`),
+and looks again what it holds once the lock is theirs, so that two runs that append at once both have their
+songs in it.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ _MOST_SCORES = 1 << 24  # held at a time: 64 MB
 class Songs:
     """Songs to put into an index.
 
-    names: paths. contents: SHA-256 of each file, hexadecimal. embeddings: float [songs, size]. windows: None, or
-    for each song its windows' embeddings [windows, size] and times in seconds [windows, 2].
+    names: paths. contents: SHA-256 of each file, hexadecimal. embeddings: float [songs, size]. windows: None,
+    or for each song its windows' embeddings [windows, size] and times in seconds [windows, 2].
     """
 
     names: Sequence[str]
@@ -139,8 +139,8 @@ class Index:
         for name, own in self.fingerprints.items():
             if fingerprints[name] != own:
                 raise SettingsMismatch(
-                    f"{self.path}: made with {name.replace('_', ' ')} {own}, but this is {fingerprints[name]}; "
-                    "use what made the index (--weights, --cqt), or make it again"
+                    f"{self.path}: made with {name.replace('_', ' ')} {own}, but this is "
+                    f"{fingerprints[name]}; use what made the index (--weights, --cqt), or make it again"
                 )
 
     def verify(self) -> None:
@@ -214,7 +214,7 @@ class Index:
     ) -> "Index":
         """Write an index and open it. Raises UsageError where a file lies already."""
         if os.path.lexists(path):
-            raise UsageError(f"{os.fspath(path)} is there already; add to it with --append, or remove it first")
+            raise UsageError(f"{os.fspath(path)} is there already; add to it with --append, or delete it")
         _write(path, [_Source.of(songs)], {**fingerprints, "window_layout": window_layout})
         return cls(path)
 
@@ -289,7 +289,7 @@ def _locked(path: str | os.PathLike[str]) -> Iterator[Index]:
     """The index, verified, while nobody else changes it; waits for who does."""
     while True:
         try:
-            file = open(path, "r+b")
+            file = open(path, "r+b")  # noqa: SIM115 (the next statement closes it)
         except FileNotFoundError:
             raise IndexFileError(f"{os.fspath(path)}: no such index; make one with 'mirex index'") from None
         except OSError as error:
@@ -307,7 +307,10 @@ def _locked(path: str | os.PathLike[str]) -> Iterator[Index]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Source:
-    """Songs of a new index file: names, contents uint8 [songs, 32], and functions that give matrices in blocks."""
+    """Songs of a new index file.
+
+    contents: uint8 [songs, 32]. embeddings, windows: give the matrices in blocks of rows.
+    """
 
     names: list[str]
     contents: NDArray[np.uint8]
@@ -421,5 +424,5 @@ def _unit(vectors: NDArray, size: int) -> NDArray[np.float32]:
         raise UsageError(f"embeddings of shape {list(vectors.shape)}; [any number, {size}] is needed")
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise UsageError("an embedding has the length 0 or is not finite: its recording could not be analysed")
+        raise UsageError("an embedding has no length, or one that is not finite; extract its recording again")
     return (vectors / lengths).astype(np.float32)

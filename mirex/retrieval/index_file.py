@@ -1,14 +1,15 @@
 """The file of an index: a safetensors file that is mapped into memory, never read as a whole.
 
 Tensors: `embeddings` float16 [songs, size], rows of unit length before rounding; `names`, the songs' paths as
-bytes with a zero byte after each; `contents` uint8 [songs, 32], SHA-256 of their audio files; and, in an index
-with windows, `windows` float16 [windows, size], `window_song` uint32 [windows], the song's row, not descending,
-and `window_seconds` float32 [windows, 2], start and end. Metadata: `format`, the fingerprints that make
-embeddings comparable (`front_end`, `cqt`, `weights`), `window_layout` (JSON), and `sha256:NAME` of each tensor.
+bytes with a zero byte after each; `contents` uint8 [songs, 32], SHA-256 of their audio files; and, in an
+index with windows, `windows` float16 [windows, size], `window_song` uint32 [windows], the song's row, not
+descending, and `window_seconds` float32 [windows, 2], start and end. Metadata: `format`, the fingerprints
+that make embeddings comparable (`front_end`, `cqt`, `weights`), `window_layout` (JSON), and `sha256:NAME` of
+each tensor.
 
-A file from elsewhere may hold anything. safetensors itself checks that the tensors fill the file exactly; here
-types and shapes are checked, the small tables against their hashes, and nothing is trusted to be short. The
-hashes of the matrices are checked when an index is changed (which copies it) or `verify` is called.
+A file from elsewhere may hold anything. safetensors itself checks that the tensors fill the file exactly;
+here types and shapes are checked, the small tables against their hashes, and nothing is trusted to be short.
+The hashes of the matrices are checked when an index is changed (which copies it) or `verify` is called.
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +31,23 @@ FINGERPRINTS = ("front_end", "cqt", "weights")
 BLOCK = 1024  # rows read, widened or copied at a time
 _LONGEST_HEADER = 1 << 20
 _ALIGNED = 4096
+
+
+class _Type(NamedTuple):
+    """Of a tensor: safetensors' word for it, NumPy's, and the number of axes."""
+
+    code: str
+    dtype: np.dtype
+    axes: int
+
+
 _TYPES = {
-    "embeddings": ("F16", np.dtype("<f2"), 2),
-    "names": ("U8", np.dtype("u1"), 1),
-    "contents": ("U8", np.dtype("u1"), 2),
-    "windows": ("F16", np.dtype("<f2"), 2),
-    "window_song": ("U32", np.dtype("<u4"), 1),
-    "window_seconds": ("F32", np.dtype("<f4"), 2),
+    "embeddings": _Type("F16", np.dtype("<f2"), 2),
+    "names": _Type("U8", np.dtype("u1"), 1),
+    "contents": _Type("U8", np.dtype("u1"), 2),
+    "windows": _Type("F16", np.dtype("<f2"), 2),
+    "window_song": _Type("U32", np.dtype("<u4"), 1),
+    "window_seconds": _Type("F32", np.dtype("<f4"), 2),
 }
 _SMALL = ("names", "contents", "window_song", "window_seconds")
 
@@ -90,10 +102,10 @@ def _header(parts: Mapping[str, Part], metadata: Mapping[str, str]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _write_part(file, name: str, part: Part) -> str:
+def _write_part(file: IO[bytes], name: str, part: Part) -> str:
     digest, rows = hashlib.sha256(), 0
     for block in part.blocks:
-        values = np.ascontiguousarray(block, dtype=_TYPES[name][1])
+        values = np.ascontiguousarray(block, dtype=_TYPES[name].dtype)
         rows += len(values)
         file.write(values)
         digest.update(values)
@@ -161,13 +173,14 @@ def _map(path: Path) -> Mapped:
     return Mapped(metadata, tensors)
 
 
-def _tensor(file, name: str, entry: Mapping, start: int) -> NDArray:
+def _tensor(file: IO[bytes], name: str, entry: Mapping[str, Any], start: int) -> NDArray:
     code, dtype, axes = _TYPES[name]
     shape = tuple(int(size) for size in entry["shape"])
     if entry["dtype"] != code or len(shape) != axes:
         raise ValueError(f"{name} is {entry['dtype']} {list(shape)}")
     if 0 in shape:
         return np.empty(shape, dtype)
+    # Of the open file, which cannot have been replaced since its header was read.
     return np.memmap(file, dtype=dtype, mode="r", offset=start + entry["data_offsets"][0], shape=shape)
 
 
@@ -204,9 +217,9 @@ def _check_hash(mapped: Mapped, name: str) -> None:
     digest, tensor = hashlib.sha256(), mapped.tensors[name]
     step = max(1, (1 << 22) // max(1, tensor[:1].nbytes))
     for start in range(0, len(tensor), step):
-        digest.update(np.ascontiguousarray(tensor[start : start + step]))
+        digest.update(tensor[start : start + step].tobytes())
     if digest.hexdigest() != mapped.metadata.get(f"sha256:{name}"):
-        raise IndexFileError(f"{name} of the index do not match their hash; the file is damaged, make it again")
+        raise IndexFileError(f"{name} of the index do not match their hash: it is damaged, make it again")
 
 
 def encode_names(names: Sequence[str]) -> NDArray[np.uint8]:
