@@ -9,6 +9,7 @@ MODULES = (
     "retrieval.calibration",
     "retrieval.distance",
     "features.cqt",
+    "features.streaming",
     "formats.cliques",
     "evaluation.metrics",
     "evaluation.plots",

@@ -75,15 +75,37 @@ def open_recording(path: str | os.PathLike[str]) -> BufferedReader:
 
 
 def _decode(file: BufferedReader, sample_rate: int) -> Samples:
-    if not os.fstat(file.fileno()).st_size:
-        raise AudioError("is empty (0 bytes)")
-    rate, blocks = _open_decoder(file)
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise AudioError(f"has a sample rate of {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be used")
-    samples = _collect(_resample(_mono(_clean(blocks)), rate, sample_rate))
+    samples = _collect(blocks(file, sample_rate=sample_rate))
     if not len(samples):
         raise AudioError("holds no audio samples")
     return samples
+
+
+def blocks(file: BufferedReader, *, sample_rate: int = SAMPLE_RATE) -> Iterator[Samples]:
+    """What `decode` would give of an opened recording, block by block.
+
+    Parameters
+    ----------
+    file : BufferedReader
+        As `open_recording` gives it.
+    sample_rate : int
+        Of the result, in Hz.
+
+    Yields
+    ------
+    float32 [samples]
+
+    Raises
+    ------
+    AudioError
+        As `decode`, but a recording without samples is no error here.
+    """
+    if not os.fstat(file.fileno()).st_size:
+        raise AudioError("is empty (0 bytes)")
+    rate, decoded = _open_decoder(file)
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(f"has a sample rate of {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be used")
+    yield from _resample(_mono(_clean(decoded)), rate, sample_rate)
 
 
 def _open_decoder(file: BufferedReader) -> tuple[int, Iterator[Samples]]:

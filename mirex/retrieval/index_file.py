@@ -105,8 +105,8 @@ def _header(parts: Mapping[str, Part], metadata: Mapping[str, str]) -> bytes:
 def _write_part(file: IO[bytes], name: str, part: Part) -> str:
     digest, rows = hashlib.sha256(), 0
     for block in part.blocks:
-        values = np.ascontiguousarray(block, dtype=_TYPES[name].dtype)
-        rows += len(values)
+        values = np.asarray(block, dtype=_TYPES[name].dtype).tobytes()
+        rows += len(block)
         file.write(values)
         digest.update(values)
     assert rows == part.shape[0], f"{name}: {rows} rows instead of {part.shape[0]}"
