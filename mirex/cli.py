@@ -32,6 +32,7 @@ COMMANDS = (
     "train",
     "seal",
     "whiten",
+    "calibrate",
     "benchmark-accuracy",
 )
 

@@ -7,7 +7,7 @@ from mirex.model.weights import metadata_hash
 from mirex.retrieval.calibration import Calibration
 from mirex.settings import FrontEndSettings, NetworkSettings
 
-CALIBRATION = Calibration(a=-10.0, b=4.0, set="example pairs", pairs=5000, prior=0.1)
+CALIBRATION = Calibration(knee=0.4, level=0.0, below=-10.0, above=-12.0, data="example pairs", pairs=5000)
 FINGERPRINT = "0123456789abcdef"
 
 

@@ -106,7 +106,7 @@ def _text(result: dict[str, Any]) -> str:
         names = f"{printable(pair['first'])}  {printable(pair['second'])}"
         lines.append(f"{pair['distance']:>8.4f}  {chance:>9}  {names}")
     if result["calibration"]:
-        lines.append(f"probability of the same work: {result['calibration']}")
+        lines.append(f"probability of one work: {result['calibration']}")
     else:
         lines.append("no probabilities: no calibration is sealed in the weights")
     if "match" in result:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mirex.evaluation.evaluate import Comparison, Evaluation, Interval
-    from mirex.formats.matrix import Matrix
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -25,10 +24,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
     parser.add_argument("--permutations", type=int, default=10_000, metavar="N", help="default 10000")
     parser.add_argument("--seed", type=int, default=0, help="of the random draws (default 0)")
-    parser.add_argument(
-        "--calibrate", metavar="FILE", help="fit a calibration, for 'mirex seal'; needs --set"
-    )
-    parser.add_argument("--set", metavar="NAME", help="of the data set, shown with every probability")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--explain", action="store_true", help="add the definitions in words")
     parser.set_defaults(run=run)
@@ -38,11 +33,8 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print, return the exit status."""
     import numpy as np
 
-    from mirex.errors import UsageError
     from mirex.evaluation import evaluate
 
-    if args.calibrate and not args.set:
-        raise UsageError("--calibrate needs --set: a probability is shown with the name of its data set")
     ours = _evaluate(args.matrix, args)
     drawing = {"resample": args.resample, "resamples": args.resamples, "level": args.level}
     summary = evaluate.summarise(ours, generator=np.random.default_rng(args.seed), **drawing)
@@ -50,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.against:
         comparison = evaluate.compare(
             ours,
-            _evaluate(args.against, args, calibrate=False),
+            _evaluate(args.against, args),
             generator=np.random.default_rng(args.seed),
             permutations=args.permutations,
             **drawing,
@@ -59,33 +51,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(path: str, args: argparse.Namespace, *, calibrate: bool = True) -> "Evaluation":
+def _evaluate(path: str, args: argparse.Namespace) -> "Evaluation":
     """Evaluate a matrix file; the matrix is released on return, so that two never lie in memory."""
     from mirex.evaluation.evaluate import evaluate
     from mirex.formats.cliques import read_cliques
     from mirex.formats.matrix import read_matrix
 
     cliques = read_cliques(args.cliques)
-    matrix = read_matrix(path)
-    evaluation = evaluate(matrix, cliques=cliques)
-    if calibrate and args.calibrate:
-        _calibrate(args, matrix, evaluation)
-    return evaluation
-
-
-def _calibrate(args: argparse.Namespace, matrix: "Matrix", evaluation: "Evaluation") -> None:
-    import numpy as np
-
-    from mirex.errors import MirexError
-    from mirex.files import write_whole
-    from mirex.retrieval.calibration import fit_matrix
-
-    generator = np.random.default_rng(args.seed)
-    calibration = fit_matrix(matrix, evaluation, set=args.set, generator=generator)
-    try:
-        write_whole(args.calibrate, calibration.to_json() + "\n")
-    except OSError as error:
-        raise MirexError(f"cannot write the calibration {args.calibrate}: {error.strerror}") from error
+    return evaluate(read_matrix(path), cliques=cliques)
 
 
 def _json(

@@ -39,7 +39,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     parser.add_argument("--top", type=int, default=10, metavar="N", help="length of the list (default 10)")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text")
-    parser.add_argument("--prior", type=float, help="share of same-work pairs expected, between 0 and 1")
+    share = "share of versions expected in the collection, between 0 and 1 (default: one version)"
+    parser.add_argument("--prior", type=float, help=share)
     add_extraction_options(parser)
     parser.set_defaults(run=run)
 
@@ -116,7 +117,7 @@ def _text(found: "Ranking") -> str:
     if found.own:
         lines.append(f"left out: {found.own} entries that are the query itself")
     if found.calibration:
-        lines.append(f"probability of the same work: {found.calibration.describe(prior=found.prior)}")
+        lines.append(f"probability of one work: {found.calibration.describe(prior=found.prior)}")
     else:
         lines.append("no probabilities: no calibration is sealed in the weights")
     lines += ["", f"{'rank':>4}  {'distance':>8}  {'same work':>9}  path"]

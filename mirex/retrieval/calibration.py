@@ -1,94 +1,195 @@
-"""Calibration: from a distance to the probability that two recordings are the same work.
+"""Calibration: from a distance to the probability that two recordings are versions of one work.
 
-Model: logistic regression on the distance d,
+A distance is evidence: the ratio of how often versions, and how often unrelated recordings, lie so far apart.
+Its logarithm falls with the distance in two straight pieces that meet at a knee,
 
-    P(same | d) = 1 / (1 + exp(-(a d + b))),   a < 0,
+    log ratio(d) = level + below * min(d - knee, 0) + above * max(d - knee, 0),   below, above < 0,
 
-fitted on pairs that the network was not trained on, and sealed into the weights' metadata under the key
-`calibration` as JSON: {"model": "logistic", "a": ..., "b": ..., "set": name of the pairs' data set,
-"pairs": their number, "prior": share of "same" among them}.
+fitted by logistic regression on pairs that the network was not trained on, of several data sets, each of
+which counts the same, as do versions and others. The probability follows by Bayes' rule from a prior, the
+share of versions among the pairs that are asked about: log odds = log ratio + log odds of the prior.
 
-The probability holds for a prior, the share of same-work pairs among the pairs that are asked about. Bayes'
-rule moves it to another one: the prior's log odds are added to the log odds of the answer.
+Sealed into the weights' metadata under the key `calibration` as JSON: {"model": "two pieces", "knee",
+"level", "below", "above", "data": names of the data sets, "pairs": their number}.
 Source: J. Platt, "Probabilistic outputs for support vector machines", 1999, with its regularised targets.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit, logit
 
 from mirex.errors import EvaluationError, UsageError, WeightsError
 from mirex.evaluation.evaluate import Evaluation
 from mirex.formats.matrix import Matrix
 
 METADATA_KEY = "calibration"
+MODEL = "two pieces"
+EVEN = 0.5
+KNEES = 19  # tried, at equal shares of the versions' distances
+FLATTEST = -1e-3  # slope: the probability always falls
+
+
+class Pairs(NamedTuple):
+    """Pairs of recordings of one data set.
+
+    Attributes
+    ----------
+    distances : float [pairs]
+        Cosine distances, in [0, 2]. Without recordings paired with themselves.
+    same : bool [pairs]
+        Whether the two are versions of one work.
+    name : str
+        Of the data set.
+    """
+
+    distances: NDArray[np.float64]
+    same: NDArray[np.bool_]
+    name: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """A fitted model; `set`, `pairs` and `prior` say on what.
+    """A fitted model; `data` and `pairs` say on what.
 
-    a: per unit of distance, negative. b: dimensionless. set: name of the data set. pairs: number of pairs.
-    prior: share of same-work pairs among them, in (0, 1).
+    Attributes
+    ----------
+    knee : float
+        Distance at which the two pieces meet.
+    level : float
+        Log likelihood ratio there.
+    below, above : float
+        Slopes of the log likelihood ratio, per unit of distance; negative.
+    data : str
+        Names of the data sets.
+    pairs : int
+        Number of pairs.
     """
 
-    a: float
-    b: float
-    set: str
+    knee: float
+    level: float
+    below: float
+    above: float
+    data: str
     pairs: int
-    prior: float
 
-    def probability(self, distances: np.ndarray | float, *, prior: float | None = None) -> np.ndarray:
-        """float64, the shape of `distances`: probability of "same work", in [0, 1].
+    def log_ratio(self, distances: np.ndarray | float) -> NDArray[np.float64]:
+        """Natural logarithm of the likelihood ratio.
 
-        distances: cosine distances, in [0, 2]. prior: share of same-work pairs expected where the
-        question is asked, in (0, 1); None: that of the calibration set.
+        Parameters
+        ----------
+        distances : float, any shape
+            Cosine distances, in [0, 2].
 
-        >>> model = Calibration(a=-10.0, b=5.0, set="example", pairs=100, prior=0.5)
+        Returns
+        -------
+        float64, the same shape
+            Above 0 where a distance speaks for versions of one work.
+        """
+        beyond = np.asarray(distances, dtype=np.float64) - self.knee
+        return self.level + self.below * np.minimum(beyond, 0) + self.above * np.maximum(beyond, 0)
+
+    def probability(self, distances: np.ndarray | float, *, prior: float = EVEN) -> NDArray[np.float64]:
+        """Probability of "versions of one work".
+
+        Parameters
+        ----------
+        distances : float, any shape
+            Cosine distances, in [0, 2].
+        prior : float
+            Share of versions among the pairs that are asked about, in (0, 1).
+
+        Returns
+        -------
+        float64, the same shape
+            In [0, 1].
+
+        Raises
+        ------
+        UsageError
+            For a prior outside (0, 1).
+
+        Examples
+        --------
+        >>> model = Calibration(knee=0.5, level=0.0, below=-10.0, above=-20.0, data="example", pairs=100)
         >>> model.probability(np.array([0.2, 0.5, 0.8])).round(3).tolist()
-        [0.953, 0.5, 0.047]
+        [0.953, 0.5, 0.002]
         >>> model.probability(0.5, prior=0.01).round(3).tolist()
         0.01
         """
-        logits = self.a * np.asarray(distances, dtype=np.float64) + self.b
-        if prior is not None:
-            if not 0 < prior < 1:
-                raise UsageError(f"the prior must lie between 0 and 1, found {prior}")
-            logits = logits + _log_odds(prior) - _log_odds(self.prior)
-        return _logistic(logits)
+        return expit(self.log_ratio(distances) + _log_odds(prior))
 
-    def threshold(self, probability: float, *, prior: float | None = None) -> float:
-        """The distance at which `probability` is reached; smaller distances are more probable.
+    def threshold(self, probability: float, *, prior: float = EVEN) -> float:
+        """The distance at which a probability is reached; smaller distances are more probable.
 
-        >>> Calibration(a=-10.0, b=5.0, set="example", pairs=100, prior=0.5).threshold(0.5)
+        Parameters
+        ----------
+        probability : float
+            In (0, 1).
+        prior : float
+            As in `probability`.
+
+        Returns
+        -------
+        float
+            May lie outside [0, 2]: then no distance reaches it, or each does.
+
+        Examples
+        --------
+        >>> model = Calibration(knee=0.5, level=0.0, below=-10.0, above=-20.0, data="example", pairs=100)
+        >>> model.threshold(0.5)
         0.5
         """
-        shift = 0.0 if prior is None else _log_odds(prior) - _log_odds(self.prior)
-        return (_log_odds(probability) - self.b - shift) / self.a
+        wanted = float(logit(probability)) - _log_odds(prior) - self.level
+        return self.knee + wanted / (self.below if wanted > 0 else self.above)
 
-    def describe(self, *, prior: float | None = None) -> str:
-        """One line on what a probability stands on, for people."""
-        asked = self.prior if prior is None else prior
+    def describe(self, *, prior: float = EVEN) -> str:
+        """One line on what a probability stands on, for people.
+
+        Parameters
+        ----------
+        prior : float
+            As in `probability`.
+
+        Returns
+        -------
+        str
+        """
         even = self.threshold(0.5, prior=prior)
         limit = f"; even odds at distance {even:.3f}" if 0 <= even <= 2 else ""
         return (
-            f"calibrated on {self.pairs:,} pairs of {self.set}; holds where {100 * asked:.3g} % of the pairs "
-            f"that are asked about are the same work{limit}"
+            f"if {100 * prior:.3g} % of the pairs that are asked about are versions of one work{limit} "
+            f"(calibrated on {self.pairs:,} pairs of {self.data})"
         )
 
     def to_json(self) -> str:
         """The text that is sealed under `METADATA_KEY`."""
-        return json.dumps({"model": "logistic", **dataclasses.asdict(self)}, sort_keys=True)
+        return json.dumps({"model": MODEL, **dataclasses.asdict(self)}, sort_keys=True)
 
 
 def from_metadata(metadata: Mapping[str, str]) -> Calibration | None:
-    """The calibration sealed in a weights file's metadata; None if there is none.
+    """The calibration sealed in a weights file's metadata.
 
-    Raises `WeightsError` if it is there and cannot be read.
+    Parameters
+    ----------
+    metadata : mapping of str to str
+        As `mirex.model.weights.read_metadata` gives it.
+
+    Returns
+    -------
+    Calibration or None
+        None if there is none.
+
+    Raises
+    ------
+    WeightsError
+        If it is there and cannot be read.
     """
     text = metadata.get(METADATA_KEY, "").strip()
     if not text or text == "null":
@@ -100,108 +201,146 @@ def from_metadata(metadata: Mapping[str, str]) -> Calibration | None:
 
 
 def _from_values(values: dict[str, Any]) -> Calibration:
-    if values["model"] != "logistic":
-        raise ValueError(f"model {values['model']!r} is not known to this version; update mirex")
-    result = Calibration(
-        a=float(values["a"]),
-        b=float(values["b"]),
-        set=str(values["set"]),
-        pairs=int(values["pairs"]),
-        prior=float(values["prior"]),
-    )
-    if not (math.isfinite(result.a) and math.isfinite(result.b) and result.a < 0 and 0 < result.prior < 1):
-        raise ValueError("expected finite a < 0 and b, and a prior between 0 and 1")
-    return result
+    if values["model"] != MODEL:
+        raise ValueError(f"model {values['model']!r} is not known to this version")
+    numbers = {name: float(values[name]) for name in ("knee", "level", "below", "above")}
+    if not all(map(math.isfinite, numbers.values())) or max(numbers["below"], numbers["above"]) >= 0:
+        raise ValueError("expected finite numbers, and slopes below 0")
+    return Calibration(**numbers, data=str(values["data"]), pairs=int(values["pairs"]))
 
 
-def fit(distances: np.ndarray, same: np.ndarray, *, set: str, iterations: int = 100) -> Calibration:
-    """Fit the logistic model by Newton's method.
+def fit(sets: Sequence[Pairs]) -> Calibration:
+    """Fit the model to pairs of several data sets.
 
-    distances: float [n], in [0, 2]. same: bool [n], whether the pair is of one work; both kinds must occur.
-    set: name of the data set, shown with every probability. Leave the n recordings paired with themselves
-    out. Raises `EvaluationError` if the input is ill-formed or larger distances are not less probable.
+    Parameters
+    ----------
+    sets : sequence of Pairs
+        Each counts the same, and so do its versions and its other pairs, however many there are.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    EvaluationError
+        If the input is ill-formed, or larger distances are not less probable.
     """
-    distances, same = np.asarray(distances, dtype=np.float64).ravel(), np.asarray(same, dtype=bool).ravel()
-    positives = int(same.sum())
-    if distances.shape != same.shape or not 0 < positives < len(same) or not np.isfinite(distances).all():
-        raise EvaluationError(
-            f"calibration needs finite distances and both kinds of pairs; found {len(distances)} distances, "
-            f"{positives} same and {len(same) - positives} other pairs"
-        )
-    # Platt's targets: never 0 or 1, so that separable data have a finite solution.
-    high, low = (positives + 1) / (positives + 2), 1 / (len(same) - positives + 2)
-    a, b = _newton(distances, np.where(same, high, low), iterations=iterations)
-    if not a < 0:
-        raise EvaluationError(
-            f"larger distances are not less probable in {set!r} (a = {a:.3g}); not calibrated"
-        )
-    return Calibration(a=a, b=b, set=set, pairs=len(same), prior=positives / len(same))
+    for pairs in sets:
+        _check(pairs)
+    distances = np.concatenate([each.distances for each in sets])
+    targets, weights = (np.concatenate(parts) for parts in zip(*map(_targets, sets), strict=True))
+    versions = np.concatenate([each.distances[each.same] for each in sets])
+    fits = [
+        (*_fit_pieces(distances, targets, weights, knee=float(knee)), float(knee))
+        for knee in np.unique(np.quantile(versions, np.linspace(0, 1, KNEES)))
+    ]
+    _, (level, below, above), knee = min(fits, key=lambda found: found[0])
+    names = ", ".join(each.name for each in sets)
+    return Calibration(knee, float(level), float(below), float(above), data=names, pairs=len(distances))
 
 
-def fit_matrix(
+def _check(pairs: Pairs) -> None:
+    versions = int(np.sum(pairs.same))
+    whole = pairs.distances.shape == pairs.same.shape and np.isfinite(pairs.distances).all()
+    if not whole or not 0 < versions < len(pairs.same):
+        raise EvaluationError(
+            f"calibration needs finite distances and both kinds of pairs; {pairs.name!r} has "
+            f"{len(pairs.distances)} distances, {versions} versions and {len(pairs.same) - versions} others"
+        )
+    if pairs.distances[pairs.same].mean() >= pairs.distances[~pairs.same].mean():
+        raise EvaluationError(f"larger distances are not less probable in {pairs.name!r}; not calibrated")
+
+
+def _targets(pairs: Pairs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Platt's targets, never 0 or 1, so that separable data have a finite solution; and weights of sum 2."""
+    versions = int(pairs.same.sum())
+    others = len(pairs.same) - versions
+    targets = np.where(pairs.same, (versions + 1) / (versions + 2), 1 / (others + 2))
+    return targets, np.where(pairs.same, 1 / versions, 1 / others)
+
+
+def _fit_pieces(
+    distances: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64], *, knee: float
+) -> tuple[float, NDArray[np.float64]]:
+    """The cross-entropy, and level and slopes that make it least: a convex problem for a given knee."""
+    beyond = distances - knee
+    inputs = np.column_stack([np.ones_like(beyond), np.minimum(beyond, 0), np.maximum(beyond, 0)])
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = inputs @ parameters
+        entropy = -(targets * log_expit(logits) + (1 - targets) * log_expit(-logits))
+        return float(weights @ entropy), (weights * (expit(logits) - targets)) @ inputs
+
+    bounds = [(None, None), (None, FLATTEST), (None, FLATTEST)]
+    found = minimize(loss, np.array([0.0, -5.0, -5.0]), jac=True, method="L-BFGS-B", bounds=bounds)
+    return float(found.fun), found.x
+
+
+def pairs_of_matrix(
     matrix: Matrix,
     evaluation: Evaluation,
     *,
-    set: str,
+    name: str,
     generator: np.random.Generator,
     most_others: int = 2_000_000,
-) -> Calibration:
-    """Fit on the pairs of a matrix: each evaluated query with all covers and, drawn, with others.
+) -> Pairs:
+    """The pairs of a matrix: each evaluated query with all its versions and, drawn, with others.
 
-    matrix, evaluation: the evaluation must be of this matrix, on recordings that the network was not trained
-    on. most_others: about how many pairs of different works are drawn. The prior is that of all pairs.
+    Parameters
+    ----------
+    matrix : Matrix
+        Distances of recordings that the network was not trained on.
+    evaluation : Evaluation
+        Of this matrix.
+    name : str
+        Of the data set.
+    generator : numpy.random.Generator
+        Draws the others, where there are more than `most_others`.
+    most_others : int
+        About how many unrelated pairs are kept.
+
+    Returns
+    -------
+    Pairs
     """
     others = evaluation.scores.covers.size * (len(matrix.names) - 1) - int(evaluation.scores.covers.sum())
     share = min(1.0, most_others / max(1, others))
     numbers, distances, same = evaluation.labels.numbers, [], []
     for row, position in zip(evaluation.rows, evaluation.scores.positions, strict=True):
-        cover = numbers == numbers[position]
-        kept = cover | (generator.random(len(cover)) < share)
+        version = numbers == numbers[position]
+        kept = version | (generator.random(len(version)) < share)
         kept[position] = False
         distances.append(matrix.distances[row][kept])
-        same.append(cover[kept])
-    drawn = fit(np.concatenate(distances), np.concatenate(same), set=set)
-    prior = float(evaluation.scores.covers.sum() / (others + evaluation.scores.covers.sum()))
-    b = drawn.b + _log_odds(prior) - _log_odds(drawn.prior)
-    return dataclasses.replace(drawn, b=b, prior=prior)
+        same.append(version[kept])
+    return Pairs(np.concatenate(distances).astype(np.float64), np.concatenate(same), name)
 
 
-def _newton(x: np.ndarray, targets: np.ndarray, *, iterations: int) -> tuple[float, float]:
-    """Minimise the cross-entropy of logistic(a x + b); step halving keeps it descending."""
-    inputs = np.column_stack([x, np.ones_like(x)])
-    weights = np.array([0.0, _log_odds(float(targets.mean()))])
-    loss = _cross_entropy(inputs @ weights, targets)
-    for _ in range(iterations):
-        p = _logistic(inputs @ weights)
-        hessian = (inputs * (p * (1 - p))[:, None]).T @ inputs + 1e-12 * np.eye(2)
-        step = np.linalg.solve(hessian, inputs.T @ (p - targets))
-        while (new := _cross_entropy(inputs @ (weights - step), targets)) > loss and np.abs(
-            step
-        ).max() > 1e-12:
-            step = step / 2
-        weights, improvement, loss = weights - step, loss - new, new
-        if improvement < 1e-12 * len(x):
-            break
-    return float(weights[0]), float(weights[1])
-
-
-def _cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
-    return float((np.logaddexp(0, logits) - targets * logits).sum())
-
-
-def _logistic(logits: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -logits))
-
-
-def _log_odds(probability: float) -> float:
-    return math.log(probability / (1 - probability))
+def _log_odds(prior: float) -> float:
+    if not 0 < prior < 1:
+        raise UsageError(f"the prior must lie between 0 and 1, found {prior}")
+    return float(logit(prior))
 
 
 def reliability(probabilities: np.ndarray, same: np.ndarray, *, bins: int = 10) -> np.ndarray:
-    """float64 [k, 3]: mean probability, share of "same", number of pairs, of each bin that holds pairs.
+    """What became of pairs of like probability; calibrated means that the first two columns agree.
 
-    probabilities: [n], in [0, 1]. same: bool [n]. Calibrated means: the first two columns agree.
+    Parameters
+    ----------
+    probabilities : float [pairs]
+        In [0, 1].
+    same : bool [pairs]
+        Whether the two are versions of one work.
+    bins : int
+        Of equal width.
 
+    Returns
+    -------
+    float64 [bins that hold pairs, 3]
+        Mean probability, share of versions, number of pairs.
+
+    Examples
+    --------
     >>> reliability(np.array([0.05, 0.05, 0.95]), np.array([False, False, True])).round(2).tolist()
     [[0.05, 0.0, 2.0], [0.95, 1.0, 1.0]]
     """

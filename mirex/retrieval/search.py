@@ -18,7 +18,7 @@ import numpy as np
 
 from mirex.errors import AudioError, UsageError
 from mirex.extraction.store import Store, content_hash
-from mirex.retrieval.calibration import Calibration, from_metadata
+from mirex.retrieval.calibration import EVEN, Calibration, from_metadata
 from mirex.retrieval.distance import distance_matrix
 from mirex.retrieval.index import Index
 from mirex.retrieval.indexing import fingerprints
@@ -45,7 +45,7 @@ class Ranking:
 
     compared: recordings that the query was compared with. missing: {path: reason} of those that it could not
     be compared with. own: entries of the collection that are the query itself. calibration: of the
-    probabilities; None: the weights have none. prior: asked for, or the calibration's own.
+    probabilities; None: the weights have none. prior: asked for, or that of one version among those compared.
     """
 
     query: str
@@ -55,7 +55,7 @@ class Ranking:
     own: int
     weights: str
     calibration: Calibration | None
-    prior: float | None
+    prior: float
 
 
 def search(
@@ -74,8 +74,9 @@ def search(
     """Rank a collection by its distance to a query.
 
     query: path of a recording. collection: paths. scratch: folder that `mirex.extract` filled. top: length
-    of the list, 1 or more. prior: share of same-work pairs expected, in (0, 1). locations: where the
-    collection's files lie, if that differs from their names. weights, threads, device, cqt: as for `extract`.
+    of the list, 1 or more. prior: share of versions expected in the collection, in (0, 1); None: that of one
+    version. locations: where the collection's files lie, if that differs from their names. weights, threads,
+    device, cqt: as for `extract`.
 
     Raises `UsageError`, `AudioError` if the query cannot be analysed, `WeightsError`, `StoreError`.
     """
@@ -92,6 +93,7 @@ def search(
         if key is not None and key != content and key not in found:
             missing[collection[index]] = "not extracted yet"
     references = [found[contents[index]] for index in rows]
+    prior = one_version(len(rows)) if prior is None else prior
     hits = nearest(
         embedding,
         np.stack(references) if references else np.empty((0, embedding.size), np.float32),
@@ -126,7 +128,7 @@ def search_index(
     top : int
         Length of each list, 1 or more.
     prior : float, optional
-        Share of same-work pairs expected, in (0, 1).
+        Share of versions expected in the collection, in (0, 1); None: that of one version.
     options
         Of `mirex.extract`.
 
@@ -158,11 +160,17 @@ def search_index(
     rankings = []
     for row, content, each in zip(rows, contents, found, strict=True):
         names = [index.names[song] for song in each.rows]
-        hits = _hits(each.distances, names, calibration=calibration, prior=prior)
         own = index.contents.count(content) if content else 0
         compared = len(index) - own
-        rankings.append(Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, prior))
+        share = one_version(compared) if prior is None else prior
+        hits = _hits(each.distances, names, calibration=calibration, prior=share)
+        rankings.append(Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share))
     return rankings
+
+
+def one_version(recordings: int) -> float:
+    """The prior of one version among so many recordings; that of even odds for fewer than two."""
+    return min(EVEN, 1 / max(recordings, 1))
 
 
 def _query_embedding(query: str, content: str, *, store: Store, **options: Any) -> np.ndarray:
@@ -181,7 +189,7 @@ def nearest(
     names: Sequence[str],
     top: int,
     calibration: Calibration | None = None,
-    prior: float | None = None,
+    prior: float = EVEN,
 ) -> list[Hit]:
     """The `top` nearest of embeddings [n, d] to one embedding [d]; ties keep their order.
 
@@ -195,7 +203,7 @@ def nearest(
 
 
 def _hits(
-    distances: np.ndarray, names: Sequence[str], *, calibration: Calibration | None, prior: float | None
+    distances: np.ndarray, names: Sequence[str], *, calibration: Calibration | None, prior: float
 ) -> list[Hit]:
     chances = calibration.probability(distances, prior=prior) if calibration else None
     return [

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from mirex.commands import evaluate as command
-from mirex.errors import EvaluationError, MatrixFormatError, MirexError, UsageError
+from mirex.errors import EvaluationError, MatrixFormatError
 from mirex.evaluation import metrics
 from mirex.formats.matrix import write_matrix
-from mirex.retrieval.calibration import METADATA_KEY, from_metadata
 
 
 @pytest.fixture
@@ -87,25 +86,9 @@ def test_matrix_as_other_systems_write_it(files, capsys):
     assert json.loads(capsys.readouterr().out) == expected
 
 
-def test_calibration_is_written_and_can_be_sealed(files):
-    assert run(files, "--calibrate", files / "calibration.json", "--set", "made-up pairs") == 0
-    model = from_metadata({METADATA_KEY: (files / "calibration.json").read_text()})
-    assert model is not None
-    assert model.set == "made-up pairs"
-    assert model.prior == pytest.approx((57 * 2 + 2) / (59 * 59))
-    assert model.probability(0.0) > 0.9 > 0.1 > model.probability(5.0)
-
-
-def test_wrong_usage(files):
-    with pytest.raises(UsageError, match="--set"):
-        run(files, "--calibrate", files / "calibration.json")
-
-
 def test_errors_are_errors_of_the_package(files):
     with pytest.raises(MatrixFormatError):
         run(files, matrix="cliques.tsv")
-    with pytest.raises(MirexError, match="cannot write"):
-        run(files, "--calibrate", files / "none" / "c.json", "--set", "s")
     with pytest.raises(EvaluationError, match="resamples"):
         run(files, "--resamples", "0")
     (files / "cliques.tsv").write_text("/elsewhere/x.wav\twork\n")

@@ -65,7 +65,7 @@ def test_index_search_touches_no_audio_and_agrees_with_the_list(place, capsys):
     assert (found["compared"], found["own"]) == (4, 1)
     for hit, expected in zip(found["hits"], listed.hits, strict=True):
         assert hit["distance"] == pytest.approx(expected.distance, abs=2e-4)
-        assert hit["probability"] == pytest.approx(CALIBRATION.probability(hit["distance"]), abs=1e-6)
+        assert hit["probability"] == pytest.approx(CALIBRATION.probability(hit["distance"], prior=1 / 4), abs=1e-6)
 
 
 def test_several_queries(place, capsys):

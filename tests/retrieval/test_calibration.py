@@ -6,46 +6,69 @@ import numpy as np
 import pytest
 
 from mirex.errors import EvaluationError, UsageError, WeightsError
-from mirex.retrieval.calibration import METADATA_KEY, Calibration, fit, from_metadata, reliability
+from mirex.evaluation.evaluate import evaluate
+from mirex.formats.matrix import Matrix
+from mirex.retrieval.calibration import (
+    METADATA_KEY,
+    Calibration,
+    Pairs,
+    fit,
+    from_metadata,
+    pairs_of_matrix,
+    reliability,
+)
 
-MODEL = Calibration(a=-12.0, b=6.0, set="held-out pairs", pairs=1000, prior=0.25)
-
-
-def draw(rng, *, count=200_000, a=-12.0, b=6.0):
-    distances = rng.uniform(0, 1.5, count)
-    same = rng.random(count) < 1 / (1 + np.exp(-(a * distances + b)))
-    return distances, same
-
-
-def test_fit_recovers_a_known_model(rng):
-    distances, same = draw(rng)
-    found = fit(distances, same, set="drawn")
-    assert found.a == pytest.approx(-12, rel=0.03)
-    assert found.b == pytest.approx(6, rel=0.03)
-    assert (found.set, found.pairs) == ("drawn", len(same))
-    assert found.prior == pytest.approx(same.mean())
+MODEL = Calibration(knee=0.5, level=0.5, below=-12.0, above=-6.0, data="held-out pairs", pairs=1000)
 
 
-def test_fitted_probabilities_are_calibrated_on_fresh_pairs(rng):
-    model = fit(*draw(rng), set="drawn")
-    distances, same = draw(rng)
-    table = reliability(model.probability(distances), same)
-    np.testing.assert_allclose(table[:, 0], table[:, 1], atol=0.02)
-    assert table[:, 2].sum() == len(same)
+def draw(rng, *, count=200_000, versions=0.5, name="drawn"):
+    """Pairs whose likelihood ratio is the model's: `versions` of them are of one work."""
+    distances = rng.uniform(0, 1.5, 4 * count)
+    ratio = np.exp(np.clip(MODEL.log_ratio(distances), -30, 30))
+    share = ratio / (1 + ratio)
+    same = rng.random(len(distances)) < share
+    kept = np.flatnonzero(rng.random(len(distances)) < np.where(same, versions, 1 - versions))
+    return Pairs(distances[kept], same[kept], name)
 
 
-def test_prior_moves_a_fit_of_balanced_pairs_to_rare_ones(rng):
-    distances, same = draw(rng)
-    kept = ~same | (rng.random(len(same)) < 0.1)
-    model = fit(distances[kept], same[kept], set="nine tenths of the same-work pairs dropped")
-    table = reliability(model.probability(distances, prior=float(same.mean())), same)
-    np.testing.assert_allclose(table[:, 0], table[:, 1], atol=0.04)
+def true_ratio(rng):
+    """Versions as often as others, in all: what the drawn pairs' ratio is relative to."""
+    pairs = draw(rng)
+    return np.log((~pairs.same).sum() / pairs.same.sum())
+
+
+@pytest.mark.parametrize("versions", [0.5, 0.02])
+def test_fit_recovers_a_known_ratio_however_rare_versions_are(rng, versions):
+    found = fit([draw(rng, versions=versions)])
+    distances = np.linspace(0.1, 1.2, 12)
+    expected = MODEL.log_ratio(distances) + true_ratio(rng)
+    np.testing.assert_allclose(found.log_ratio(distances), expected, atol=0.35)
+
+
+def test_probabilities_are_calibrated_on_fresh_pairs_of_another_prior(rng):
+    model, fresh = fit([draw(rng)]), draw(rng, versions=0.1)
+    prior = float(fresh.same.mean())
+    table = reliability(model.probability(fresh.distances, prior=prior), fresh.same)
+    np.testing.assert_allclose(table[:, 0], table[:, 1], atol=0.05)
+    wrong = reliability(model.probability(fresh.distances), fresh.same)
+    assert np.abs(wrong[:, 0] - wrong[:, 1]).max() > 0.2, "the prior matters"
+
+
+def test_each_set_counts_the_same(rng):
+    near = Pairs(np.array([0.1, 0.2, 0.5, 0.6] * 500), np.array([True, True, False, False] * 500), "near")
+    far = Pairs(np.array([0.8, 0.9, 1.1, 1.2] * 5), np.array([True, True, False, False] * 5), "far")
+    more = Pairs(np.tile(far.distances, 9), np.tile(far.same, 9), "far")
+    both, twice = fit([near, far]), fit([near, more])
+    assert both.data == "near, far"
+    assert both.pairs == 2020
+    places = np.array([0.3, 0.7])
+    np.testing.assert_allclose(both.log_ratio(places), twice.log_ratio(places), atol=0.3)
 
 
 def test_separable_pairs_have_a_finite_fit():
-    model = fit(np.array([0.1, 0.2, 0.8, 0.9]), np.array([True, True, False, False]), set="s")
-    assert np.isfinite([model.a, model.b]).all()
-    assert model.probability(0.5) == pytest.approx(0.5, abs=0.01)
+    model = fit([Pairs(np.array([0.1, 0.2, 0.8, 0.9]), np.array([True, True, False, False]), "s")])
+    assert np.isfinite([model.level, model.below, model.above]).all()
+    assert model.probability(0.1) > 0.6 > 0.4 > model.probability(0.9)
 
 
 def test_probability_falls_with_distance_and_never_overflows():
@@ -54,14 +77,16 @@ def test_probability_falls_with_distance_and_never_overflows():
     assert probabilities[-1] == 0.0
 
 
-def test_threshold_inverts_probability():
-    for prior in (None, 0.01):
-        distance = MODEL.threshold(0.8, prior=prior)
-        assert MODEL.probability(distance, prior=prior) == pytest.approx(0.8)
+@pytest.mark.parametrize("probability", [0.99, 0.8, 0.2])
+@pytest.mark.parametrize("prior", [0.5, 0.01])
+def test_threshold_inverts_probability(probability, prior):
+    distance = MODEL.threshold(probability, prior=prior)
+    assert MODEL.probability(distance, prior=prior) == pytest.approx(probability)
 
 
-def test_own_prior_changes_nothing():
-    assert MODEL.probability(0.4, prior=0.25) == pytest.approx(MODEL.probability(0.4))
+def test_the_prior_is_said():
+    assert "if 1 % of the pairs" in MODEL.describe(prior=0.01)
+    assert "held-out pairs" in MODEL.describe()
 
 
 @pytest.mark.parametrize("prior", [0.0, 1.0, -0.1, float("nan")])
@@ -83,7 +108,22 @@ def test_impossible_prior(prior):
 )
 def test_ill_formed_pairs(distances, same, message):
     with pytest.raises(EvaluationError, match=message):
-        fit(np.array(distances), np.array(same, dtype=bool), set="s")
+        fit([Pairs(np.array(distances), np.array(same, dtype=bool), "s")])
+
+
+def test_pairs_of_a_matrix_leave_a_query_with_itself_out(rng):
+    names = [f"{number}.wav" for number in range(6)]
+    distances = rng.uniform(0.2, 1, (6, 6)).astype(np.float32)
+    np.fill_diagonal(distances, 0)
+    matrix = Matrix("made", tuple(names), np.arange(6), distances)
+    found = evaluate(matrix, cliques={name: str(number // 2) for number, name in enumerate(names)})
+    pairs = pairs_of_matrix(matrix, found, name="m", generator=rng)
+    assert len(pairs.distances) == 30
+    assert pairs.same.sum() == 6
+    assert pairs.distances.min() > 0
+    few = pairs_of_matrix(matrix, found, name="m", generator=rng, most_others=4)
+    assert few.same.sum() == 6
+    assert len(few.distances) < 20
 
 
 def test_sealed_and_read_back():
@@ -99,18 +139,17 @@ def test_no_calibration_sealed(metadata):
     "change",
     [
         {"model": "forest"},
-        {"a": 3.0},
-        {"a": "x"},
-        {"b": float("inf")},
-        {"prior": 0},
-        {"prior": 1.0},
-        {"set": None},
+        {"below": 3.0},
+        {"above": "x"},
+        {"level": float("inf")},
+        {"above": 0},
+        {"data": None},
     ],
 )
 def test_damaged_calibration(change):
     values = json.loads(MODEL.to_json()) | change
-    if change == {"set": None}:
-        del values["set"]
+    if change == {"data": None}:
+        del values["data"]
     with pytest.raises(WeightsError, match="calibration"):
         from_metadata({METADATA_KEY: json.dumps(values)})
 

@@ -46,7 +46,8 @@ def test_search_ranks_what_is_stored(tmp_path, collection):
     assert [hit.path for hit in found.hits] == [collection[i] for i in (2, 3, 1, 5)]
     assert [hit.rank for hit in found.hits] == [1, 2, 3, 4]
     assert found.hits[0].distance == pytest.approx(1 - np.cos(0.3), abs=1e-6)
-    assert found.hits[0].probability == pytest.approx(CALIBRATION.probability(1 - np.cos(0.3)), abs=1e-5)
+    expected = CALIBRATION.probability(1 - np.cos(0.3), prior=0.25)
+    assert found.hits[0].probability == pytest.approx(expected, abs=1e-5)
     assert (found.compared, found.own, found.weights) == (4, 1, FINGERPRINT)
 
 
@@ -106,7 +107,8 @@ def test_search_command_text(tmp_path, collection, capsys):
     assert run_search(tmp_path, collection) == 0
     output = capsys.readouterr().out
     assert "4 recordings compared" in output
-    assert "calibrated on 5,000 pairs of example pairs; holds where 10 %" in output
+    assert "if 25 % of the pairs" in output
+    assert "calibrated on 5,000 pairs of example pairs" in output
     assert output.splitlines()[-1].endswith("f.wav")
 
 
@@ -122,7 +124,7 @@ def test_search_command_json_and_csv_tell_the_same(tmp_path, collection, capsys)
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["path"] for row in rows] == [hit["path"] for hit in values["hits"][:3]]
     assert float(rows[0]["probability"]) == pytest.approx(values["hits"][0]["probability"], abs=1e-6)
-    assert values["calibration"]["set"] == "example pairs"
+    assert values["calibration"]["data"] == "example pairs"
     assert list(values["missing"]) == [collection[4]]
 
 
@@ -154,13 +156,13 @@ def test_compare_command_from_the_store(tmp_path, collection, capsys):
     assert run_compare(*collection[:3], *options) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].endswith(f"{collection[0]}  {collection[2]}")  # the nearest pair first
-    assert "holds where 50 % of the pairs" in lines[-1]
-    assert lines[-1].endswith(f"even odds at distance {CALIBRATION.threshold(0.5, prior=0.5):.3f}")
+    assert "if 50 % of the pairs" in lines[-1]
+    assert f"even odds at distance {CALIBRATION.threshold(0.5, prior=0.5):.3f}" in lines[-1]
     assert run_compare(*collection[:3], *options, "--json", "--prior", "0.1") == 0
     pairs = json.loads(capsys.readouterr().out)["pairs"]
     assert len(pairs) == 3
     for pair in pairs:
-        assert pair["probability"] == pytest.approx(CALIBRATION.probability(pair["distance"]))
+        assert pair["probability"] == pytest.approx(CALIBRATION.probability(pair["distance"], prior=0.1))
 
 
 @pytest.fixture(scope="module")
