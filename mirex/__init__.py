@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mirex.formats.matrix import write_matrix as write_matrix
     from mirex.retrieval.alignment import cross_similarity as cross_similarity
     from mirex.retrieval.distance import distance_matrix as distance_matrix
+    from mirex.retrieval.index import Index as Index
+    from mirex.retrieval.indexing import index_collection as index_collection
     from mirex.retrieval.search import search as search
 
 __version__ = "0.1.0"
@@ -53,6 +55,8 @@ _HOMES = {
     "evaluate": "evaluation.evaluate",
     "summarise": "evaluation.evaluate",
     "search": "retrieval.search",
+    "Index": "retrieval.index",
+    "index_collection": "retrieval.indexing",
     "write_report": "evaluation.report",
     "cross_similarity": "retrieval.alignment",
 }

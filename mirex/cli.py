@@ -26,6 +26,7 @@ COMMANDS = (
     "evaluate",
     "report",
     "compare",
+    "index",
     "search",
     "patches",
     "train",
