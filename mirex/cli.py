@@ -31,6 +31,7 @@ COMMANDS = (
     "patches",
     "train",
     "seal",
+    "weights",
     "whiten",
     "calibrate",
     "export",
