@@ -168,7 +168,8 @@ class _Losses:
         if lost >= _REPORTED and self._seconds:
             return [f"is damaged: about {lost:.1f} seconds of it were skipped"]
         if self._seconds < _PROMISE_KEPT * self._length:
-            return [f"gives only {self._seconds:.1f} of the {self._length:.1f} seconds that its header promises"]
+            length = f"{self._length:.1f} seconds that its header promises"
+            return [f"gives only {self._seconds:.1f} of the {length}"]
         return []
 
     def _lost(self) -> float:
