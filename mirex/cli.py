@@ -19,6 +19,7 @@ from mirex.errors import MirexError
 
 # In the order of the job; the module of "a-b" is mirex.commands.a_b.
 COMMANDS = (
+    "demo",
     "extract",
     "query",
     "check",

@@ -7,6 +7,8 @@ import pytest
 
 MODULES = (
     "retrieval.calibration",
+    "retrieval.distance",
+    "features.cqt",
     "formats.cliques",
     "evaluation.metrics",
     "evaluation.plots",

@@ -21,7 +21,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packaging")
     source = folder / "source"
     (source / "tests").mkdir(parents=True)
-    for name in ("mirex", "weights", "setup.py", "README.md", "LICENSE", "tests/requirements.txt"):
+    files = ("setup.py", "README.md", "LICENSE", "tests/requirements.txt")
+    for name in ("mirex", "weights", "tests/demo", *files):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, source / name)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
@@ -37,6 +38,7 @@ def test_the_wheel_holds_every_module_and_data_file(installed):
         if path.is_file() and "__pycache__" not in path.parts:
             assert (installed / path.relative_to(ROOT)).is_file(), path
     assert (installed / "mirex" / "shipped_weights" / "mirex.safetensors").is_file()
+    assert (installed / "mirex" / "shipped_demo" / "egypt.ogg").is_file()
     info = installed / f"mirex-{mirex.__version__}.dist-info"
     assert "mirex = mirex.cli:main" in (info / "entry_points.txt").read_text()
     assert (info / "licenses" / "LICENSE").is_file()

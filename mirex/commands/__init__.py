@@ -26,7 +26,7 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network (default auto)"
     )
     parser.add_argument(
-        "--cqt", choices=("matrix", "essentia"), default="matrix", help="transform (default matrix)"
+        "--cqt", choices=("multirate", "essentia"), default="multirate", help="transform (default multirate)"
     )
     parser.add_argument(
         "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"

@@ -3,13 +3,15 @@
 Both are NumPy archives without pickles; their formats are described beside the corpus.
 """
 
+import zipfile
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mirex.errors import TrainingError
+from mirex.files import appearing_whole
 
 SPLITS = {"train": 0, "validation": 1}
 
@@ -38,5 +40,27 @@ class VersionArchive:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             return cls(arrays, split=split)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise TrainingError(f"{path}: not {cls.kind} ({error})") from error
+
+
+def save_archive(arrays: dict[str, Any], *, path: Path) -> None:
+    """Write arrays as a NumPy archive, compressed, which appears whole or not at all.
+
+    Parameters
+    ----------
+    arrays : dict of str to array
+        By the names that `numpy.load` is to give them.
+    path : Path
+        The file to write.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be written.
+    """
+    try:
+        with appearing_whole(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written ({error.strerror})") from error

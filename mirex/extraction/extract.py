@@ -86,7 +86,7 @@ def extract(
     scratch: str | os.PathLike[str],
     device: str = "auto",
     threads: int = 1,
-    cqt: str = "matrix",
+    cqt: str = "multirate",
     weights: str | os.PathLike[str] | None = None,
     strict: bool = False,
     keep_columns: bool = False,
@@ -97,7 +97,7 @@ def extract(
 
     paths: names of the files. scratch: folder for the store and the report; made if missing.
     device: of the network, "auto" (CUDA if there is any), "cpu" or "cuda". threads: worker
-    processes, of one thread each. cqt: "matrix" or "essentia". weights: a sealed file; None: the one
+    processes, of one thread each. cqt: "multirate" or "essentia". weights: a sealed file; None: the one
     that is shipped. strict: raise if any file fails. keep_columns: store the CQT columns too.
     locations: where each file lies, if that differs from its name. progress: called with the
     number of recordings done and to do.

@@ -44,7 +44,7 @@ class Store:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, front_end: str, weights: str, cqt: str = "matrix"
+        self, folder: str | os.PathLike[str], *, front_end: str, weights: str, cqt: str = "multirate"
     ) -> None:
         self.folder = Path(folder) / FOLDER
         self.damaged = 0

@@ -148,7 +148,8 @@ class ResNet50IBN(nn.Module):
         self.pool = GeneralisedMean()
         self.neck = nn.BatchNorm1d(embedding_size)
         self.neck.bias.requires_grad_(False)
-        _initialise(self, generator)
+        if not self.neck.weight.is_meta:  # else values are to come, and drawing nothing takes seconds too
+            _initialise(self, generator)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: float [batch, 1, bins, steps], normalised by `mirex.features.views`."""
@@ -163,6 +164,10 @@ class TwoViewNetwork(nn.Module):
         super().__init__()
         self.cqt = ResNet50IBN(embedding_size=embedding_size, generator=generator)
         self.chroma = copy.deepcopy(self.cqt)
+        self.share_parameters()
+
+    def share_parameters(self) -> None:
+        """Give `chroma` the parameters of `cqt`, after those were replaced by others."""
         for name, parameter in self.cqt.named_parameters():
             module, _, attribute = name.rpartition(".")
             setattr(self.chroma.get_submodule(module), attribute, parameter)

@@ -91,7 +91,7 @@ def load(path: Path | None = None, *, device: str = "cpu") -> Sealed:
 
     Raises WeightsError for a damaged or foreign file, SettingsMismatch for settings of another version.
     """
-    from mirex.model.network import TwoViewNetwork, tensors_of
+    from mirex.model.network import tensors_of
 
     path = path or default_path()
     metadata = read_metadata(path)
@@ -100,8 +100,7 @@ def load(path: Path | None = None, *, device: str = "cpu") -> Sealed:
     if content_hash(tensors, metadata=metadata) != metadata["content_sha256"]:
         raise WeightsError(f"{path}: content does not match its hash; the file is damaged, fetch it again")
     try:
-        network = TwoViewNetwork(embedding_size=settings.embedding_size)
-        network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
+        network = _network(tensors, settings)
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{path}: tensors do not fit ResNet50-IBN ({error})") from error
     # Statistics as well as parameters; BatchNorm's step counters, which are integers, are not kept.
@@ -176,6 +175,25 @@ def _read_tensors(path: Path) -> dict[str, "Tensor"]:
         return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: damaged weights file ({error}); fetch it again") from error
+
+
+def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "TwoViewNetwork":
+    """The network with these tensors in place; what they lack has no values, counters apart, which are 0."""
+    import torch
+
+    from mirex.model.network import TwoViewNetwork
+
+    # On the meta device nothing is drawn at random, only for the file's values to replace it: half the time.
+    with torch.device("meta"):
+        network = TwoViewNetwork(embedding_size=settings.embedding_size)
+    # Copies, because the file's own may lie in a file that can change.
+    values = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
+    network.load_state_dict(values, strict=False, assign=True)
+    network.share_parameters()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.num_batches_tracked = torch.tensor(0)
+    return network
 
 
 def _checked_settings(path: Path, metadata: Mapping[str, str]) -> tuple[FrontEndSettings, NetworkSettings]:

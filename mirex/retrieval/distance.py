@@ -5,8 +5,9 @@ length and rounded to multiples of 2^-26 (at most 8e-9 a component, far below wh
 a distance). Products are then multiples of 2^-52, and by the Cauchy-Schwarz inequality no partial
 sum exceeds 1 by more than the rounding, so float64 holds every partial sum exactly: the order of
 summation, which is what block shapes, threads and fused instructions change, cannot matter. The
-exact dot product is divided by the rounded vectors' own lengths, which are exact sums too; equal
-embeddings are thus 0 apart. For the same reasons d(a, b) = d(b, a), and a query's row does not
+exact dot product is divided by sqrt(s_q s_r), where s_q and s_r are the rounded vectors' squared
+lengths, exact sums too. Equal embeddings are thus exactly 0 apart, since in IEEE arithmetic sqrt(s s)
+is s, and their dot product is s as well. For the same reasons d(a, b) = d(b, a), and a query's row does not
 depend on which other queries are asked.
 
 Conventions: distances are float32 in [0, 2]. A vector of zeros stands for a file that could not be
@@ -16,43 +17,80 @@ analysed and is 2.0, cosine's maximum, from everything. A query is exactly 0 fro
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from mirex.errors import MirexError, UsageError
 
 FAILED = 2.0  # distance of a failed file to everything but itself
 _GRID = 2.0**26
-_CHUNK = 1024  # rows converted to float64 at a time
+_CHUNK = 1024  # rows in float64 at a time
+_MOST_VALUES = 1 << 24  # of distances at a time, where that is not below _FEWEST_ROWS
+_FEWEST_ROWS = 16
+_IN_CACHE = 1 << 15  # values worked on before the next
 
 
 def distance_matrix(
-    queries: np.ndarray,
-    references: np.ndarray,
+    queries: ArrayLike,
+    references: ArrayLike,
     *,
     query_positions: Sequence[int] | np.ndarray | None = None,
     block: int = 1024,
 ) -> np.ndarray:
     """Distances of every query to every reference.
 
-    queries: [q, d], references: [n, d], any length but 0 (zeros: a failed file).
-    query_positions: for each query its own 0-based position among the references, where the
-    distance is set to exactly 0; None if the queries are not among them.
-    block: queries per step; it bounds memory and does not change the result.
+    Parameters
+    ----------
+    queries : float [q, d]
+        Embeddings of any length but 0 (zeros: a failed file).
+    references : float [n, d]
+        Likewise.
+    query_positions : int [q], optional
+        For each query its own 0-based position among the references, where the distance is set to exactly
+        0; None if the queries are not among them.
+    block : int
+        At most so many queries a step. It bounds memory and does not change the result.
 
-    Returns float32 [q, n] in [0, 2].
-    Raises `UsageError` for shapes or positions that do not fit, `MirexError` for NaN or infinity.
+    Returns
+    -------
+    float32 [q, n]
+        In [0, 2].
+
+    Raises
+    ------
+    UsageError
+        For shapes or positions that do not fit.
+    MirexError
+        For NaN or infinity.
+
+    Examples
+    --------
+    >>> distance_matrix([[1, 0]], [[2, 0], [0, 1], [-1, 0]]).tolist()
+    [[0.0, 1.0, 2.0]]
     """
     blocks = list(rows(queries, references, query_positions=query_positions, block=block))
-    return np.concatenate(blocks) if blocks else np.empty((0, len(references)), np.float32)
+    return np.concatenate(blocks) if blocks else np.empty((0, len(np.asarray(references))), np.float32)
 
 
 def rows(
-    queries: np.ndarray,
-    references: np.ndarray,
+    queries: ArrayLike,
+    references: ArrayLike,
     *,
     query_positions: Sequence[int] | np.ndarray | None = None,
     block: int = 1024,
 ) -> Iterator[np.ndarray]:
-    """`distance_matrix` in blocks of rows: yields float32 [<= block, n], in query order."""
+    """`distance_matrix` in blocks of rows, in query order.
+
+    Memory beside the embeddings is some 100 MB, whatever their number (above a million references: 64 bytes
+    for each of them).
+
+    Parameters, Raises
+    ------------------
+    As for `distance_matrix`.
+
+    Yields
+    ------
+    float32 [<= block, n]
+    """
     queries, references = np.asarray(queries), np.asarray(references)
     if queries.ndim != 2 or references.ndim != 2 or queries.shape[1] != references.shape[1]:
         raise UsageError(
@@ -74,40 +112,63 @@ def rows(
 
 def _blocks(
     queries: np.ndarray, references: np.ndarray, positions: np.ndarray | None, block: int
-) -> Iterator[np.ndarray]:
-    units, lengths = _on_grid(references)
-    for start in range(0, len(queries), block):
-        query_units, query_lengths = _on_grid(queries[start : start + block])
-        cosines = query_units @ units.T
-        cosines /= np.multiply.outer(query_lengths, lengths)
-        distances = np.clip(1.0 - cosines, 0.0, 2.0).astype(np.float32)
-        distances[np.isinf(query_lengths), :] = FAILED
-        distances[:, np.isinf(lengths)] = FAILED
+) -> Iterator[NDArray[np.float32]]:
+    _check_finite(references)
+    _check_finite(queries)
+    step = min(block, max(_FEWEST_ROWS, _MOST_VALUES // max(len(references), 1)))
+    for start in range(0, len(queries), step):
+        part = queries[start : start + step]
+        distances = np.empty((len(part), len(references)), np.float32)
+        for index in range(0, len(part), _CHUNK):
+            _fill(distances[index : index + _CHUNK], part[index : index + _CHUNK], references)
         if positions is not None:
-            distances[np.arange(len(distances)), positions[start : start + block]] = 0.0
+            distances[np.arange(len(part)), positions[start : start + step]] = 0.0
         yield distances
 
 
-def _on_grid(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows at unit length rounded to multiples of 1 / _GRID, float64 [n, d], and their lengths [n].
+def _fill(distances: NDArray[np.float32], queries: np.ndarray, references: np.ndarray) -> None:
+    """Write the distances of at most _CHUNK queries to all references, as many of these at a time."""
+    query_units, query_squares = _on_grid(queries)
+    for start in range(0, len(references), _CHUNK):
+        units, squares = _on_grid(references[start : start + _CHUNK])
+        cosines = query_units @ units.T
+        rows = max(1, _IN_CACHE // len(units))
+        for row in range(0, len(cosines), rows):
+            part, part_squares = cosines[row : row + rows], query_squares[row : row + rows]
+            lengths = np.multiply.outer(part_squares, squares)
+            part /= np.sqrt(lengths, out=lengths)
+            np.subtract(1.0, part, out=part)
+            np.clip(part, 0.0, 2.0, out=part)
+            distances[row : row + rows, start : start + _CHUNK] = part
+        distances[np.isinf(query_squares), start : start + _CHUNK] = FAILED
+        distances[:, start : start + _CHUNK][:, np.isinf(squares)] = FAILED
 
-    A row of zeros has no direction; its length is given as infinite.
+
+def _check_finite(vectors: np.ndarray) -> None:
+    for start in range(0, len(vectors), _CHUNK):
+        finite = np.isfinite(_squares(np.asarray(vectors[start : start + _CHUNK], np.float64)))
+        if not finite.all():
+            bad = start + int(np.argmin(finite))
+            raise MirexError(f"embedding {bad} holds NaN or infinity; extract its file again")
+
+
+def _on_grid(vectors: np.ndarray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows at unit length in whole multiples of 1 / _GRID, float64 [n, d], and their squared lengths [n].
+
+    A row of zeros has no direction; its squared length is given as infinite.
     """
     units = np.empty(vectors.shape, np.float64)
-    lengths = np.empty(len(vectors), np.float64)
-    for start in range(0, len(vectors), _CHUNK):
-        part = units[start : start + _CHUNK]
-        part[...] = vectors[start : start + _CHUNK]
-        norms = _norms(part)
-        if not np.isfinite(norms).all():
-            bad = start + int(np.flatnonzero(~np.isfinite(norms))[0])
-            raise MirexError(f"embedding {bad} holds NaN or infinity; extract its file again")
-        part *= (_GRID / np.where(norms == 0, 1.0, norms))[:, None]
+    squares = np.empty(len(vectors), np.float64)
+    rows = max(1, _IN_CACHE // max(vectors.shape[1], 1))
+    for start in range(0, len(vectors), rows):
+        part = units[start : start + rows]
+        part[...] = vectors[start : start + rows]
+        lengths = np.sqrt(_squares(part))
+        part *= (_GRID / np.where(lengths == 0, 1.0, lengths))[:, None]
         np.rint(part, out=part)
-        part /= _GRID
-        lengths[start : start + _CHUNK] = np.where(norms == 0, np.inf, _norms(part))
-    return units, lengths
+        squares[start : start + rows] = np.where(lengths == 0, np.inf, _squares(part))
+    return units, squares
 
 
-def _norms(vectors: np.ndarray) -> np.ndarray:
-    return np.sqrt((vectors * vectors).sum(axis=1))
+def _squares(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.einsum("ij,ij->i", vectors, vectors)

@@ -66,7 +66,7 @@ def search(
     weights: str | os.PathLike[str] | None = None,
     threads: int = 1,
     device: str = "auto",
-    cqt: str = "matrix",
+    cqt: str = "multirate",
 ) -> Ranking:
     """Rank a collection by its distance to a query.
 

@@ -72,7 +72,7 @@ def test_the_files_of_this_checkout_fit_together():
         needed = {line.partition(">=")[0].lower() for line in requirements(folder / "requirements.txt")}
         assert needed <= pinned
         assert missing([folder]) == [], "the tests run in an environment that has everything"
-    assert "torch==2.13.0" in requirements(ROOT / "mirex" / "constraints.txt")
+    assert "torch==2.13.0" in requirements(environment.FOLDER / "constraints.txt")
 
 
 def test_an_interpreter_that_has_everything_is_used_as_it_is(folder, tmp_path):

@@ -1,9 +1,12 @@
 """Cosine distance: the definition, and bytes that do not depend on blocks, order or company."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from mirex.errors import MirexError, UsageError
+from mirex.retrieval import distance
 from mirex.retrieval.distance import distance_matrix, rows
 
 
@@ -67,9 +70,35 @@ def test_rounding_to_the_grid_is_below_float32(rng: np.random.Generator) -> None
     )
 
 
-def test_equal_embeddings_are_0_apart_as_written(rng: np.random.Generator) -> None:
-    vectors = embeddings(rng, 100, 2048)
-    assert np.diagonal(distance_matrix(vectors, vectors.copy())).max() < 1e-15
+def test_equal_embeddings_are_exactly_0_apart(rng: np.random.Generator) -> None:
+    vectors = embeddings(rng, 2000, 96)
+    assert not np.diagonal(distance_matrix(vectors, vectors.copy())).any()
+
+
+def test_more_references_than_are_in_float64_at_once(rng: np.random.Generator) -> None:
+    vectors = embeddings(rng, 2 * distance._CHUNK + 3, 8)
+    vectors[[5, -2]] = 0
+    whole = distance_matrix(vectors[:40], vectors, query_positions=range(40))
+    expected = [distance_matrix(vectors[:40], vectors[i : i + 1])[:, 0] for i in range(len(vectors))]
+    found = np.stack(expected, axis=1)
+    found[np.arange(40), np.arange(40)] = 0
+    assert whole.tobytes() == found.tobytes()
+
+
+def test_memory_does_not_grow_with_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distance, "_MOST_VALUES", 1 << 18)
+    queries = np.ones((200, 2), np.float32)
+    for count in (1_000, 10_000, 100_000):
+        references = np.ones((count, 2), np.float32)
+        shapes = [part.shape for part in rows(queries, references)]
+        assert all(len_ * wide <= max(1 << 18, 16 * count) for len_, wide in shapes)
+        assert sum(len_ for len_, _ in shapes) == 200
+    tracemalloc.start()
+    for _ in rows(queries[:32], references):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.2 * 16 * 100_000 * 4  # two blocks of float32: the one yielded before, and the new one
 
 
 def test_within_0_and_2_for_parallel_and_opposite_vectors(rng: np.random.Generator) -> None:
