@@ -91,6 +91,8 @@ def blocks(source: Window, notes: list[str], *, index: int) -> Blocks:
     container, losses, whole = _open(source), None, source
     while container is not None:
         with container:
+            if index >= len(container.streams.audio):  # a damaged header may show them only at times
+                break
             name, stream = container.format.name, container.streams.audio[index]
             # Else a damaged frame passes as noise. In bare FLAC, whose damage libsndfile has seen, the
             # noise is better: with the frame its neighbours in the packet would go.

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,20 +41,33 @@ def samples() -> NDArray[np.float32]:
     return (0.5 * song(1, seconds=SECONDS, rate=44100)[:, None] + noise).astype(np.float32)
 
 
-@pytest.fixture
-def make(tmp_path: Path, samples: NDArray[np.float32]):
-    def encoded(ending: str) -> Path:
-        codec, container = FORMATS[ending]
-        return encode(tmp_path / f"a.{ending}", samples, codec=codec, container=container, rate=44100)
+@pytest.fixture(scope="module")
+def encodings(tmp_path_factory: pytest.TempPathFactory, samples: NDArray[np.float32]) -> dict[str, bytes]:
+    """The song in each format."""
+    folder = tmp_path_factory.mktemp("encodings")
+    return {
+        ending: encode(folder / ending, samples, codec=codec, container=container, rate=44100).read_bytes()
+        for ending, (codec, container) in FORMATS.items()
+    }
 
-    return encoded
+
+@pytest.fixture
+def make(tmp_path: Path, encodings: dict[str, bytes]) -> Callable[[str], Path]:
+    """Writes the song, with the ending that is given."""
+
+    def written(ending: str) -> Path:
+        path = tmp_path / f"a.{ending}"
+        path.write_bytes(encodings[ending])
+        return path
+
+    return written
 
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.parametrize(("garbage", "place"), [("zeros", 0.3), ("noise", 0.7)])
 def test_what_lies_behind_a_damage_is_used(make, rng, ending, garbage, place):
     path = make(ending)
-    whole = len(decode(path)) / SAMPLE_RATE
+    whole = SECONDS
     content = bytearray(path.read_bytes())
     start, size = int(place * len(content)), len(content) // 20
     content[start : start + size] = bytes(size) if garbage == "zeros" else rng.bytes(size)

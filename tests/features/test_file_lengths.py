@@ -30,14 +30,28 @@ def stereo() -> NDArray[np.float32]:
     return np.stack([left, 0.5 * right], axis=1)
 
 
+@pytest.fixture(scope="module")
+def written() -> dict[tuple, bytes]:
+    """What has been encoded already."""
+    return {}
+
+
 Make = Callable[..., Path]
 
 
 @pytest.fixture
-def make(tmp_path: Path, stereo: NDArray[np.float32]) -> Make:
+def make(tmp_path: Path, stereo: NDArray[np.float32], written: dict[tuple, bytes]) -> Make:
     """Writes the song, or a part of it, in the format that the name's ending says."""
 
     def write_part(name: str, *, start: float = 0.0, rate: int = 44100, mono: bool = False) -> Path:
+        key = (Path(name).suffix, start, rate, mono)
+        if key not in written:
+            written[key] = encode_part(name, start=start, rate=rate, mono=mono).read_bytes()
+        path = tmp_path / name
+        path.write_bytes(written[key])
+        return path
+
+    def encode_part(name: str, *, start: float, rate: int, mono: bool) -> Path:
         part = stereo[round(start * 44100) :: 44100 // rate]
         part = part.mean(axis=1) if mono else part
         if name.endswith((".aac", ".m4a")):
