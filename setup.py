@@ -34,6 +34,7 @@ setup(
     extras_require={
         "fast": ["openvino>=2026.0,<2027"],
         "export": ["onnx>=1.17", "onnxscript>=0.5"],
+        "cluster": ["dask>=2024.1", "distributed>=2024.1"],
         "plots": ["matplotlib>=3.8"],
         "docs": ["pdoc>=15"],
         "train": ["mido>=1.3", "numba>=0.60"],
