@@ -34,8 +34,8 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
         help="transform: multirate or essentia",
     )  # fmt: skip
     parser.add_argument(
-        "--backend", choices=("torch", "openvino"), default="torch",
-        help="of the network on a processor (default torch; openvino is quicker and needs mirex[fast])",
+        "--backend", metavar="B", choices=("torch", "openvino"), default="torch",
+        help="of the network on a CPU: torch or openvino",
     )  # fmt: skip
     parser.add_argument(
         "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"

@@ -29,6 +29,7 @@ from mirex.extraction.contents import identify
 from mirex.extraction.store import Store
 from mirex.features.cqt import IMPLEMENTATIONS
 from mirex.logs import printable
+from mirex.model.backend import check
 from mirex.settings import FrontEndSettings
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class _Plan:
     keep_columns: bool
     time_limit: float
     scheduler: str | None
-    backend: str
+    backend: str = "torch"
 
     def worker_setup(self, *, on_cuda: bool) -> dict[str, object]:
         """The message that `mirex.extraction.worker` expects first."""
@@ -121,7 +122,7 @@ def extract(
     cqt : {"multirate", "essentia"}
         Implementation of the constant-Q transform.
     backend : {"torch", "openvino"}
-        Of the network on the CPU; "openvino" needs the extra `fast`.
+        What computes the network on a processor; openvino needs the extra `fast`.
     weights : path-like, optional
         A sealed file; None: the one that is shipped.
     strict : bool
@@ -230,7 +231,7 @@ def read_columns(
     """
     paths = [os.fspath(path) for path in paths]
     plan = _checked_plan(
-        _Plan(None, "", front_end or FrontEndSettings(), cqt, "cpu", threads, True, time_limit, None, "torch")
+        _Plan(None, "", front_end or FrontEndSettings(), cqt, "cpu", threads, True, time_limit, None)
     )
     store = Store(scratch, front_end=plan.front_end.fingerprint(), weights="", cqt=cqt)
     contents, failures = identify(paths, scratch=scratch, threads=threads, rehash=rehash)
@@ -268,17 +269,14 @@ def _locate(path: str, folder: str) -> str:
     return beside if not os.path.lexists(path) and os.path.lexists(beside) else path
 
 
-def _plan(weights: str | os.PathLike[str] | None, *, backend: str, device: str, **options: Any) -> _Plan:
-    from mirex.model.backend import check
+def _plan(weights: str | os.PathLike[str] | None, *, backend: str, **options: Any) -> _Plan:
     from mirex.model.weights import default_path, fingerprint, read_metadata
 
-    check(backend, device=device)
     path = Path(weights) if weights else default_path()
     metadata = read_metadata(path)
     front_end = FrontEndSettings.from_json(metadata["front_end"])
     named = fingerprint(metadata, backend=backend)
-    on = device if backend == "torch" else "cpu"
-    return _checked_plan(_Plan(path, named, front_end, device=on, backend=backend, **options))
+    return _checked_plan(_Plan(path, named, front_end, backend=backend, **options))
 
 
 def _checked_plan(plan: _Plan) -> _Plan:
@@ -290,7 +288,8 @@ def _checked_plan(plan: _Plan) -> _Plan:
         raise UsageError(f"threads {plan.threads}: must be 1 or more")
     if not 0 <= plan.time_limit < float("inf"):
         raise UsageError(f"time limit {plan.time_limit}: must be 0 (none) or a number of seconds")
-    return plan
+    check(plan.backend, device=plan.device)
+    return plan if plan.backend == "torch" else dataclasses.replace(plan, device="cpu")
 
 
 def _look_up(store: Store, contents: Sequence[str | None], plan: _Plan) -> dict[str, np.ndarray]:

@@ -71,9 +71,9 @@ def search(
     threads: int = 1,
     device: str = "auto",
     cqt: str = "multirate",
+    backend: str = "torch",
     rehash: bool = False,
     time_limit: float = TIME_LIMIT,
-    backend: str = "torch",
 ) -> Ranking:
     """Rank a collection by its distance to a query.
 
@@ -90,15 +90,9 @@ def search(
     store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
     content = content_hash(query)
     embedding = _query_embedding(
-        query,
-        content,
-        store=store,
-        weights=weights,
-        device=device,
-        cqt=cqt,
-        backend=backend,
+        query, content, store=store, weights=weights, device=device, cqt=cqt, backend=backend,
         time_limit=time_limit,
-    )
+    )  # fmt: skip
     contents, failures = identify(locations or collection, scratch=scratch, threads=threads, rehash=rehash)
     missing = {collection[index]: reason for index, reason in failures.items()}
     found = _stored(contents, store=store, besides=content)

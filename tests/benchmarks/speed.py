@@ -54,8 +54,9 @@ EXCERPT = 30  # seconds, for what is too slow for a whole track
 PACKAGES = ("torch", "numpy", "essentia", "librosa", "onnxruntime", "openvino")
 CHILD = """
 import sys, mirex
-scratch, threads, backend, *paths = sys.argv[1:]
-mirex.extract(paths, scratch=scratch, threads=int(threads), backend=backend, device="cpu", strict=True)
+scratch, threads, backend, weights, *paths = sys.argv[1:]
+options = {"threads": int(threads), "backend": backend, "weights": weights, "device": "cpu"}
+mirex.extract(paths, scratch=scratch, strict=True, **options)
 """
 
 Candidates = Mapping[str, Callable[[], object]]
@@ -70,7 +71,7 @@ def main() -> None:
     else:
         torch.set_num_threads(1)
         with tempfile.TemporaryDirectory() as temporary:
-            report = measure_all(Path(temporary), repeats=args.repeats, matrix=args.matrix, hours=args.hours)
+            report = measure_all(Path(temporary), args)
         if args.json:
             args.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     print(speed_table.table(report))
@@ -86,23 +87,27 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the growth (needs mirex[plots])")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each stage (default 5)")
     parser.add_argument("--matrix", type=int, default=4_000, help="rows and columns (default 4000)")
+    parser.add_argument("--weights", type=Path, default=weights.default_path(), help="instead of the shipped")
     parser.add_argument("--hours", type=float, default=1.0, help="of the long recording (default 1)")
     return parser.parse_args()
 
 
-def measure_all(folder: Path, *, repeats: int, matrix: int, hours: float) -> dict[str, Any]:
+def measure_all(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Everything, as it is written to JSON."""
+    repeats = args.repeats
     # From here on nothing is random but the matrix's embeddings, and the music is the demo's.
     music = np.resize(np.concatenate([decode(path) for path in DEMO]), 4 * TRACK * RATE)
     track = write_track(folder / "track.wav", music)
-    sealed, others, skipped = systems(folder)
+    sealed, others, skipped = systems(folder, args.weights)
     columns = cqt.columns(decode(track))
     stages = {
         "decode": turns(decoders(track), repeats),
         "constant-Q transform": turns(transforms(decode(track)), repeats),
         "network": turns(networks(columns, sealed, others), repeats),
         "track, audio to embedding": turns(whole(track, sealed, others), repeats),
-        f"matrix of {matrix:,} x {matrix:,}": turns(matrices(folder, matrix), max(2, repeats // 2)),
+        f"matrix of {args.matrix:,} x {args.matrix:,}": turns(
+            matrices(folder, args.matrix), max(2, repeats // 2)
+        ),
     }
     if metadata_of("librosa") is None:
         skipped["librosa"] = "not installed"
@@ -111,8 +116,8 @@ def measure_all(folder: Path, *, repeats: int, matrix: int, hours: float) -> dic
         "track_seconds": TRACK,
         "skipped": skipped,
         "stages": stages,
-        "growth": growth(folder, music, sealed),
-        "long": long_recording(folder, music, hours=hours),
+        "growth": growth(folder, music, sealed, args.weights),
+        "long": long_recording(folder, music, args.weights, hours=args.hours),
     }
 
 
@@ -171,9 +176,9 @@ def scaled(call: Callable[[], object], factor: float) -> Callable[[], float]:
 # --- the systems --------------------------------------------------------------------------------
 
 
-def systems(folder: Path) -> tuple[Sealed, dict[str, Sealed], dict[str, str]]:
+def systems(folder: Path, path: Path) -> tuple[Sealed, dict[str, Sealed], dict[str, str]]:
     """Our network by torch; by others, as far as they are installed; reasons for those left out."""
-    sealed = weights.load()
+    sealed = weights.load(path)
     others: dict[str, Sealed] = {}
     skipped: dict[str, str] = {}
     for name, make in (("openvino", openvino_system), ("onnxruntime", partial(onnx_system, folder=folder))):
@@ -340,7 +345,7 @@ def numpy_matrix(path: Path, vectors: np.ndarray, queries: int) -> None:
 # --- growth -------------------------------------------------------------------------------------
 
 
-def growth(folder: Path, music: Samples, sealed: Sealed) -> dict[str, Any]:
+def growth(folder: Path, music: Samples, sealed: Sealed, path: Path) -> dict[str, Any]:
     """Seconds by length of a track, by number of tracks and threads, and by size of the matrix."""
     lengths = {}
     for seconds in (30, 60, 120, 210, 420, 840):
@@ -354,10 +359,10 @@ def growth(folder: Path, music: Samples, sealed: Sealed) -> dict[str, Any]:
     for size in (500, 1_000, 2_000, 4_000):
         found = turns({OURS: matrices(folder, size)[OURS]}, 1)
         sizes[size] = statistics.median(found[OURS])
-    return {"length": lengths, "matrix": sizes, "runs": runs(folder, music)}
+    return {"length": lengths, "matrix": sizes, "runs": runs(folder, music, path)}
 
 
-def runs(folder: Path, music: Samples) -> list[dict[str, Any]]:
+def runs(folder: Path, music: Samples, weights_path: Path) -> list[dict[str, Any]]:
     """Whole runs: wall and processor seconds by number of tracks, threads and backend."""
     paths = [write_track(folder / f"{number}.wav", music, number=number) for number in range(16)]
     options = [(2, 1, "torch"), (8, 1, "torch"), (16, 1, "torch"), (16, 2, "torch")]
@@ -366,23 +371,26 @@ def runs(folder: Path, music: Samples) -> list[dict[str, Any]]:
     found = []
     for tracks, threads, name in options:
         scratch = folder / f"scratch-{tracks}-{threads}-{name}"
-        wall, processor = run([str(path) for path in paths[:tracks]], scratch, threads=threads, backend=name)
+        used = [str(path) for path in paths[:tracks]]
+        wall, processor = run(used, scratch, weights_path, threads=threads, backend=name)
         found.append(
             {"tracks": tracks, "threads": threads, "backend": name, "wall": wall, "processor": processor}
         )
     return found
 
 
-def run(paths: list[str], scratch: Path, *, threads: int, backend: str) -> tuple[float, float]:
+def run(
+    paths: list[str], scratch: Path, weights_path: Path, *, threads: int, backend: str
+) -> tuple[float, float]:
     """Wall and processor seconds of a process of its own that extracts the files."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    arguments = [str(scratch), str(threads), backend, *paths]
+    arguments = [str(scratch), str(threads), backend, str(weights_path), *paths]
     subprocess.run([sys.executable, "-W", "ignore", "-c", CHILD, *arguments], check=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def long_recording(folder: Path, music: Samples, *, hours: float) -> dict[str, float]:
+def long_recording(folder: Path, music: Samples, weights_path: Path, *, hours: float) -> dict[str, float]:
     """Time and memory of one recording in stereo at 44,100 Hz, extracted alone.
 
     The memory is the largest of all processes that were started here, and this one's is by far the largest.
@@ -394,7 +402,7 @@ def long_recording(folder: Path, music: Samples, *, hours: float) -> dict[str, f
         while left > 0:
             file.write(block[:left])
             left -= len(block)
-    wall, processor = run([str(path)], folder / "long", threads=1, backend="torch")
+    wall, processor = run([str(path)], folder / "long", weights_path, threads=1, backend="torch")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {"hours": hours, "wall": wall, "processor": processor, "mebibytes": peak}
 

@@ -79,6 +79,12 @@ def test_torch_is_the_weights_themselves():
     assert backend.compiled(sealed, backend="torch") is sealed
 
 
+def test_weights_on_the_processor_lie_as_convolutions_like_them(small):
+    kernel = dict(weights.load(small).network.cqt.named_parameters())["stages.0.0.conv2.weight"]
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    assert not kernel.is_contiguous()
+
+
 # --- another backend, other embeddings -----------------------------------------------------------
 
 
