@@ -28,6 +28,7 @@ COMMANDS = (
     "compare",
     "index",
     "search",
+    "scan",
     "patches",
     "train",
     "seal",
