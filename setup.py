@@ -48,6 +48,7 @@ setup(
         "mirex": ["py.typed"],
         "mirex.bootstrap": ["*.sh", "*.txt"],
         "mirex.evaluation": ["*.html"],
+        "mirex.retrieval": ["*.html"],
         "mirex.shipped_demo": ["*.ogg", "*.txt", "README.md"],
         "mirex.shipped_weights": ["*.safetensors", "README.md"],
     },

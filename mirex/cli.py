@@ -29,6 +29,7 @@ COMMANDS = (
     "compare",
     "index",
     "search",
+    "scan",
     "patches",
     "train",
     "seal",

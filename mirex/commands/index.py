@@ -32,6 +32,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     change.add_argument("--remove", action="store_true", help="take the songs of the list out of the index")
     change.add_argument("--export", metavar="FILE", help="write the embeddings as .npy or .parquet")
+    parser.add_argument(
+        "--windows",
+        action="store_true",
+        help="index parts of each song too (5 times the size), so that 'mirex scan' finds which part plays; "
+        "--append does as the index does",
+    )
     add_extraction_options(parser)
     parser.set_defaults(run=run)
 
@@ -59,6 +65,7 @@ def _build(args: argparse.Namespace) -> int:
     from mirex.formats.filelist import read_list
     from mirex.logs import ProgressLine
     from mirex.retrieval.indexing import index_collection
+    from mirex.retrieval.windows import OF_SONGS
 
     paths = read_list(args.collection).paths
     with ProgressLine() as progress:
@@ -67,6 +74,7 @@ def _build(args: argparse.Namespace) -> int:
             output=args.index,
             scratch=args.scratch,
             add=args.append,
+            layout=OF_SONGS if args.windows else None,
             locations=locate(paths, list_file=args.collection),
             progress=progress,
             **extraction_options(args),

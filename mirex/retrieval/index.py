@@ -182,11 +182,12 @@ class Index:
             part = units[start : start + step]
             scores = products(part, self.embeddings)
             for row, unit in zip(scores, part, strict=True):
-                own = self._rows_of(contents[len(found)] if contents else None)
+                own = self.rows_of(contents[len(found)] if contents else None)
                 found.append(self._nearest(row, unit, top, own))
         return found
 
-    def _rows_of(self, content: str | None) -> NDArray[np.int64]:
+    def rows_of(self, content: str | None) -> NDArray[np.int64]:
+        """Rows of the songs whose file has this content (SHA-256, hexadecimal)."""
         if content is None:
             return np.empty(0, np.int64)
         wanted = np.frombuffer(bytes.fromhex(content), np.uint8)

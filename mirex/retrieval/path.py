@@ -1,11 +1,11 @@
 """The path through a long recording: which song plays when, or none of the known ones.
 
-A hidden Markov model over cells of equal length (L. Rabiner, "A tutorial on hidden Markov models", Proceedings
-of the IEEE 77, 1989). States are "none" and the songs. A cell's evidence for a song is a log likelihood ratio
-against "none". From one cell to the next a state lasts with a probability that gives it its expected duration;
-after it, "none" goes over to any song, and a song to "none" or to any other song, all songs alike: so a larger
-collection needs more evidence for each of its songs. The best path is Viterbi's; the posterior of a state in a
-cell comes from the forward and backward sums.
+A hidden Markov model over cells of equal length (L. Rabiner, "A tutorial on hidden Markov models",
+Proceedings of the IEEE 77, 1989). States are "none" and the songs. A cell's evidence for a song is a log
+likelihood ratio against "none". From one cell to the next a state lasts with a probability that gives it its
+expected duration; after it, "none" goes over to any song, and a song to "none" or to any other song, all
+songs alike: so a larger collection needs more evidence for each of its songs. The best path is Viterbi's; the
+posterior of a state in a cell comes from the forward and backward sums.
 
 All transitions between songs are alike, so each step costs as much as there are songs, not their square.
 """
