@@ -33,6 +33,10 @@ setup(
     install_requires=requirements("mirex/bootstrap/requirements.txt"),
     extras_require={
         "cluster": ["dask>=2024.1", "distributed>=2024.1"],
+        "fast": ["openvino>=2026.0,<2027"],
+        "export": ["onnx>=1.17", "onnxscript>=0.5"],
+        "faiss": ["faiss-cpu>=1.8"],
+        "parquet": ["pyarrow>=14"],
         "plots": ["matplotlib>=3.8"],
         "docs": ["pdoc>=15"],
         "train": ["mido>=1.3", "numba>=0.60"],
@@ -44,6 +48,7 @@ setup(
         "mirex": ["py.typed"],
         "mirex.bootstrap": ["*.sh", "*.txt"],
         "mirex.evaluation": ["*.html"],
+        "mirex.retrieval": ["*.html"],
         "mirex.shipped_demo": ["*.ogg", "*.txt", "README.md"],
         "mirex.shipped_weights": ["*.safetensors", "README.md"],
     },

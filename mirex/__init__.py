@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from mirex.model.shipped import embed as embed
     from mirex.retrieval.alignment import cross_similarity as cross_similarity
     from mirex.retrieval.distance import distance_matrix as distance_matrix
+    from mirex.retrieval.index import Index as Index
+    from mirex.retrieval.indexing import index_collection as index_collection
+    from mirex.retrieval.scan import scan as scan
     from mirex.retrieval.search import search as search
 
 __version__ = "0.1.0"
@@ -56,7 +59,10 @@ _HOMES = {
     "Evaluation": "evaluation.evaluate",
     "evaluate": "evaluation.evaluate",
     "summarise": "evaluation.evaluate",
+    "scan": "retrieval.scan",
     "search": "retrieval.search",
+    "Index": "retrieval.index",
+    "index_collection": "retrieval.indexing",
     "write_report": "evaluation.report",
     "cross_similarity": "retrieval.alignment",
 }

@@ -34,6 +34,10 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
         help="transform: multirate or essentia",
     )  # fmt: skip
     parser.add_argument(
+        "--backend", metavar="B", choices=("torch", "openvino"), default="torch",
+        help="of the network on a CPU: torch or openvino",
+    )  # fmt: skip
+    parser.add_argument(
         "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
     )
     parser.add_argument("--strict", action="store_true", help="an undecodable file is an error")
@@ -46,7 +50,7 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
 
 def extraction_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options as keyword arguments of `mirex.extract`."""
-    names = ("threads", "device", "cqt", "weights", "strict", "rehash", "time_limit")
+    names = ("threads", "device", "cqt", "backend", "weights", "strict", "rehash", "time_limit")
     return {name: getattr(args, name) for name in names}
 
 

@@ -32,6 +32,7 @@ from mirex.extraction.worker import Arrays, embedded
 from mirex.features import short
 from mirex.features.cqt import IMPLEMENTATIONS
 from mirex.logs import printable
+from mirex.model.backend import check
 from mirex.settings import FrontEndSettings
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class _Plan:
     keep_columns: bool
     time_limit: float
     scheduler: str | None
+    backend: str = "torch"
 
     def worker_setup(self, *, on_cuda: bool) -> dict[str, object]:
         """The message that `mirex.extraction.worker` expects first."""
@@ -86,6 +88,7 @@ class _Plan:
             "cqt": self.cqt,
             "weights": None if on_cuda or not self.weights else os.path.abspath(self.weights),
             "weights_fingerprint": self.fingerprint,
+            "backend": self.backend,
             "columns": self.keep_columns or on_cuda,
         }
 
@@ -97,6 +100,7 @@ def extract(
     device: str = "auto",
     threads: int = 1,
     cqt: str = "multirate",
+    backend: str = "torch",
     weights: str | os.PathLike[str] | None = None,
     strict: bool = False,
     keep_columns: bool = False,
@@ -121,6 +125,8 @@ def extract(
         Worker processes, of one thread each.
     cqt : {"multirate", "essentia"}
         Implementation of the constant-Q transform.
+    backend : {"torch", "openvino"}
+        What computes the network on a processor; openvino needs the extra `fast`.
     weights : path-like, optional
         A sealed file; None: the one that is shipped.
     strict : bool
@@ -154,7 +160,7 @@ def extract(
     paths = [os.fspath(path) for path in paths]
     locations = paths if locations is None else locations
     plan = _plan(
-        weights, cqt=cqt, device=device, threads=threads, keep_columns=keep_columns,
+        weights, cqt=cqt, backend=backend, device=device, threads=threads, keep_columns=keep_columns,
         time_limit=time_limit, scheduler=scheduler,
     )  # fmt: skip
     store = Store(scratch, front_end=plan.front_end.fingerprint(), weights=plan.fingerprint, cqt=cqt)
@@ -269,13 +275,14 @@ def _locate(path: str, folder: str) -> str:
     return beside if not os.path.lexists(path) and os.path.lexists(beside) else path
 
 
-def _plan(weights: str | os.PathLike[str] | None, **options: Any) -> _Plan:
+def _plan(weights: str | os.PathLike[str] | None, *, backend: str, **options: Any) -> _Plan:
     from mirex.model.weights import default_path, fingerprint, read_metadata
 
     path = Path(weights) if weights else default_path()
     metadata = read_metadata(path)
     front_end = FrontEndSettings.from_json(metadata["front_end"])
-    return _checked_plan(_Plan(path, fingerprint(metadata), front_end, **options))
+    named = fingerprint(metadata, backend=backend)
+    return _checked_plan(_Plan(path, named, front_end, backend=backend, **options))
 
 
 def _checked_plan(plan: _Plan) -> _Plan:
@@ -287,7 +294,8 @@ def _checked_plan(plan: _Plan) -> _Plan:
         raise UsageError(f"threads {plan.threads}: must be 1 or more")
     if not 0 <= plan.time_limit < float("inf"):
         raise UsageError(f"time limit {plan.time_limit}: must be 0 (none) or a number of seconds")
-    return plan
+    check(plan.backend, device=plan.device)
+    return plan if plan.backend == "torch" else dataclasses.replace(plan, device="cpu")
 
 
 def _look_up(store: Store, contents: Sequence[str | None], plan: _Plan) -> dict[str, Entry]:

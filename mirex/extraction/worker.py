@@ -66,8 +66,8 @@ def _send(answers: BinaryIO, header: dict[str, Any], arrays: tuple[np.ndarray, .
 def _prepare(setup: dict[str, Any]) -> Analyse:
     """The function from a path to its arrays, with everything it needs loaded; it reports the length.
 
-    setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint,
-    columns (whether they are wanted beside the embedding).
+    setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint, backend of the
+    network, columns (whether they are wanted beside the embedding).
     """
     import torch
 
@@ -76,7 +76,7 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
 
     torch.set_num_threads(1)
     front_end = FrontEndSettings.from_json(setup["front_end"])
-    sealed = load(Path(setup["weights"])) if setup["weights"] else None
+    sealed = load(Path(setup["weights"]), backend=setup["backend"]) if setup["weights"] else None
     if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
         raise SettingsMismatch(f"weights {setup['weights']}: changed since this run began; start it again")
 
@@ -114,6 +114,9 @@ def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:
             arrays = {name: array.astype("<f4") for name, array in analyse(path, report).items()}
         except AudioError as error:
             return _send(answers, {"failure": str(error), "unexpected": False})
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            return _send(answers, {"failure": f"cannot be read: {reason}", "unexpected": False})
         except Exception as error:
             if _lacks_memory(error):
                 # As the system's out-of-memory killer would have it: one more try, alone.

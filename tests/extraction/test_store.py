@@ -79,10 +79,14 @@ def test_other_content_settings_and_implementation_miss(store, tmp_path, embeddi
 
 def test_the_seconds_of_sound_are_kept_beside_an_embedding(store, embedding):
     store.put(CONTENT, embedding, seconds=12.34567)
-    assert store.entry(CONTENT).seconds == 12.346
+    entry = store.entry(CONTENT)
+    assert entry is not None
+    assert entry.seconds == 12.346
     assert np.array_equal(found(store), embedding)
     store.put(CONTENT, embedding)
-    assert np.isnan(store.entry(CONTENT).seconds)
+    entry = store.entry(CONTENT)
+    assert entry is not None
+    assert np.isnan(entry.seconds)
 
 
 def test_damage_anywhere_is_a_miss_and_is_replaced(store, tmp_path, embedding, rng):
@@ -163,7 +167,7 @@ def test_a_full_disk(store, tmp_path, embedding, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("mirex.extraction.store.write_whole", full)
-    with pytest.raises(StoreError, match=rf"{os.strerror(number)}; free some and start again"):
+    with pytest.raises(StoreError, match=rf"{os.strerror(number)}; make room and start again"):
         store.put(CONTENT, embedding)
 
 
