@@ -109,7 +109,7 @@ def blocks(source: Window, notes: list[str], *, stream: Stream) -> Blocks:
             if audio.codec_context.name in _LOSSLESS and name != "flac":
                 audio.codec_context.options = {"err_detect": "crccheck+explode"}
             losses = losses or _Losses(whole, container, audio)
-            yield from _gathered(_frames(_packets(container, audio, source, losses), losses))
+            yield from _gathered(_frames(_packets(container, audio, source), losses))
         behind = containers.find(source, _SYNCS[name], after=source.tell()) if name in _SYNCS else None
         if behind is None:
             break
@@ -176,7 +176,6 @@ class _Losses:
         self._sizes, self._lengths = array("d"), array("d")  # bytes and seconds of the packets
         self._seconds = self._missing = self._failed = 0.0
         self._next: float | None = None  # when the next frame is due
-        self.errors = 0
 
     def packet(self, packet: Any, seconds: float) -> None:
         if self._bare:
@@ -184,7 +183,6 @@ class _Losses:
             self._lengths.append(seconds)
 
     def failed(self, packet: Any) -> None:
-        self.errors += 1
         self.packet(packet, 0.0)
         if packet.duration and packet.time_base:
             self._failed += float(packet.duration * packet.time_base)
@@ -230,7 +228,7 @@ class _Losses:
         return float(lost / rate)
 
 
-def _packets(container: Any, stream: Any, source: Window, losses: _Losses) -> Iterator[Any]:
+def _packets(container: Any, stream: Any, source: Window) -> Iterator[Any]:
     """Packets of a stream, also those behind an error of the demuxer."""
     import av
 
@@ -239,8 +237,8 @@ def _packets(container: Any, stream: Any, source: Window, losses: _Losses) -> It
         try:
             yield from container.demux(stream)
             return
-        except (av.FFmpegError, OSError, ValueError):
-            losses.errors += 1
+        except (av.FFmpegError, OSError, ValueError, IndexError):
+            # IndexError: a packet of a stream that a damaged file only begins here (FLV, MPEG-TS).
             stuck, last = (stuck + 1 if source.tell() == last else 0), source.tell()
             if stuck > 100:  # at one place of the file
                 return
