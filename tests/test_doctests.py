@@ -13,6 +13,7 @@ MODULES = (
     "features.cqt",
     "features.short",
     "features.streaming",
+    "features.trimming",
     "formats.cliques",
     "evaluation.metrics",
     "evaluation.plots",

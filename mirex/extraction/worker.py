@@ -72,6 +72,7 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     import torch
 
     from mirex.features import cqt
+    from mirex.features.trimming import trimmed
     from mirex.model.weights import load
 
     torch.set_num_threads(1)
@@ -83,8 +84,9 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     def analyse(path: str, report: Callable[[float], None]) -> Arrays:
         samples = decode(path, sample_rate=front_end.sample_rate)
         report(len(samples) / front_end.sample_rate)
-        columns = cqt.columns(samples, settings=front_end, implementation=setup["cqt"])
-        del samples  # an hour is 318 MB; the network needs the room
+        sound = trimmed(samples, settings=front_end)
+        columns = cqt.columns(sound, settings=front_end, implementation=setup["cqt"])
+        del samples, sound  # an hour is 318 MB; the network needs the room
         arrays = {} if sealed else {"columns": columns}
         if sealed:
             arrays |= embedded(columns, sealed)

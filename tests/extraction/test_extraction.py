@@ -103,6 +103,16 @@ def test_short_recordings_are_warned_of_and_known_as_such(first, paths, scratch,
     assert warned[0].startswith(f"{paths[good[0]]}: only ")
 
 
+def test_silence_put_into_a_recording_changes_nothing(tmp_path):
+    music, silence = song(1, seconds=6), np.zeros(123_456, np.float32)
+    write(tmp_path / "music.wav", music)
+    write(tmp_path / "padded.wav", np.concatenate([silence, music, silence]))
+    plain, padded = extract(
+        [str(tmp_path / name) for name in ("music.wav", "padded.wav")], scratch=tmp_path, device="cpu"
+    ).embeddings
+    assert plain @ padded > 0.99
+
+
 def test_threads_and_order_do_not_matter(first, paths, tmp_path):
     again = extract(paths[::-1], scratch=tmp_path, threads=1, device="cpu")
     assert again.embeddings[::-1].tobytes() == first.embeddings.tobytes()
