@@ -158,7 +158,14 @@ def test_leaving_early_leaves_nothing_behind(files, monkeypatch, at_work):
         started.append(self)
         init(self)
 
+    watch = pool.Crew._watch
+
+    def late(self):
+        watch(self)
+        time.sleep(0.2)
+
     monkeypatch.setattr(pool.Process, "__init__", noted)
+    monkeypatch.setattr(pool.Crew, "_watch", late)
     threads, handles = threading.active_count(), len(os.listdir("/proc/self/fd"))
     paths = files("first", *(f"{at_work} {number}" for number in range(20)))
     found = pool.run(paths, setup={}, workers=2)
