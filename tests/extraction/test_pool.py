@@ -179,6 +179,40 @@ def test_leaving_early_leaves_nothing_behind(files, monkeypatch, at_work):
     assert len(os.listdir("/proc/self/fd")) == handles
 
 
+def test_a_worker_that_hangs_dies_with_its_parent(files):
+    program = (
+        "import sys, time, threading\n"
+        "from mirex.extraction import pool\n"
+        "pool.COMMAND = sys.argv[1:3]\n"
+        "process = pool.Process()\n"
+        "process.set_up({})\n"
+        "threading.Thread(target=process.ask, args=(sys.argv[3],), daemon=True).start()\n"
+        "print(process._popen.pid, flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    command = [sys.executable, "-c", program, *WORKER, *files("endless")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout
+        worker = int(parent.stdout.readline())
+        time.sleep(0.2)
+        assert Path(f"/proc/{worker}").exists()
+        parent.kill()
+    for _ in range(100):
+        if not running(worker):
+            return
+        time.sleep(0.05)
+    pytest.fail("it still runs")
+
+
+def running(process: int) -> bool:
+    """Whether it is there and no zombie that init has not fetched yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_arrays_arrive_as_they_were(files):
     (path,) = files("a")
     ((_, answer),) = pool.run([path], setup={}, workers=1)
