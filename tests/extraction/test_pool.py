@@ -24,18 +24,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "COMMAND", WORKER)
 
 
-@pytest.fixture
-def files(tmp_path: Path):
-    """Makes recordings of these names."""
-
-    def make(*names: str) -> list[str]:
-        for name in names:
-            (tmp_path / name).write_text(name)
-        return [str(tmp_path / name) for name in names]
-
-    return make
-
-
 def answers(paths: list[str], **options) -> dict[str, str | None]:
     """Reason of failure, or None, by name."""
     options = {"workers": 2} | options
