@@ -1,6 +1,7 @@
 """A worker process to which a recording can be fatal; `test_extraction` starts it in place of the real one.
 
-By the recording's name: "memory" raises what an allocation too large raises, "defect" another exception.
+By the recording's name: "memory" raises what an allocation too large raises, "broken" what a bad disk does,
+"defect" another exception.
 """
 
 from pathlib import Path
@@ -14,6 +15,8 @@ def fragile_decode(path: str, **options):
     name = Path(path).stem
     if "memory" in name:
         raise MemoryError
+    if "broken" in name:
+        raise OSError(5, "Input/output error")
     if "defect" in name:
         raise ZeroDivisionError("a defect")
     return decode(path, **options)

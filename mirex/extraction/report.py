@@ -87,7 +87,9 @@ def _read(path: Path) -> bytes:
         line = path.read_bytes()
     except FileNotFoundError:
         return b""
-    return line if line.count(b"\n") == 1 and line.endswith(b"\n") else b""
+    failed, tab, reason = line.decode("utf-8", "surrogateescape").partition("\t")
+    whole = tab and reason.endswith("\n") and reason[:-1].isprintable()
+    return line if whole and _digits(failed) == path.name.partition("-")[2] else b""
 
 
 def _names(folder: Path) -> list[str]:

@@ -102,7 +102,7 @@ class Store:
         scratch = self.folder.parent
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreError(
-                f"scratch folder {scratch}: {error.strerror}; free some and start again (what is finished is "
+                f"scratch folder {scratch}: {error.strerror}; make room and start again (what is finished is "
                 "kept), or name a folder elsewhere"
             )
         if not self.folder.exists():

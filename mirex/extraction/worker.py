@@ -103,6 +103,9 @@ def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:
             arrays = {name: array.astype("<f4") for name, array in analyse(path, report).items()}
         except AudioError as error:
             return _send(answers, {"failure": str(error), "unexpected": False})
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            return _send(answers, {"failure": f"cannot be read: {reason}", "unexpected": False})
         except Exception as error:
             if _lacks_memory(error):
                 # As the system's out-of-memory killer would have it: one more try, alone.

@@ -135,7 +135,7 @@ def _decode_links(links: list[Window], sample_rate: int) -> Recording:
 
 def _decode_link(source: Window, sample_rate: int) -> Recording:
     """What libsndfile gives, if that is all that there is; else the longest that any way gives."""
-    source, outcome, reasons = containers.without_flac_tags(source), sndfile.Outcome(), []
+    outcome, reasons = sndfile.Outcome(), []
     best = None
     try:
         if sndfile.opens(source):

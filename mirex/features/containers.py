@@ -15,6 +15,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 SLACK = 4096  # bytes that a good file may leave unread
 
@@ -68,7 +69,7 @@ class Window(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
+    def readinto(self, buffer: Any) -> int:
         data = self.at(self._position, len(buffer))
         buffer[: len(data)] = data
         self._position += len(data)
@@ -160,13 +161,6 @@ def rest(source: Window, body: Body) -> int:
     """Where what nobody accounts for begins: behind the samples, and the chunks that follow them."""
     end = source.size if body.size < 0 else min(body.start + body.size, source.size)
     return _after_chunks(source, end, body.chunk) if body.chunk else end
-
-
-def without_flac_tags(source: Window) -> Window:
-    """A FLAC file without the tags behind its last frame, which libsndfile takes for a damaged one."""
-    end = _without_tags(source)
-    is_flac = source.at(_id3_length(source, 0), 4) == b"fLaC"
-    return source.part(0, end) if is_flac and end < source.size else source
 
 
 def tail(source: Window) -> int:
@@ -321,7 +315,8 @@ def _after_chunks(source: Window, end: int, form: str) -> int:
     """The end of the chunks that follow the samples; where they do not make sense, the end given."""
     position = end + (end & 1) if struct.calcsize(form) == 8 and source.at(end, 1) == b"\0" else end
     for name, start, size in _chunks(source, position, form):
-        if not re.fullmatch(rb"[ -~\xa9]{4}", name) or name in _MAGICS or start + size > source.size + SLACK or size < 0:
+        sensible = re.fullmatch(rb"[ -~\xa9]{4}", name) and name not in _MAGICS
+        if not sensible or size < 0 or start + size > source.size + SLACK:
             break
         position = min(source.size, start + size + (size & 1 if struct.calcsize(form) == 8 else 0))
     return position

@@ -91,6 +91,8 @@ def blocks(source: Window, notes: list[str], *, index: int) -> Blocks:
     container, losses, whole = _open(source), None, source
     while container is not None:
         with container:
+            if index >= len(container.streams.audio):  # a damaged header may show them only at times
+                break
             name, stream = container.format.name, container.streams.audio[index]
             # Else a damaged frame passes as noise. In bare FLAC, whose damage libsndfile has seen, the
             # noise is better: with the frame its neighbours in the packet would go.
@@ -168,7 +170,8 @@ class _Losses:
         if lost >= _REPORTED and self._seconds:
             return [f"is damaged: about {lost:.1f} seconds of it were skipped"]
         if self._seconds < _PROMISE_KEPT * self._length:
-            return [f"gives only {self._seconds:.1f} of the {self._length:.1f} seconds that its header promises"]
+            length = f"{self._length:.1f} seconds that its header promises"
+            return [f"gives only {self._seconds:.1f} of the {length}"]
         return []
 
     def _lost(self) -> float:

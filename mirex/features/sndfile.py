@@ -72,10 +72,12 @@ def blocks(source: Window, outcome: Outcome) -> Blocks:
     opened, done = _open(source), 0
     assert opened is not None, "blocks() of a file that opens() refuses"
     with opened:
-        frames = max(1, BLOCK_SAMPLES // opened.channels)
+        frames = size = max(1, BLOCK_SAMPLES // opened.channels)
         try:
-            while len(block := opened.read(frames, dtype="float32", always_2d=True)):
+            while len(block := opened.read(size, dtype="float32", always_2d=True)):
                 done += len(block)
+                # No further than promised: it takes tags behind the last FLAC frame for a damaged one.
+                size = min(frames, max(1, opened.frames - done))
                 yield opened.samplerate, block
         except soundfile.LibsndfileError:
             outcome.damaged = True
@@ -157,14 +159,12 @@ def _shortfall(source: Window, opened: Any, done: int, reached: int, damaged: bo
 def _unread(source: Window, body: containers.Body | None, reached: int) -> int:
     """How many bytes were left that may be audio; 0 if it is no more than sound files leave."""
     end = containers.tail(source)
-    if body is not None:
-        unread = end - max(reached, containers.rest(source, body))
-        return unread if unread > SLACK else 0
     few = max(SLACK, _UNREAD_SHARE * source.size)
-    unread = end - reached
-    if unread > few:
-        unread = containers.tag_before(source, end) - reached
-    return unread if unread > few else 0
+    if body is not None:  # exactly known
+        few, reached = SLACK, max(reached, containers.rest(source, body))
+    if end - reached > few:
+        end = containers.tag_before(source, end)
+    return end - reached if end - reached > few else 0
 
 
 def _amount(size: int) -> str:
@@ -188,8 +188,8 @@ def _looks_like_samples(source: Window, form: dict[str, Any]) -> bool:
     for place in range(_PROBES):
         start = source.size * place // _PROBES // width * width
         piece = source.part(start, min(source.size, start + _PROBE_FRAMES * width))
-        channel = np.concatenate([block[:, 0] for _, block in _raw_frames(piece, form)] or [np.zeros(0)])
-        channel = np.nan_to_num(channel.astype(float), posinf=0, neginf=0)
+        pieces = [np.zeros(0, np.float32), *(block[:, 0] for _, block in _raw_frames(piece, form))]
+        channel = np.nan_to_num(np.concatenate(pieces).astype(float), posinf=0, neginf=0)
         channel -= channel.mean() if len(channel) else 0
         power = float(np.dot(channel, channel))
         if power > 0 and np.isfinite(power):

@@ -138,35 +138,6 @@ def write_matrix(
             file.write(b"\n")
 
 
-def write_sparse(
-    path: PathLike,
-    *,
-    names: Sequence[str],
-    query_positions: Sequence[int] | np.ndarray,
-    rows: Rows,
-    system: str = "mirex",
-    nearest: int = 100,
-) -> None:
-    """Write the sparse matrix of Audio Music Similarity: per query its nearest others, ascending.
-
-        <system>LF
-        <query><TAB><result>,<distance><TAB><result>,<distance>...LF
-
-    The query itself is left out; ties keep list order. Arguments and errors as for `write_matrix`;
-    a comma in a name is an error too.
-    """
-    positions = _checked_positions(query_positions, len(names))
-    encoded = [_encode(name, "name", forbidden="\t\n\r,") for name in names]
-    with appearing_whole(path, sync=True) as temporary, open(temporary, "xb") as file:
-        file.write(_encode(system, "system", forbidden="\n\r\ufeff") + b"\n")
-        for position, row in _checked_rows(rows, positions, columns=len(names)):
-            order = np.argsort(row, kind="stable")
-            order = order[order != position][:nearest]
-            values = format_values(row[order]).split(b"\t")
-            results = [b"%b,%b" % (encoded[i], value) for i, value in zip(order, values, strict=False)]
-            file.write(b"\t".join([encoded[position], *results]) + b"\n")
-
-
 # Writing
 
 

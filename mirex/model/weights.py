@@ -149,13 +149,53 @@ def save(
     tensors of two or more axes as float16.
     """
     import torch
-    from safetensors.torch import save_file
 
     kept = {
         name: (value.half() if half and value.dim() > 1 else value.float()).contiguous().cpu()
         for name, value in tensors.items()
         if torch.is_floating_point(value)
     }
+    return _write(kept, front_end=front_end, settings=settings, metadata=metadata, path=path)
+
+
+def replace_metadata(path: Path, *, entries: Mapping[str, str]) -> str:
+    """Change what a weights file says of itself; tensors, settings and fingerprint stay.
+
+    Parameters
+    ----------
+    path : Path
+        Of sealed weights; the file is replaced.
+    entries : mapping of str to str
+        New metadata entries, such as `calibration`; those that are not named stay.
+
+    Returns
+    -------
+    str
+        The fingerprint.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged, or another kind of file.
+    """
+    metadata, tensors = read_metadata(path), _read_tensors(path)
+    front_end, settings = _checked_settings(path, metadata)
+    kept = {name: value for name, value in metadata.items() if name not in (*REQUIRED, "format")}
+    kept |= entries
+    return _write(tensors, front_end=front_end, settings=settings, metadata=kept, path=path)
+
+
+def _write(
+    kept: Mapping[str, "Tensor"],
+    *,
+    front_end: FrontEndSettings,
+    settings: NetworkSettings,
+    metadata: Mapping[str, str],
+    path: Path,
+) -> str:
+    """Seal tensors as they are."""
+    from safetensors.torch import save_file
+
     sealed = {
         **metadata,
         "format": FORMAT,
@@ -167,7 +207,7 @@ def save(
     sealed["content_sha256"] = content_hash(kept, metadata=sealed)
     sealed["metadata_sha256"] = metadata_hash(sealed)
     with appearing_whole(path) as temporary:
-        save_file(kept, temporary, metadata=sealed)
+        save_file(dict(kept), temporary, metadata=sealed)
         temporary.chmod(0o644)  # safetensors makes files that only their owner can read
     return fingerprint(sealed)
 

@@ -110,6 +110,18 @@ def test_errors_are_one_line(monkeypatch, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
+def test_errors_of_the_system_name_the_file_and_are_no_defect(monkeypatch, capsys):
+    for error, line in (
+        (OSError(5, "Input/output error", "/data/a.wav"), "/data/a.wav: Input/output error"),
+        (PermissionError(13, "Permission denied", b"/\xff"), "/\\udcff: Permission denied"),
+        (OSError(28, "No space", "/.m-1.part", None, "/m"), "/m: No space; make room and start again"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (TimeoutError(), "TimeoutError"),
+    ):
+        assert fail_with(error, monkeypatch) == 1
+        assert capsys.readouterr().err == f"mirex: error: {line}\n"
+
+
 def test_debug_shows_the_traceback(monkeypatch, capsys):
     monkeypatch.setenv("MIREX_DEBUG", "1")
     assert fail_with(RuntimeError("a defect"), monkeypatch) == 1

@@ -157,17 +157,18 @@ def test_no_files_give_no_rows(tmp_path):
 
 @pytest.mark.usefixtures("fragile")
 def test_what_fails_costs_its_own_file_only(tmp_path, caplog):
-    names = ["fine.wav", "of memory.wav", "defect.wav"]
+    names = ["fine.wav", "of memory.wav", "defect.wav", "broken.wav"]
     fatal = []
     for number, name in enumerate(names):
         # Different contents, so that each is a job of its own.
         fatal.append(str(write(tmp_path / name, song(number, seconds=1.5 + number / 8))))
     result = extract(fatal, scratch=tmp_path / "scratch", threads=2)
-    assert set(result.failures) == {1, 2}
+    assert set(result.failures) == {1, 2, 3}
     assert "perhaps for lack of memory" in result.failures[1]
     assert result.failures[2] == "ZeroDivisionError: a defect"
+    assert result.failures[3] == "cannot be read: input/output error"
     assert result.computed == 1
-    assert caplog.text.count("failed: ") == 2
+    assert caplog.text.count("failed: ") == 3
 
 
 @pytest.mark.usefixtures("fragile")

@@ -106,7 +106,10 @@ def test_a_folder_that_cannot_be_written_is_warned_of(scratch, monkeypatch, capl
 
 
 def test_damaged_failures_are_left_out(scratch):
-    write(scratch, "one", "ab", "ab")
-    for damage, path in zip((b"", b"cut o"), (scratch / FOLDER / "failed").iterdir(), strict=True):
+    damages = (b"", b"a\treas", b"\0" * 9, b"b\treason\n", b"a\t\xffreason\n")
+    for damage in damages:
+        write(scratch, "one", "a", "a")
+        (path,) = (scratch / FOLDER / "failed").iterdir()
         path.write_bytes(damage)
+        assert write(scratch, "two", "c", "") == [], damage
     assert write(scratch, "two", "c", "c") == ["c"]

@@ -155,7 +155,7 @@ def test_a_full_disk(store, tmp_path, embedding, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("mirex.extraction.store.write_whole", full)
-    with pytest.raises(StoreError, match=rf"{os.strerror(number)}; free some and start again"):
+    with pytest.raises(StoreError, match=rf"{os.strerror(number)}; make room and start again"):
         store.put(CONTENT, embedding)
 
 

@@ -116,6 +116,60 @@ def test_many_samples_that_are_no_numbers_are_an_error(wav):
         decode(write(wav, samples, subtype="FLOAT"))
 
 
+@pytest.mark.parametrize("level", [17.0, 1e5, -1e5])
+def test_a_few_samples_far_beyond_full_scale_are_zeros(wav, level):
+    samples = np.full((10_000, 2), 0.5, np.float32)
+    samples[100, 0] = level
+    write(wav, samples, subtype="FLOAT")
+    with pytest.warns(AudioWarning, match="^1 samples beyond 16 x full scale"):
+        decoded = decode(wav)
+    assert decoded[100] == 0.25
+    assert np.all(np.delete(decoded, 100) == 0.5)
+
+
+@pytest.mark.parametrize("scale", [20.0, 32768.0])
+def test_another_full_scale_passes_as_it_is(wav, scale):
+    samples = scale * song(0)
+    assert np.array_equal(decode(write(wav, samples, subtype="FLOAT")), samples)
+
+
+class TestSilence:
+    """It has no embedding: any two silent files would be the same work."""
+
+    @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+    def test_digital(self, tmp_path, ending):
+        with pytest.raises(AudioError, match="is silent"):
+            decode(write(tmp_path / f"a.{ending}", np.zeros((2 * RATE, 2))))
+
+    def test_encoded_by_ffmpeg(self, tmp_path):
+        with pytest.raises(AudioError, match="is silent"):
+            decode(write_m4a(tmp_path / "a.m4a", np.zeros(2 * RATE, np.float32)))
+
+    def test_with_dither(self, wav, rng):
+        with pytest.raises(AudioError, match="is silent"):
+            decode(write(wav, rng.integers(-1, 2, RATE).astype(np.int16)))
+
+    def test_music_that_is_as_quiet_is_none(self, wav):
+        samples = (2e-5 * song(0)).astype(np.float32)
+        assert np.array_equal(decode(write(wav, samples, subtype="FLOAT")), samples)
+
+
+class TestCancellation:
+    """Channels whose mean is nothing."""
+
+    @pytest.mark.parametrize("subtype", ["FLOAT", "PCM_16", "PCM_24"])
+    def test_the_louder_channel_is_used(self, wav, subtype):
+        samples = 0.9 * song(0)
+        write(wav, np.stack([samples, -1.001 * samples], axis=1), subtype=subtype)
+        with pytest.warns(AudioWarning, match="cancel each other out; channel 2 is used"):
+            np.testing.assert_allclose(decode(wav), -1.001 * samples, atol=1e-4)
+
+    def test_one_sample_late_is_left_alone(self, wav):
+        samples = song(0)
+        both = np.stack([samples, -np.roll(samples, 1)], axis=1)
+        np.testing.assert_allclose(decode(write(wav, both, subtype="FLOAT")), both.mean(axis=1), atol=1e-6)
+
+
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
 def test_truncated_is_used_up_to_the_damage(tmp_path, ending):
     samples = np.tile(song(1), 8)

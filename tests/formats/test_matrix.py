@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from mirex.errors import MatrixFormatError
 from mirex.formats import matrix
-from mirex.formats.matrix import format_values, open_matrix, read_matrix, write_matrix, write_sparse
+from mirex.formats.matrix import format_values, open_matrix, read_matrix, write_matrix
 from mirex.retrieval.distance import rows as distance_rows
 
 NAMES = ("/m/abc.wav", "/m/def.wav", "/m/ghi.wav")
@@ -456,32 +456,3 @@ def test_numbers_in_any_notation_are_read_as_float_reads_them(
     text = "\n".join(lines).encode()
     matrix = read_text(tmp_path_factory.mktemp("matrix"), text)
     assert matrix.distances[0].tolist() == [float(np.float32(float(field))) for field in fields]
-
-
-# The sparse matrix of Audio Music Similarity
-
-
-def test_sparse_matrix_byte_by_byte(out: Path) -> None:
-    write_sparse(out, names=NAMES, query_positions=POSITIONS, rows=DISTANCES, system="a system")
-    assert out.read_bytes() == (
-        b"a system\n"
-        b"/m/ghi.wav\t/m/def.wav,0.25000000\t/m/abc.wav,0.50000000\n"
-        b"/m/abc.wav\t/m/def.wav,1.00000000\t/m/ghi.wav,2.00000000\n"
-    )
-
-
-def test_sparse_matrix_holds_the_100_nearest_others_ascending(out: Path, rng: np.random.Generator) -> None:
-    names = [f"/m/{n:03d}.wav" for n in range(150)]
-    row = rng.integers(0, 20, (1, 150)).astype(np.float32) / 16  # many ties
-    row[0, 7] = 0
-    write_sparse(out, names=names, query_positions=[7], rows=row)
-    fields = out.read_text().splitlines()[1].split("\t")
-    expected = [i for i in sorted(range(150), key=lambda i: (row[0, i], i)) if i != 7][:100]
-    assert fields == [names[7], *(f"{names[i]},{row[0, i]:.8f}" for i in expected)]
-
-
-def test_sparse_matrix_of_1_file_and_of_names_with_commas(out: Path) -> None:
-    write_sparse(out, names=["abc.wav"], query_positions=[0], rows=np.zeros((1, 1), np.float32))
-    assert out.read_bytes() == b"mirex\nabc.wav\n"
-    with pytest.raises(MatrixFormatError, match="holds one of"):
-        write_sparse(out, names=["a,b.wav"], query_positions=[0], rows=np.zeros((1, 1), np.float32))
