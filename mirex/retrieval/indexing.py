@@ -77,7 +77,7 @@ def index_collection(
 
     backend = options.get("backend", "torch")
     if layout and backend != "torch":
-        raise UsageError(f"backend {backend}: windows are indexed with torch alone; index songs, or use torch")
+        raise UsageError(f"backend {backend}: windows are indexed with torch alone; use it, or index songs")
     marks = fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate"), backend=backend)
     check_output(output, add=add, marks=marks)
     if add:

@@ -140,7 +140,7 @@ def test_an_index_says_its_backend_and_has_windows_of_torch_alone(small, tmp_pat
     with pytest.raises(UsageError, match="windows are indexed with torch alone"):
         index_collection(
             ["a.wav"],
-            output=tmp_path / "i",
+            output=tmp_path / "index",
             scratch=tmp_path,
             layout=OF_SONGS,
             weights=small,
