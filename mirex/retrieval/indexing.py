@@ -64,7 +64,7 @@ def index_collection(
     Raises
     ------
     UsageError
-        Where a file lies already that would be overwritten.
+        Where a file lies already that would be overwritten; for windows by a backend other than torch.
     SettingsMismatch
         If the index was made with other weights or another front end; nothing is extracted then.
     AudioError
@@ -72,9 +72,13 @@ def index_collection(
     IndexFileError
         If the index is damaged or cannot be written.
     """
+    from mirex.errors import UsageError
     from mirex.extraction.extract import extract
 
-    marks = fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate"))
+    backend = options.get("backend", "torch")
+    if layout and backend != "torch":
+        raise UsageError(f"backend {backend}: windows are indexed with torch alone; use it, or index songs")
+    marks = fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate"), backend=backend)
     check_output(output, add=add, marks=marks)
     if add:
         layout = OF_SONGS if Index(output).window_layout == str(OF_SONGS) else None
@@ -165,9 +169,12 @@ def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[st
         raise IndexFileError(f"{os.fspath(output)} cannot be written: no such folder, or no permission")
 
 
-def fingerprints(weights: str | os.PathLike[str] | None, *, cqt: str) -> dict[str, str]:
-    """What embeddings made with these weights (None: the shipped) and this transform must share."""
+def fingerprints(
+    weights: str | os.PathLike[str] | None, *, cqt: str, backend: str = "torch"
+) -> dict[str, str]:
+    """What embeddings made with these weights (None: the shipped), transform and backend must share."""
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)
-    return {"front_end": metadata["front_end_fingerprint"], "cqt": cqt, "weights": fingerprint(metadata)}
+    named = fingerprint(metadata, backend=backend)
+    return {"front_end": metadata["front_end_fingerprint"], "cqt": cqt, "weights": named}

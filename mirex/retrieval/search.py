@@ -156,7 +156,8 @@ def search_index(
     """
     from mirex.extraction.extract import extract
 
-    index.check(fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate")))
+    cqt, backend = options.get("cqt", "multirate"), options.get("backend", "torch")
+    index.check(fingerprints(options.get("weights"), cqt=cqt, backend=backend))
     _, weights, calibration = _sealed(options.get("weights"))
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         result = extract(queries, scratch=scratch or temporary, **options)
