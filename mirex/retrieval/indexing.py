@@ -93,7 +93,8 @@ def index_collection(
         windows.fill(
             options.get("weights"), device=options.get("device", "auto"), threads=options.get("threads", 1)
         )
-    songs = Songs([paths[row] for row in rows], contents, result.embeddings[rows], windows)
+    names = [paths[row] for row in rows]
+    songs = Songs(names, contents, result.embeddings[rows], windows, result.seconds[rows])
     failures = {paths[row]: reason for row, reason in result.failures.items()}
     if add:
         index = append(output, songs, fingerprints=marks, window_layout=str(layout or ""))
