@@ -36,6 +36,10 @@ class StoreError(MirexError):
     """The scratch folder cannot be used."""
 
 
+class IndexFileError(MirexError):
+    """The file of an index is missing, damaged, or no index."""
+
+
 class MatrixFormatError(MirexError):
     """A distance matrix file breaks the MIREX format."""
 

@@ -5,20 +5,30 @@ import importlib
 
 import pytest
 
+from mirex.model import weights
+
 MODULES = (
     "retrieval.calibration",
     "retrieval.distance",
     "features.cqt",
+    "features.streaming",
     "formats.cliques",
     "evaluation.metrics",
     "evaluation.plots",
+    "retrieval.index",
+    "retrieval.index_file",
     "retrieval.search",
     "evaluation.significance",
     "retrieval.alignment",
 )
 
 
-@pytest.mark.parametrize("name", MODULES)
+NEEDS_WEIGHTS = pytest.mark.skipif(
+    not weights.default_path().is_file(), reason="weights/mirex.safetensors is not there yet"
+)
+
+
+@pytest.mark.parametrize("name", [*MODULES, pytest.param("model.shipped", marks=NEEDS_WEIGHTS)])
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(f"mirex.{name}"))
     assert result.attempted > 0

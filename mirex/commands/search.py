@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from mirex.commands import add_extraction_options, extraction_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mirex.retrieval.search import Ranking
 
 log = logging.getLogger(__name__)
@@ -22,13 +24,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "search",
         help="the nearest recordings of a collection",
-        description="Rank a collection by its distance to a query, from embeddings that 'mirex extract' "
-        "made. The collection is not analysed; what is missing is reported.",
+        description="Rank a collection by its distance to each query. The collection is an index of "
+        "'mirex index', whose audio is not touched, or a list whose embeddings 'mirex extract' made. It is "
+        "not analysed; what is missing is reported. Exit status: 0 complete, 1 failed, or a query could not "
+        "be analysed, 2 wrong usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("query", help="a recording")
-    parser.add_argument("--collection", required=True, metavar="LIST", help="one path per line")
-    parser.add_argument("--scratch", required=True, metavar="FOLDER", help="that 'mirex extract' filled")
+    parser.add_argument("queries", nargs="+", metavar="query", help="a recording; several with --index")
+    collection = parser.add_mutually_exclusive_group(required=True)
+    collection.add_argument("--index", metavar="FILE", help="that 'mirex index' made")
+    collection.add_argument("--collection", metavar="LIST", help="one path per line; needs --scratch")
+    parser.add_argument(
+        "--scratch", metavar="FOLDER", help="that 'mirex extract' filled; with --index, keeps queries there"
+    )
     parser.add_argument("--top", type=int, default=10, metavar="N", help="length of the list (default 10)")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text")
     share = "share of versions expected in the collection, between 0 and 1 (default: one version)"
@@ -38,16 +46,46 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search, print; 1 if nothing of the collection could be compared."""
+    """Search, print; 1 if nothing of the collection could be compared, or a query not be analysed."""
+    rankings = _search_index(args) if args.index else [_search_list(args)]
+    print({"text": text, "json": as_json, "csv": as_csv}[args.format](rankings, many=len(args.queries) > 1))
+    if len(rankings) < len(args.queries):
+        return 1
+    if args.strict and any(found.missing for found in rankings):
+        return 1
+    return 0 if any(found.compared or not found.missing for found in rankings) else 1
+
+
+def _search_index(args: argparse.Namespace) -> "list[Ranking]":
+    from mirex.logs import ProgressLine
+    from mirex.retrieval.index import Index
+    from mirex.retrieval.search import search_index
+
+    with ProgressLine() as progress:
+        return search_index(
+            args.queries,
+            index=Index(args.index),
+            scratch=args.scratch,
+            top=args.top,
+            prior=args.prior,
+            progress=progress,
+            **extraction_options(args),
+        )
+
+
+def _search_list(args: argparse.Namespace) -> "Ranking":
+    from mirex.errors import UsageError
     from mirex.extraction.extract import locate
     from mirex.formats.filelist import read_list
     from mirex.retrieval.search import search
 
+    if args.scratch is None or len(args.queries) > 1:
+        raise UsageError("--collection takes one query, and needs --scratch; --index takes several queries")
     paths = read_list(args.collection).paths
     options = extraction_options(args)
     del options["strict"]  # a query that cannot be analysed is an error anyway
     found = search(
-        args.query,
+        args.queries[0],
         collection=paths,
         locations=locate(paths, list_file=args.collection),
         scratch=args.scratch,
@@ -55,7 +93,6 @@ def run(args: argparse.Namespace) -> int:
         prior=args.prior,
         **options,
     )
-    print({"text": text, "json": as_json, "csv": as_csv}[args.format](found))
     if found.missing:
         path, reason = next(iter(found.missing.items()))
         log.warning(
@@ -65,13 +102,15 @@ def run(args: argparse.Namespace) -> int:
             path,
             reason,
         )
-    if args.strict and found.missing:
-        return 1
-    return 0 if found.compared or not found.missing else 1
+    return found
 
 
-def text(found: "Ranking") -> str:
-    """The ranked list for a terminal."""
+def text(rankings: "Sequence[Ranking]", *, many: bool) -> str:
+    """The ranked lists for a terminal."""
+    return "\n\n".join(map(_text, rankings))
+
+
+def _text(found: "Ranking") -> str:
     from mirex.logs import printable
 
     lines = [f"{found.compared} recordings compared with {printable(found.query)}, weights {found.weights}"]
@@ -88,18 +127,27 @@ def text(found: "Ranking") -> str:
     return "\n".join(lines)
 
 
-def as_json(found: "Ranking") -> str:
-    """Everything, as JSON."""
-    return json.dumps({**dataclasses.asdict(found), "missing": dict(found.missing)}, indent=2)
+def as_json(rankings: "Sequence[Ranking]", *, many: bool) -> str:
+    """Everything, as JSON: an object, or with many queries a list of them."""
+    values = [{**dataclasses.asdict(found), "missing": dict(found.missing)} for found in rankings]
+    return json.dumps(values if many else values[0], indent=2)
 
 
-def as_csv(found: "Ranking") -> str:
-    """The ranked list as CSV with a header; no probability: an empty field."""
+def as_csv(rankings: "Sequence[Ranking]", *, many: bool) -> str:
+    """The ranked lists as CSV with a header; with many queries the first column names the query.
+
+    No probability: an empty field.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["rank", "distance", "probability", "path"])
-    for hit in found.hits:
-        path = os.fsencode(hit.path).decode("utf-8", "replace")
-        chance = "" if hit.probability is None else f"{hit.probability:.6f}"
-        writer.writerow([hit.rank, f"{hit.distance:.8f}", chance, path])
+    writer.writerow(["query"] * many + ["rank", "distance", "probability", "path"])
+    for found in rankings:
+        for hit in found.hits:
+            chance = "" if hit.probability is None else f"{hit.probability:.6f}"
+            values = [str(hit.rank), f"{hit.distance:.8f}", chance, _readable(hit.path)]
+            writer.writerow([_readable(found.query)] * many + values)
     return stream.getvalue().rstrip("\n")
+
+
+def _readable(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")

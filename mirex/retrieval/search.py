@@ -1,24 +1,28 @@
-"""Search: the recordings of a collection that are nearest to one query, from stored embeddings.
+"""Search: the recordings of a collection that are nearest to a query, from stored embeddings.
 
-The collection is looked up in the scratch store and never computed: what is missing is reported, for
-`mirex extract` to add. The query is taken from the store too, or else analysed and added. Distances are those
-of `mirex.retrieval.distance`; ties keep list order. Entries with the query's own content are left out.
+The collection is an index (`mirex.retrieval.index`), of which no audio is needed, or a list, whose files are
+looked up in the scratch store and never computed: what is missing is reported, for `mirex extract` to add. A
+query is taken from the store too, or else analysed and added. Distances are those of
+`mirex.retrieval.distance`; ties keep list order. Entries with the query's own content are left out.
 """
 
 import dataclasses
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mirex.errors import AudioError, UsageError
+from mirex.extraction.contents import identify
+from mirex.extraction.pool import TIME_LIMIT
 from mirex.extraction.store import Store, content_hash
 from mirex.retrieval.calibration import EVEN, Calibration, from_metadata
 from mirex.retrieval.distance import distance_matrix
+from mirex.retrieval.index import Index
+from mirex.retrieval.indexing import fingerprints
 from mirex.settings import FrontEndSettings
 
 
@@ -67,23 +71,30 @@ def search(
     threads: int = 1,
     device: str = "auto",
     cqt: str = "multirate",
+    backend: str = "torch",
+    rehash: bool = False,
+    time_limit: float = TIME_LIMIT,
 ) -> Ranking:
     """Rank a collection by its distance to a query.
 
     query: path of a recording. collection: paths. scratch: folder that `mirex.extract` filled. top: length
     of the list, 1 or more. prior: share of versions expected in the collection, in (0, 1); None: that of one
     version. locations: where the collection's files lie, if that differs from their names. weights, threads,
-    device, cqt: as for `extract`.
+    device, cqt, backend, rehash, time_limit: as for `extract`.
 
     Raises `UsageError`, `AudioError` if the query cannot be analysed, `WeightsError`, `StoreError`.
     """
     if top < 1:
         raise UsageError(f"top {top}: must be 1 or more")
-    settings, fingerprint, calibration = _sealed(weights)
+    settings, fingerprint, calibration = _sealed(weights, backend)
     store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
     content = content_hash(query)
-    embedding = _query_embedding(query, content, store=store, weights=weights, device=device, cqt=cqt)
-    contents, missing = _contents(collection, locations or collection, threads=threads)
+    embedding = _query_embedding(
+        query, content, store=store, weights=weights, device=device, cqt=cqt, backend=backend,
+        time_limit=time_limit,
+    )  # fmt: skip
+    contents, failures = identify(locations or collection, scratch=scratch, threads=threads, rehash=rehash)
+    missing = {collection[index]: reason for index, reason in failures.items()}
     found = _stored(contents, store=store, besides=content)
     rows = [index for index, key in enumerate(contents) if key in found]
     for index, key in enumerate(contents):
@@ -101,6 +112,68 @@ def search(
     )
     own = contents.count(content)
     return Ranking(query, tuple(hits), len(rows), missing, own, fingerprint, calibration, prior)
+
+
+def search_index(
+    queries: Sequence[str],
+    *,
+    index: Index,
+    scratch: str | os.PathLike[str] | None = None,
+    top: int = 10,
+    prior: float | None = None,
+    **options: Any,
+) -> list[Ranking]:
+    """Rank the songs of an index by their distance to each query.
+
+    Parameters
+    ----------
+    queries : sequence of str
+        Paths of recordings. One that cannot be analysed is logged and has no ranking.
+    index : Index
+        Made with the same weights and front end.
+    scratch : path-like, optional
+        Folder in which the queries' embeddings are kept.
+    top : int
+        Length of each list, 1 or more.
+    prior : float, optional
+        Share of versions expected in the collection, in (0, 1); None: that of one version.
+    options
+        Of `mirex.extract`.
+
+    Returns
+    -------
+    list of Ranking
+        In the order of the queries.
+
+    Raises
+    ------
+    SettingsMismatch
+        If the index was made with other weights or another front end.
+    AudioError
+        If no query can be analysed.
+    UsageError, IndexFileError
+        As `Index.search`.
+    """
+    from mirex.extraction.extract import extract
+
+    index.check(fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate")))
+    _, weights, calibration = _sealed(options.get("weights"))
+    with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
+        result = extract(queries, scratch=scratch or temporary, **options)
+    rows = [row for row in range(len(queries)) if row not in result.failures]
+    if not rows:
+        raise AudioError(f"no query can be analysed, first {queries[0]!r}: {result.failures[0]}")
+    contents = [result.contents[row] for row in rows]
+    found = index.search(result.embeddings[rows], top=top, contents=contents)
+    rankings = []
+    for row, content, each in zip(rows, contents, found, strict=True):
+        names = [index.names[song] for song in each.rows]
+        own = index.contents.count(content) if content else 0
+        compared = len(index) - own
+        share = one_version(compared) if prior is None else prior
+        hits = _hits(each.distances, names, calibration=calibration, prior=share)
+        rankings.append(Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share))
+    return rankings
 
 
 def one_version(recordings: int) -> float:
@@ -134,10 +207,16 @@ def nearest(
     """
     distances = distance_matrix(query[None], references)[0]
     order = np.argsort(distances, kind="stable")[:top]
+    return _hits(distances[order], [names[i] for i in order], calibration=calibration, prior=prior)
+
+
+def _hits(
+    distances: np.ndarray, names: Sequence[str], *, calibration: Calibration | None, prior: float
+) -> list[Hit]:
     chances = calibration.probability(distances, prior=prior) if calibration else None
     return [
-        Hit(rank, names[i], float(distances[i]), None if chances is None else float(chances[i]))
-        for rank, i in enumerate(order.tolist(), start=1)
+        Hit(rank + 1, name, float(distances[rank]), None if chances is None else float(chances[rank]))
+        for rank, name in enumerate(names)
     ]
 
 
@@ -159,30 +238,14 @@ def embed_recordings(
     return result.embeddings
 
 
-def _sealed(weights: str | os.PathLike[str] | None) -> tuple[FrontEndSettings, str, Calibration | None]:
+def _sealed(
+    weights: str | os.PathLike[str] | None, backend: str
+) -> tuple[FrontEndSettings, str, Calibration | None]:
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)
     settings = FrontEndSettings.from_json(metadata["front_end"])
-    return settings, fingerprint(metadata), from_metadata(metadata)
-
-
-def _contents(
-    paths: Sequence[str], locations: Sequence[str], *, threads: int
-) -> tuple[list[str | None], dict[str, str]]:
-    """Content hash of each file, None if it cannot be read; {path: reason} of those."""
-    missing: dict[str, str] = {}
-
-    def identify(index: int) -> str | None:
-        try:
-            return content_hash(locations[index])
-        except (AudioError, OSError) as error:
-            missing[paths[index]] = str(error)
-            return None
-
-    with ThreadPoolExecutor(threads) as executor:
-        contents = list(executor.map(identify, range(len(paths))))
-    return contents, dict(sorted(missing.items()))
+    return settings, fingerprint(metadata, backend=backend), from_metadata(metadata)
 
 
 def _stored(contents: Sequence[str | None], *, store: Store, besides: str) -> dict[str | None, np.ndarray]:

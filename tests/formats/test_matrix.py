@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mirex.errors import MatrixFormatError
+from mirex.formats import matrix
 from mirex.formats.matrix import format_values, open_matrix, read_matrix, write_matrix
 from mirex.retrieval.distance import rows as distance_rows
 
@@ -129,6 +130,17 @@ def test_large_finite_distances_are_written(out: Path) -> None:
 @given(hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(0, 12, width=32)))
 def test_format_is_percent_8f_for_every_float32(values: np.ndarray) -> None:
     assert format_values(values) == "\t".join(f"{value:.8f}" for value in values.tolist()).encode()
+
+
+def test_rows_longer_than_a_piece_are_formatted_whole(out: Path, rng: np.random.Generator) -> None:
+    count = 2 * matrix._PIECE + 5
+    rows = rng.uniform(0, 2, (1, count)).astype(np.float32)
+    rows[0, [matrix._PIECE - 1, 0]] = 8.99999999, 0
+    rows[0, -1] = 12.5  # beyond the template, in the last piece alone
+    expected = "\t".join(f"{value:.8f}" for value in rows[0].tolist()).encode()
+    assert format_values(rows[0]) == expected
+    names = [str(number) for number in range(count)]
+    assert written(out, names=names, query_positions=[0], rows=rows).endswith(b"\n1\t" + expected + b"\n")
 
 
 def test_format_rounds_halves_as_percent_8f_does() -> None:

@@ -1,6 +1,5 @@
 """Search and compare: what is stored is ranked, what is missing is said, probabilities name their set."""
 
-import argparse
 import csv
 import io
 import json
@@ -14,33 +13,9 @@ from mirex.commands import compare as compare_command
 from mirex.commands import search as search_command
 from mirex.errors import AudioError, UsageError
 from mirex.extraction.store import Store, content_hash
-from mirex.model.weights import metadata_hash
 from mirex.retrieval import search as ranking
-from mirex.retrieval.calibration import Calibration
 from mirex.settings import FrontEndSettings, NetworkSettings
-
-CALIBRATION = Calibration(
-    knee=0.4, level=0.0, below=-10.0, above=-12.0, data="example pairs", pairs=5000
-)
-FINGERPRINT = "0123456789abcdef"
-
-
-def seal_without_tensors(path, *, calibration=CALIBRATION):
-    """A weights file of metadata only: enough for everything that finds its embeddings in the store."""
-    metadata = {
-        "format": "mirex-weights-2",
-        "front_end": FrontEndSettings().to_json(),
-        "front_end_fingerprint": FrontEndSettings().fingerprint(),
-        "network": NetworkSettings().to_json(),
-        "network_fingerprint": NetworkSettings().fingerprint(),
-        "content_sha256": FINGERPRINT.ljust(64, "0"),
-    }
-    if calibration:
-        metadata["calibration"] = calibration.to_json()
-    metadata["metadata_sha256"] = metadata_hash(metadata)
-    header = json.dumps({"__metadata__": metadata}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
-    return path
+from sealed_metadata import CALIBRATION, FINGERPRINT, parse, seal_without_tensors
 
 
 @pytest.fixture
@@ -57,12 +32,6 @@ def collection(tmp_path):
             vector[:2] = np.cos(angle), np.sin(angle)
             store.put(content_hash(path), vector)
     return paths
-
-
-def parse(module, arguments):
-    parser = argparse.ArgumentParser()
-    module.add_parser(parser.add_subparsers())
-    return parser.parse_args([str(argument) for argument in arguments])
 
 
 def search(tmp_path, paths, **options):

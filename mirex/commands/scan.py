@@ -1,0 +1,123 @@
+"""`mirex scan`: the songs of a collection that occur in a long recording."""
+
+import argparse
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from mirex.commands import add_extraction_options, extraction_options
+
+if TYPE_CHECKING:
+    from mirex.logs import ProgressLine
+    from mirex.retrieval.index import Index
+
+FORMATS = ("text", "csv", "json", "cue", "labels")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the argument tree."""
+    parser = subparsers.add_parser(
+        "scan",
+        help="the songs that occur in a long recording, with times",
+        description="Find the songs of a collection, covers too, in a live set, a broadcast or another long "
+        "recording. Songs shorter than a minute in it are hard to find, and times are exact to some 15 s. An "
+        "interrupted scan goes on where it was if --scratch is given. "
+        "Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("recording", help="an audio file of any length")
+    collection = parser.add_mutually_exclusive_group(required=True)
+    collection.add_argument("--index", metavar="FILE", help="that 'mirex index' made, best with --windows")
+    collection.add_argument("--collection", metavar="LIST", help="one path per line; needs --scratch")
+    parser.add_argument("--scratch", metavar="FOLDER", help="keep what is computed there")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="text", help="labels: a label track for Audacity"
+    )
+    parser.add_argument("--html", metavar="PAGE", help="write a page with a timeline, too")
+    parser.add_argument(
+        "--at-least",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="confidence to be named, 0 to 1 (0.5)",
+    )
+    add_extraction_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scan, print, write the page."""
+    from mirex.errors import UsageError
+    from mirex.retrieval import tracklist
+    from mirex.retrieval.scan import scan
+    from mirex.retrieval.scan_page import write_page
+
+    if args.collection and args.scratch is None:
+        raise UsageError("--collection needs --scratch, the folder in which 'mirex extract' keeps embeddings")
+    options = extraction_options(args)
+    with _index(args) as index:
+        progress = _Phases()
+        with contextlib.closing(progress):
+            found = scan(
+                args.recording,
+                index=index,
+                scratch=args.scratch,
+                at_least=args.at_least,
+                progress=progress,
+                **{name: options[name] for name in ("weights", "device", "cqt")},
+            )
+    formats = (tracklist.text, tracklist.as_csv, tracklist.as_json, tracklist.as_cue, tracklist.as_labels)
+    print(dict(zip(FORMATS, formats, strict=True))[args.format](found))
+    if args.html:
+        write_page(found, path=args.html)
+    return 0
+
+
+@contextlib.contextmanager
+def _index(args: argparse.Namespace) -> "Iterator[Index]":
+    """The index given, or one of the list, for as long as it is needed."""
+    from mirex.retrieval.index import Index
+
+    if args.index:
+        yield Index(args.index)
+        return
+    from mirex.extraction.extract import locate
+    from mirex.formats.filelist import read_list
+    from mirex.logs import ProgressLine
+    from mirex.retrieval.indexing import index_collection
+    from mirex.retrieval.windows import OF_SONGS
+
+    paths = read_list(args.collection).paths
+    with tempfile.TemporaryDirectory(prefix="mirex-") as folder, ProgressLine() as progress:
+        made = index_collection(
+            paths,
+            output=os.path.join(folder, "songs.mirex"),
+            scratch=args.scratch,
+            layout=OF_SONGS,
+            locations=locate(paths, list_file=args.collection),
+            progress=progress,
+            **extraction_options(args),
+        )
+        yield made.index
+
+
+class _Phases:
+    """A progress line for each phase of a scan: a new one begins where a count starts at 0."""
+
+    def __init__(self) -> None:
+        self._line: ProgressLine | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        from mirex.logs import ProgressLine
+
+        if self._line is None or done == 0:
+            self.close()
+            self._line = ProgressLine()
+        self._line(done, total)
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.__exit__()
+            self._line = None

@@ -1,0 +1,74 @@
+"""An index as files that other programs read: NumPy's `.npy`, or Parquet."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mirex.errors import IndexFileError, MirexError, UsageError
+from mirex.files import appearing_whole, write_whole
+from mirex.retrieval.index import Index
+from mirex.retrieval.index_file import BLOCK
+
+
+def export(index: Index, path: str | os.PathLike[str]) -> list[Path]:
+    """Write the songs of an index in the format of the file's ending.
+
+    Parameters
+    ----------
+    index : Index
+    path : path-like
+        `.npy`: float16 [songs, size], and beside it, with the ending `.names.txt`, the paths, one a line, in
+        the same order. `.parquet` (needs the extra `parquet`): columns `name`, `content` and `embedding`, a
+        list of float32.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    UsageError
+        For another ending.
+    MirexError
+        If pyarrow is missing.
+    IndexFileError
+        If a file cannot be written.
+    """
+    target = Path(path)
+    writers = {".npy": _write_npy, ".parquet": _write_parquet}
+    if target.suffix not in writers:
+        raise UsageError(f"{target}: the ending must be one of {', '.join(writers)}")
+    try:
+        return writers[target.suffix](index, target)
+    except OSError as error:
+        raise IndexFileError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+def _write_npy(index: Index, target: Path) -> list[Path]:
+    names = target.with_suffix(".names.txt")
+    with appearing_whole(target) as temporary, open(temporary, "wb") as file:
+        np.save(file, index.embeddings, allow_pickle=False)
+    write_whole(names, b"".join(os.fsencode(name) + b"\n" for name in index.names))
+    return [target, names]
+
+
+def _write_parquet(index: Index, target: Path) -> list[Path]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MirexError(
+            'Parquet needs pyarrow, which is not installed: pip install "mirex[parquet]"'
+        ) from error
+    size = index.embeddings.shape[1]
+    types = {"name": pa.string(), "content": pa.string(), "embedding": pa.list_(pa.float32(), size)}
+    names = [os.fsencode(name).decode("utf-8", "replace") for name in index.names]
+    with appearing_whole(target) as temporary, parquet.ParquetWriter(temporary, pa.schema(types)) as writer:
+        for start in range(0, len(index), BLOCK):
+            rows = slice(start, start + BLOCK)
+            values = pa.array(index.embeddings[rows].astype(np.float32).ravel())
+            columns = [names[rows], index.contents[rows], pa.FixedSizeListArray.from_arrays(values, size)]
+            writer.write_table(pa.table(dict(zip(types, columns, strict=True)), schema=pa.schema(types)))
+    return [target]

@@ -1,0 +1,429 @@
+"""An index: the embeddings of a collection in one file, searched without its audio.
+
+Half precision is enough to keep: rounding moves the distances of embeddings by some 1e-5. A search is exact.
+Blocks of the mapped matrix are widened to float32 and multiplied with all queries at once; what could be
+among the nearest, for all that float32 may have rounded, is compared again by `mirex.retrieval.distance`, so
+the answer does not depend on how many queries are asked together, on blocks or on threads.
+
+A change copies the index into a new file that replaces the old one: whoever searches it meanwhile goes on
+with the old one, and a run that dies leaves it as it was. Who changes an index holds a lock on it (`flock`),
+and looks again what it holds once the lock is theirs, so that two runs that append at once both have their
+songs in it.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirex.errors import IndexFileError, SettingsMismatch, UsageError
+from mirex.retrieval import index_file
+from mirex.retrieval.distance import distance_matrix
+from mirex.retrieval.index_file import BLOCK, FINGERPRINTS, Part
+
+_ROUNDING = 3e-4
+"""Twice what a float32 product of two unit vectors of 2,048 values can be off, by sum(|x y|) n 2^-24."""
+_IN_CACHE = 512  # rows multiplied at a time
+_MOST_SCORES = 1 << 24  # held at a time: 64 MB
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Songs:
+    """Songs to put into an index.
+
+    names: paths. contents: SHA-256 of each file, hexadecimal. embeddings: float [songs, size]. windows: None,
+    or for each song its windows' embeddings [windows, size] and times in seconds [windows, 2].
+    """
+
+    names: Sequence[str]
+    contents: Sequence[str]
+    embeddings: NDArray
+    windows: Sequence[tuple[NDArray, NDArray]] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Neighbours:
+    """What is nearest to one query: rows of the index, int64 [k], and distances, float32 [k], ascending."""
+
+    rows: NDArray[np.int64]
+    distances: NDArray[np.float32]
+
+
+class Index:
+    """An index file, mapped into memory.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that `mirex index` or `Index.create` made.
+
+    Attributes
+    ----------
+    names : list of str
+        Paths of the songs.
+    contents : list of str
+        SHA-256 of each song's file, hexadecimal.
+    embeddings : float16 [songs, size]
+        Mapped, read-only.
+    fingerprints : {"front_end", "cqt", "weights": str}
+        What embeddings must share to be compared.
+    windows : float16 [windows, size] or None
+        Embeddings of parts of the songs; `window_song` int [windows] has their rows, and `window_seconds`
+        float32 [windows, 2] their times.
+
+    Raises
+    ------
+    IndexFileError
+        For a file that is missing, damaged, or something else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> songs = Songs(["a.mp3", "b.mp3"], ["aa" * 32, "bb" * 32], np.eye(2))
+    >>> marks = {"front_end": "f", "cqt": "multirate", "weights": "w"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     index = Index.create(folder + "/songs.mirex", songs, fingerprints=marks)
+    ...     found = index.search(np.array([[0.0, 2.0]]), top=1)[0]
+    >>> index.names[found.rows[0]], found.distances.tolist()
+    ('b.mp3', [0.0])
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._mapped = index_file.read(path)
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        return index_file.decode_names(self._mapped.tensors["names"])
+
+    @functools.cached_property
+    def contents(self) -> list[str]:
+        return [row.tobytes().hex() for row in self._mapped.tensors["contents"]]
+
+    @property
+    def embeddings(self) -> NDArray[np.float16]:
+        return self._mapped.tensors["embeddings"]
+
+    @property
+    def windows(self) -> NDArray[np.float16] | None:
+        return self._mapped.tensors.get("windows")
+
+    @property
+    def window_song(self) -> NDArray[np.uint32]:
+        return self._mapped.tensors["window_song"]
+
+    @property
+    def window_seconds(self) -> NDArray[np.float32]:
+        return self._mapped.tensors["window_seconds"]
+
+    @property
+    def window_layout(self) -> str:
+        """How windows were laid, "" in an index without."""
+        return self._mapped.metadata.get("window_layout", "")
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        return {name: self._mapped.metadata[name] for name in FINGERPRINTS}
+
+    def check(self, fingerprints: Mapping[str, str]) -> None:
+        """Raise SettingsMismatch unless embeddings of these fingerprints can be compared with the index's."""
+        for name, own in self.fingerprints.items():
+            if fingerprints[name] != own:
+                raise SettingsMismatch(
+                    f"{self.path}: made with {name.replace('_', ' ')} {own}, but this is "
+                    f"{fingerprints[name]}; use what made the index (--weights, --cqt), or make it again"
+                )
+
+    def verify(self) -> None:
+        """Compare every byte with the hashes in the file; raises IndexFileError."""
+        self._mapped.verify()
+
+    def search(
+        self, queries: NDArray, *, top: int = 10, contents: Sequence[str | None] | None = None
+    ) -> list[Neighbours]:
+        """The nearest songs of each query, exactly.
+
+        Parameters
+        ----------
+        queries : float [queries, size]
+            Embeddings of any length but 0.
+        top : int
+            Songs for each, 1 or more.
+        contents : sequence of str or None, optional
+            SHA-256 of each query's file, hexadecimal: songs with the same content are left out.
+
+        Returns
+        -------
+        list of Neighbours
+            One a query; equal distances keep the index's order.
+
+        Raises
+        ------
+        UsageError
+            For queries of another shape, of length 0 or not finite, and for a `top` below 1.
+        IndexFileError
+            If the index holds values that are not finite.
+        """
+        if top < 1:
+            raise UsageError(f"top {top}: must be 1 or more")
+        units = _unit(np.asarray(queries), self.embeddings.shape[1])
+        step = max(1, _MOST_SCORES // max(1, len(self)))
+        found: list[Neighbours] = []
+        for start in range(0, len(units), step):
+            part = units[start : start + step]
+            scores = products(part, self.embeddings)
+            for row, unit in zip(scores, part, strict=True):
+                own = self.rows_of(contents[len(found)] if contents else None)
+                found.append(self._nearest(row, unit, top, own))
+        return found
+
+    def rows_of(self, content: str | None) -> NDArray[np.int64]:
+        """Rows of the songs whose file has this content (SHA-256, hexadecimal)."""
+        if content is None:
+            return np.empty(0, np.int64)
+        wanted = np.frombuffer(bytes.fromhex(content), np.uint8)
+        return np.flatnonzero((self._mapped.tensors["contents"] == wanted).all(axis=1))
+
+    def _nearest(self, scores: NDArray, unit: NDArray, top: int, own: NDArray[np.int64]) -> Neighbours:
+        scores[own] = -np.inf
+        top = min(top, len(scores) - len(own))
+        if top < 1:
+            return Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))
+        limit = np.partition(scores, -top)[-top] - _ROUNDING
+        rows = np.flatnonzero(scores >= limit)
+        distances = distance_matrix(unit[None], self.embeddings[rows].astype(np.float32))[0]
+        order = np.argsort(distances, kind="stable")[:top]
+        return Neighbours(rows[order], distances[order])
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        songs: Songs,
+        *,
+        fingerprints: Mapping[str, str],
+        window_layout: str = "",
+    ) -> "Index":
+        """Write an index and open it. Raises UsageError where a file lies already."""
+        if os.path.lexists(path):
+            raise UsageError(f"{os.fspath(path)} is there already; add to it with --append, or delete it")
+        _write(path, [_Source.of(songs)], {**fingerprints, "window_layout": window_layout})
+        return cls(path)
+
+
+def append(
+    path: str | os.PathLike[str], songs: Songs, *, fingerprints: Mapping[str, str], window_layout: str = ""
+) -> Index:
+    """Add songs to an index; one of a name that it has takes that one's place, at the end.
+
+    Parameters
+    ----------
+    path : path-like
+        The index.
+    songs : Songs
+        With windows if the index has them.
+    fingerprints : {"front_end", "cqt", "weights": str}
+        Of the songs' embeddings.
+    window_layout : str
+        Of the songs' windows.
+
+    Returns
+    -------
+    Index
+        As it is now.
+
+    Raises
+    ------
+    SettingsMismatch
+        If fingerprints or layouts differ from the index's.
+    IndexFileError
+        If the index is damaged or cannot be written.
+    """
+    with _locked(path) as index:
+        index.check(fingerprints)
+        if window_layout != index.window_layout:
+            raise SettingsMismatch(
+                f"{os.fspath(path)}: its windows are {index.window_layout or 'none'}, "
+                f"but the new songs' are {window_layout or 'none'}"
+            )
+        new = set(songs.names)
+        kept = np.array([name not in new for name in index.names], bool)
+        sources = [_Source.kept(index, kept), _Source.of(songs)]
+        _write(path, sources, {**fingerprints, "window_layout": window_layout})
+    return Index(path)
+
+
+def remove(path: str | os.PathLike[str], names: Iterable[str]) -> tuple[Index, list[str]]:
+    """Take songs out of an index.
+
+    Returns
+    -------
+    Index, list of str
+        As it is now; and those of the names that it did not have.
+
+    Raises
+    ------
+    IndexFileError
+        If the index is damaged or cannot be written.
+    """
+    gone = dict.fromkeys(names)
+    with _locked(path) as index:
+        kept = np.array([name not in gone for name in index.names], bool)
+        absent = [name for name in gone if name not in set(index.names)]
+        if not kept.all():
+            metadata = {**index.fingerprints, "window_layout": index.window_layout}
+            _write(path, [_Source.kept(index, kept)], metadata)
+    return Index(path), absent
+
+
+@contextlib.contextmanager
+def _locked(path: str | os.PathLike[str]) -> Iterator[Index]:
+    """The index, verified, while nobody else changes it; waits for who does."""
+    while True:
+        try:
+            file = open(path, "r+b")  # noqa: SIM115 (the next statement closes it)
+        except FileNotFoundError:
+            raise IndexFileError(f"{os.fspath(path)}: no such index; make one with 'mirex index'") from None
+        except OSError as error:
+            raise IndexFileError(f"{os.fspath(path)} cannot be changed: {error.strerror}") from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Who held the lock may have put a new file in this one's place.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    index = Index(path)
+                    index.verify()
+                    yield index
+                    return
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Source:
+    """Songs of a new index file.
+
+    contents: uint8 [songs, 32]. embeddings, windows: give the matrices in blocks of rows.
+    """
+
+    names: list[str]
+    contents: NDArray[np.uint8]
+    size: int
+    embeddings: Callable[[], Iterator[NDArray]]
+    window_song: NDArray[np.uint32]
+    window_seconds: NDArray[np.float32]
+    windows: Callable[[], Iterator[NDArray]]
+
+    @classmethod
+    def of(cls, songs: Songs) -> "_Source":
+        """New songs; of two with one name the later."""
+        last = {name: row for row, name in enumerate(songs.names)}
+        rows = sorted(last.values())
+        embeddings = np.asarray(songs.embeddings)
+        size = embeddings.shape[1]
+        contents = b"".join(bytes.fromhex(songs.contents[row]) for row in rows)
+        windows = [songs.windows[row] for row in rows] if songs.windows else []
+        return cls(
+            [songs.names[row] for row in rows],
+            np.frombuffer(contents, np.uint8).reshape(-1, 32),
+            size,
+            lambda: (_unit(embeddings[rows[i : i + BLOCK]], size) for i in range(0, len(rows), BLOCK)),
+            np.repeat(np.arange(len(windows)), [len(each) for each, _ in windows]).astype(np.uint32),
+            np.concatenate([np.empty((0, 2)), *(seconds for _, seconds in windows)]).astype(np.float32),
+            lambda: (_unit(each, size) for each, _ in windows),
+        )
+
+    @classmethod
+    def kept(cls, index: Index, kept: NDArray[np.bool_]) -> "_Source":
+        """Those songs of an index that are to be kept."""
+        none = index.windows is None
+        owners = np.empty(0, np.uint32) if none else np.asarray(index.window_song)
+        held = kept[owners]
+        numbers = np.cumsum(kept) - 1
+        return cls(
+            [name for name, keep in zip(index.names, kept, strict=True) if keep],
+            np.frombuffer(b"".join(map(bytes.fromhex, index.contents)), np.uint8).reshape(-1, 32)[kept],
+            index.embeddings.shape[1],
+            lambda: _blocks(index.embeddings, kept),
+            numbers[owners[held]].astype(np.uint32),
+            np.empty((0, 2), np.float32) if none else np.asarray(index.window_seconds)[held],
+            lambda: iter(()) if index.windows is None else _blocks(index.windows, held),
+        )
+
+
+def _blocks(matrix: NDArray, kept: NDArray[np.bool_]) -> Iterator[NDArray]:
+    for start in range(0, len(matrix), BLOCK):
+        yield matrix[start : start + BLOCK][kept[start : start + BLOCK]]
+
+
+def _write(path: str | os.PathLike[str], sources: Sequence[_Source], metadata: Mapping[str, str]) -> None:
+    if len({source.size for source in sources}) > 1:
+        raise SettingsMismatch(f"embeddings of {' and '.join(str(source.size) for source in sources)} values")
+    size = sources[0].size
+    names = index_file.encode_names([name for source in sources for name in source.names])
+    contents = np.concatenate([source.contents for source in sources])
+    parts = {
+        "embeddings": Part((len(contents), size), (b for source in sources for b in source.embeddings())),
+        "names": Part(names.shape, [names]),
+        "contents": Part(contents.shape, [contents]),
+    }
+    if metadata["window_layout"]:
+        starts = np.cumsum([0, *(len(source.names) for source in sources)])
+        owners = np.concatenate([s.window_song + start for s, start in zip(sources, starts, strict=False)])
+        seconds = np.concatenate([source.window_seconds for source in sources])
+        windows = (block for source in sources for block in source.windows())
+        parts["windows"] = Part((len(owners), size), windows)
+        parts["window_song"] = Part(owners.shape, [owners])
+        parts["window_seconds"] = Part(seconds.shape, [seconds])
+    index_file.write(path, parts, metadata=metadata)
+
+
+def products(units: NDArray[np.float32], matrix: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Products of queries with all rows of a matrix of halves, by blocks.
+
+    Parameters
+    ----------
+    units : float32 [queries, size]
+    matrix : float16 [rows, size]
+
+    Returns
+    -------
+    float32 [queries, rows]
+
+    Raises
+    ------
+    IndexFileError
+        If a value of the matrix is not finite.
+    """
+    import torch  # widens halves ten times as fast as NumPy
+
+    result = np.empty((len(units), len(matrix)), np.float32)
+    queries, target = torch.from_numpy(np.ascontiguousarray(units)), torch.from_numpy(result)
+    # Copied first, because PyTorch does not take memory that is read-only, as a mapped file is.
+    halves = np.empty((_IN_CACHE, matrix.shape[1]), np.float16)
+    widened = torch.empty(halves.shape)
+    for start in range(0, len(matrix), _IN_CACHE):
+        block = matrix[start : start + _IN_CACHE]
+        halves[: len(block)] = block
+        rows = widened[: len(block)].copy_(torch.from_numpy(halves)[: len(block)])
+        torch.matmul(queries, rows.T, out=target[:, start : start + len(block)])
+    if not np.isfinite(result.sum()):
+        raise IndexFileError("the index holds NaN or infinity: it is damaged, make it again")
+    return result
+
+
+def _unit(vectors: NDArray, size: int) -> NDArray[np.float32]:
+    """Rows at unit length."""
+    if vectors.ndim != 2 or vectors.shape[1] != size:
+        raise UsageError(f"embeddings of shape {list(vectors.shape)}; [any number, {size}] is needed")
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise UsageError("an embedding has no length, or one that is not finite; extract its recording again")
+    return (vectors / lengths).astype(np.float32)

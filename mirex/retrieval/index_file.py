@@ -1,0 +1,240 @@
+"""The file of an index: a safetensors file that is mapped into memory, never read as a whole.
+
+Tensors: `embeddings` float16 [songs, size], rows of unit length before rounding; `names`, the songs' paths as
+bytes with a zero byte after each; `contents` uint8 [songs, 32], SHA-256 of their audio files; and, in an
+index with windows, `windows` float16 [windows, size], `window_song` uint32 [windows], the song's row, not
+descending, and `window_seconds` float32 [windows, 2], start and end. Metadata: `format`, the fingerprints
+that make embeddings comparable (`front_end`, `cqt`, `weights`), `window_layout` (JSON), and `sha256:NAME` of
+each tensor.
+
+A file from elsewhere may hold anything. safetensors itself checks that the tensors fill the file exactly;
+here types and shapes are checked, the small tables against their hashes, and nothing is trusted to be short.
+The hashes of the matrices are checked when an index is changed (which copies it) or `verify` is called.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mirex.errors import IndexFileError
+from mirex.files import appearing_whole
+
+FORMAT = "mirex-index-1"
+FINGERPRINTS = ("front_end", "cqt", "weights")
+BLOCK = 1024  # rows read, widened or copied at a time
+_LONGEST_HEADER = 1 << 20
+_ALIGNED = 4096
+
+
+class _Type(NamedTuple):
+    """Of a tensor: safetensors' word for it, NumPy's, and the number of axes."""
+
+    code: str
+    dtype: np.dtype
+    axes: int
+
+
+_TYPES = {
+    "embeddings": _Type("F16", np.dtype("<f2"), 2),
+    "names": _Type("U8", np.dtype("u1"), 1),
+    "contents": _Type("U8", np.dtype("u1"), 2),
+    "windows": _Type("F16", np.dtype("<f2"), 2),
+    "window_song": _Type("U32", np.dtype("<u4"), 1),
+    "window_seconds": _Type("F32", np.dtype("<f4"), 2),
+}
+_SMALL = ("names", "contents", "window_song", "window_seconds")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A tensor to write: its shape, and its values in blocks of rows."""
+
+    shape: tuple[int, ...]
+    blocks: Iterable[NDArray]
+
+
+def write(path: str | os.PathLike[str], parts: Mapping[str, Part], *, metadata: Mapping[str, str]) -> None:
+    """Write an index; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    parts : {name: Part}
+        As the module says; values are converted to the types given there.
+    metadata : {str: str}
+        Fingerprints and window layout.
+
+    Raises
+    ------
+    IndexFileError
+        If it cannot be written.
+    """
+    metadata = {"format": FORMAT, **metadata, **{f"sha256:{name}": "0" * 64 for name in parts}}
+    try:
+        with appearing_whole(path, sync=True) as temporary, open(temporary, "w+b") as file:
+            file.write(_header(parts, metadata))
+            for name, part in parts.items():
+                metadata[f"sha256:{name}"] = _write_part(file, name, part)
+            file.seek(0)
+            file.write(_header(parts, metadata))
+    except OSError as error:
+        raise IndexFileError(f"{os.fspath(path)} cannot be written: {error.strerror}") from error
+
+
+def _header(parts: Mapping[str, Part], metadata: Mapping[str, str]) -> bytes:
+    """The safetensors header, with blanks at its end so that the first tensor begins a page."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, part in parts.items():
+        code, dtype, _ = _TYPES[name]
+        start, end = end, end + dtype.itemsize * int(np.prod(part.shape))
+        header[name] = {"dtype": code, "shape": part.shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-(len(text) + 8) % _ALIGNED)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _write_part(file: IO[bytes], name: str, part: Part) -> str:
+    digest, rows = hashlib.sha256(), 0
+    for block in part.blocks:
+        values = np.asarray(block, dtype=_TYPES[name].dtype).tobytes()
+        rows += len(block)
+        file.write(values)
+        digest.update(values)
+    assert rows == part.shape[0], f"{name}: {rows} rows instead of {part.shape[0]}"
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mapped:
+    """An index file, mapped: metadata, and tensors by name (read-only arrays)."""
+
+    metadata: Mapping[str, str]
+    tensors: Mapping[str, NDArray]
+
+    def verify(self) -> None:
+        """Compare every byte with the hashes in the file; raises IndexFileError."""
+        for name in self.tensors:
+            _check_hash(self, name)
+
+
+def read(path: str | os.PathLike[str]) -> Mapped:
+    """Map an index file into memory and check it, all but the values of its matrices.
+
+    Raises
+    ------
+    IndexFileError
+        For a file that is missing, damaged, or something else.
+    """
+    name = os.fspath(path)
+    try:
+        mapped = _map(Path(path))
+    except FileNotFoundError:
+        raise IndexFileError(f"{name}: no such index; make one with 'mirex index'") from None
+    except OSError as error:
+        raise IndexFileError(f"{name} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise IndexFileError(f"{name}: not an index of 'mirex index', or damaged ({error})") from error
+    try:
+        _check(mapped)
+    except (ValueError, KeyError) as error:
+        raise IndexFileError(f"{name}: the index is damaged ({error}); make it again") from error
+    return mapped
+
+
+def _map(path: Path) -> Mapped:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise ValueError("not a file") if path.exists() else FileNotFoundError(path)
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= _LONGEST_HEADER:
+            raise ValueError("no header of an index")
+        text = file.read(length)
+        try:
+            with safe_open(path, framework="numpy"):  # checks that the tensors fill the file, without overlap
+                pass
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+        header = json.loads(text)
+        metadata = header.pop("__metadata__", {})
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+        tensors = {name: _tensor(file, name, entry, 8 + length) for name, entry in header.items()}
+    return Mapped(metadata, tensors)
+
+
+def _tensor(file: IO[bytes], name: str, entry: Mapping[str, Any], start: int) -> NDArray:
+    code, dtype, axes = _TYPES[name]
+    shape = tuple(int(size) for size in entry["shape"])
+    if entry["dtype"] != code or len(shape) != axes:
+        raise ValueError(f"{name} is {entry['dtype']} {list(shape)}")
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    # Of the open file, which cannot have been replaced since its header was read.
+    return np.memmap(file, dtype=dtype, mode="r", offset=start + entry["data_offsets"][0], shape=shape)
+
+
+def _check(mapped: Mapped) -> None:
+    """Shapes that fit each other, and small tables as they were written."""
+    tensors = mapped.tensors
+    songs, size = tensors["embeddings"].shape
+    if tensors["contents"].shape != (songs, 32):
+        raise ValueError(f"{len(tensors['contents'])} contents of {songs} songs")
+    for name in FINGERPRINTS:
+        if not mapped.metadata.get(name):
+            raise ValueError(f"no fingerprint {name!r}")
+    for name in _SMALL:
+        if name in tensors:
+            _check_hash(mapped, name)
+    if np.count_nonzero(tensors["names"] == 0) != songs:
+        raise ValueError(f"names are not those of {songs} songs")
+    if "windows" in tensors:
+        _check_windows(tensors, songs, size)
+
+
+def _check_windows(tensors: Mapping[str, NDArray], songs: int, size: int) -> None:
+    owners, seconds = tensors["window_song"], tensors["window_seconds"]
+    count = len(owners)
+    if tensors["windows"].shape != (count, size) or seconds.shape != (count, 2):
+        raise ValueError("tables of windows differ in length")
+    if count and (int(owners.max()) >= songs or np.any(owners[1:] < owners[:-1])):
+        raise ValueError("windows of songs that are not there")
+    if not np.isfinite(seconds).all():
+        raise ValueError("windows without times")
+
+
+def _check_hash(mapped: Mapped, name: str) -> None:
+    digest, tensor = hashlib.sha256(), mapped.tensors[name]
+    step = max(1, (1 << 22) // max(1, tensor[:1].nbytes))
+    for start in range(0, len(tensor), step):
+        digest.update(tensor[start : start + step].tobytes())
+    if digest.hexdigest() != mapped.metadata.get(f"sha256:{name}"):
+        raise IndexFileError(f"{name} of the index do not match their hash: it is damaged, make it again")
+
+
+def encode_names(names: Sequence[str]) -> NDArray[np.uint8]:
+    """Paths as bytes, a zero byte after each: uint8.
+
+    >>> encode_names(["a", "b"]).tobytes()
+    b'a\\x00b\\x00'
+    """
+    return np.frombuffer(b"".join(os.fsencode(name) + b"\0" for name in names), np.uint8)
+
+
+def decode_names(names: NDArray[np.uint8]) -> list[str]:
+    """The other way.
+
+    >>> decode_names(encode_names(["a", "b"]))
+    ['a', 'b']
+    """
+    return [os.fsdecode(name) for name in names.tobytes().split(b"\0")[:-1]]

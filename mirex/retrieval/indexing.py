@@ -1,0 +1,173 @@
+"""Indexing a collection: its recordings are extracted, as far as the scratch folder lacks them, and put into
+an index. Recordings that cannot be analysed are reported and left out.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mirex._typing import Array
+from mirex.errors import AudioError, StoreError
+from mirex.extraction.store import Store
+from mirex.model.weights import Sealed
+from mirex.retrieval.index import Index, Songs, append
+from mirex.retrieval.windows import OF_SONGS, Layout, embed_spans, window_store
+
+
+@dataclasses.dataclass(frozen=True)
+class Indexing:
+    """What came of it.
+
+    index: as it is now. added: songs that were put in. failures: {path: reason} of those that were not.
+    """
+
+    index: Index
+    added: int
+    failures: Mapping[str, str]
+
+
+def index_collection(
+    paths: Sequence[str],
+    *,
+    output: str | os.PathLike[str],
+    scratch: str | os.PathLike[str],
+    add: bool = False,
+    layout: Layout | None = None,
+    **options: Any,
+) -> Indexing:
+    """Extract a collection and index it.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Of the recordings.
+    output : path-like
+        The index.
+    scratch : path-like
+        Folder in which embeddings are kept, as for `mirex.extract`.
+    add : bool
+        Add to an index that is there, where songs of the same path are replaced; else a new one is made.
+    layout : Layout, optional
+        Index windows too, laid like this; an index that is added to decides for itself.
+    options
+        Of `mirex.extract`.
+
+    Returns
+    -------
+    Indexing
+
+    Raises
+    ------
+    UsageError
+        Where a file lies already that would be overwritten.
+    SettingsMismatch
+        If the index was made with other weights or another front end; nothing is extracted then.
+    AudioError
+        If no recording could be analysed.
+    IndexFileError
+        If the index is damaged or cannot be written.
+    """
+    from mirex.extraction.extract import extract
+
+    marks = fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate"))
+    check_output(output, add=add, marks=marks)
+    if add:
+        layout = OF_SONGS if Index(output).window_layout == str(OF_SONGS) else None
+    result = extract(paths, scratch=scratch, **{**options, "keep_columns": layout is not None})
+    rows = [row for row in range(len(paths)) if row not in result.failures]
+    if not rows:
+        raise AudioError("no recording could be analysed, so there is nothing to index")
+    contents = [content for content in map(result.contents.__getitem__, rows) if content is not None]
+    windows = None
+    if layout:
+        windows = StoredWindows(contents, scratch=scratch, layout=layout, marks=marks)
+        windows.fill(
+            options.get("weights"), device=options.get("device", "auto"), threads=options.get("threads", 1)
+        )
+    songs = Songs([paths[row] for row in rows], contents, result.embeddings[rows], windows)
+    failures = {paths[row]: reason for row, reason in result.failures.items()}
+    if add:
+        index = append(output, songs, fingerprints=marks, window_layout=str(layout or ""))
+    else:
+        index = Index.create(output, songs, fingerprints=marks, window_layout=str(layout or ""))
+    return Indexing(index, len(rows), failures)
+
+
+class StoredWindows(Sequence[tuple[Array, Array]]):
+    """The windows of recordings, as a sequence that reads them from the scratch store when it is asked.
+
+    contents: SHA-256 of each recording, whose columns are in the store. Items: embeddings [windows, size] and
+    seconds [windows, 2].
+    """
+
+    def __init__(
+        self,
+        contents: Sequence[str],
+        *,
+        scratch: str | os.PathLike[str],
+        layout: Layout,
+        marks: Mapping[str, str],
+    ) -> None:
+        self._contents, self._layout = contents, layout
+        self._columns = Store(scratch, **marks)
+        self._store = window_store(os.fspath(scratch), layout, **marks)
+        self._sealed: Sealed | None = None
+
+    def fill(self, weights: str | os.PathLike[str] | None, *, device: str, threads: int) -> None:
+        """Embed the windows that the store lacks, on so many threads."""
+        import torch
+
+        from mirex.extraction.extract import resolve_device
+        from mirex.model.weights import load
+
+        self._sealed = load(Path(weights) if weights else None, device=resolve_device(device))
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)  # a window's bytes must not depend on how many threads there are
+        try:
+            with ThreadPoolExecutor(threads) as executor:
+                for _ in executor.map(self.__getitem__, range(len(self))):
+                    pass
+        finally:
+            torch.set_num_threads(before)
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def __getitem__(self, row):  # type: ignore[no-untyped-def, override]
+        content = self._contents[row]
+        columns = self._columns.get(content, kind="columns")
+        if columns is None or self._sealed is None:
+            raise StoreError(
+                f"the columns of {content} are gone from the scratch folder; run the command again"
+            )
+        second = self._sealed.front_end.seconds_per_column
+        spans = self._layout.spans(columns.shape[1], seconds_per_column=second)
+        found = embed_spans(
+            columns.astype(np.float32), spans, sealed=self._sealed, store=self._store, content=content
+        )
+        return found, (spans * second).astype(np.float32)
+
+
+def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[str, str]) -> None:
+    """Find out before hours of work, not after them, that an index cannot be written or added to."""
+    from mirex.errors import IndexFileError, UsageError
+
+    if add:
+        Index(output).check(marks)
+    elif os.path.lexists(output):
+        raise UsageError(f"{os.fspath(output)} is there already; add to it with --append, or delete it")
+    elif not os.access(Path(output).absolute().parent, os.W_OK):
+        raise IndexFileError(f"{os.fspath(output)} cannot be written: no such folder, or no permission")
+
+
+def fingerprints(weights: str | os.PathLike[str] | None, *, cqt: str) -> dict[str, str]:
+    """What embeddings made with these weights (None: the shipped) and this transform must share."""
+    from mirex.model.weights import fingerprint, read_metadata
+
+    metadata = read_metadata(Path(weights) if weights else None)
+    return {"front_end": metadata["front_end_fingerprint"], "cqt": cqt, "weights": fingerprint(metadata)}
