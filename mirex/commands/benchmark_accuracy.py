@@ -181,9 +181,7 @@ def _check_public(args: argparse.Namespace, name: str) -> None:
         raise UsageError(f"{name}: needs --lists, its published lists, and --audio, a folder of your files")
     ours = not args.systems or not set(args.systems) <= set(BASELINES)
     if ours and name in public_sets.CLOSED:
-        raise UsageError(
-            f"{name}: {public_sets.CLOSED[name]}; --systems {' '.join(BASELINES)} can be measured"
-        )
+        raise UsageError(f"{name}: {public_sets.CLOSED[name]}; measure --systems {' '.join(BASELINES)}")
     found = public_sets.tracks(name, lists=args.lists, audio=args.audio)
     missing = any(track.audio_path is None for track in found)
     (log.warning if missing else log.info)("%s", public_sets.missing_text(name, found))

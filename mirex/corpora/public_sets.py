@@ -29,7 +29,7 @@ COVERS80_LISTS = ("list1.list", "list2.list")
 YOUTUBE = re.compile(r"(?:v=|youtu\.be/|/embed/)([\w-]{11})")
 
 CLOSED = {
-    "shs100k": "the weights were trained on chroma of works of SHS100K-TEST: a figure on it is no test of them"
+    "shs100k": "these weights were trained on chroma of works of SHS100K-TEST, which is no test of them"
 }
 """Sets that the shipped weights must not be judged by, and why."""
 

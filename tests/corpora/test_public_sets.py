@@ -1,4 +1,4 @@
-"""Readers of public sets on tiny made copies: lists as published, files as users have them, what is missing."""
+"""Readers of public sets on tiny made copies: published lists, files as users have them, what is missing."""
 
 import json
 
@@ -20,10 +20,10 @@ def touch(path):
 def covers80(tmp_path):
     folder = tmp_path / "coversongs" / "covers32k"
     folder.mkdir(parents=True)
-    (folder / "list1.list").write_text("Let_It_Be/beatles+1+11-Let_It_Be\nYesterday/beatles+1+02-Yesterday\n")
-    (folder / "list2.list").write_text(
-        "Let_It_Be/nick_cave+Sam+02-Let_It_Be\nYesterday/en_vogue+Y+1-Yesterday\n"
-    )
+    originals = ["Let_It_Be/beatles+1+11-Let_It_Be", "Yesterday/beatles+1+02-Yesterday"]
+    covers = ["Let_It_Be/nick_cave+Sam+02-Let_It_Be", "Yesterday/en_vogue+Y+1-Yesterday"]
+    for name, lines in (("list1.list", originals), ("list2.list", covers)):
+        (folder / name).write_text("\n".join(lines) + "\n")
     return tmp_path, folder
 
 
@@ -67,9 +67,8 @@ def test_shs100k_by_number_or_address(tmp_path):
 
 
 def test_discogs_vi(tmp_path):
-    content = {
-        "C-1": [{"version_id": "V-1", "youtube_id": "abcdefghijk"}, {"version_id": "V-2", "youtube_id": "x"}]
-    }
+    versions = [("V-1", "abcdefghijk"), ("V-2", "lmnopqrstuv")]
+    content = {"C-1": [{"version_id": version, "youtube_id": address} for version, address in versions]}
     (tmp_path / "DiscogsVI-YT-20240701-light.json.test").write_text(json.dumps(content))
     there = touch(tmp_path / "audio" / "ab" / "abcdefghijk.opus")
     found = tracks("discogs-vi", lists=tmp_path, audio=tmp_path / "audio")
