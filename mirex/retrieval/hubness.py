@@ -19,7 +19,7 @@ from mirex._typing import Array
 from mirex.errors import UsageError
 from mirex.retrieval.distance import FAILED, rows
 
-NEIGHBOURS = 3
+NEIGHBOURS = 5  # MAP and mean rank gain with works of two versions, among others, and of eleven
 
 
 def csls(

@@ -80,3 +80,11 @@ def test_small_collections():
 def test_no_neighbours():
     with pytest.raises(UsageError, match="1 or more"):
         list(csls(np.ones((1, 3)), np.ones((2, 3)), neighbours=0))
+
+
+def test_the_shipped_number_of_neighbours_is_what_the_command_uses(rng):
+    references = unit(rng.normal(size=(12, 6)))
+    shipped, five = (
+        np.concatenate(list(csls(references, references, **options))) for options in ({}, {"neighbours": 5})
+    )
+    np.testing.assert_array_equal(shipped, five)
