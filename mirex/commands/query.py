@@ -34,6 +34,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         allow_abbrev=False,
     )
     add_extraction_options(parser)
+    parser.add_argument(
+        "--hubness",
+        choices=("csls",),
+        help="rank by distances in which recordings that are near to everything stand further back; they "
+        "are no cosine distances (default: off)",
+    )
     parser.add_argument("collection", metavar="collection_list", help="one path per line")
     parser.add_argument("queries", metavar="query_list", help="one path per line")
     parser.add_argument("scratch", metavar="working_directory", help="made if missing; may be shared")
@@ -49,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from mirex.formats.matrix import write_matrix
     from mirex.logs import ProgressLine
     from mirex.retrieval.distance import rows
+    from mirex.retrieval.hubness import csls
 
     collection, queries = (found.paths for found in read_lists(args.collection, args.queries))
     places = dict(zip(queries, locate(queries, list_file=args.queries), strict=True))
@@ -72,13 +79,14 @@ def run(args: argparse.Namespace) -> int:
     require_any(numbering.paths, extraction.failures)
     positions = np.array(numbering.query_positions)
     nearest = Nearest(positions)
-    blocks = rows(extraction.embeddings[positions], extraction.embeddings, query_positions=positions)
+    compare = csls if args.hubness else rows
+    blocks = compare(extraction.embeddings[positions], extraction.embeddings, query_positions=positions)
     write_matrix(
         output,
         names=numbering.paths,
         query_positions=positions,
         rows=nearest.watch(blocks),
-        system=f"mirex {__version__}, weights {extraction.weights}",
+        system=f"mirex {__version__}, weights {extraction.weights}" + (", csls" if args.hubness else ""),
     )
     print(f"matrix of {len(positions)} queries x {len(numbering.paths)} recordings: {args.output}")
     if sys.stdout and sys.stdout.isatty():

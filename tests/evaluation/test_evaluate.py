@@ -163,6 +163,30 @@ def test_a_better_system_is_found_better(rng):
     assert result.differences["mr1"].high < 0
 
 
+@pytest.mark.parametrize(("resample", "p"), [("cliques", 0.125), ("queries", 2 / 2**12)])
+def test_the_paired_test_changes_signs_by_clique(resample, p):
+    """Four cliques of three queries, each better by the same: 2 of the 2^4 patterns of cliques are as far."""
+    good, cliques = make_problem(np.random.default_rng(3), cliques=4, versions=3, noise=0.01)
+    bad = Matrix("bad", good.names, good.query_positions, -good.distances)
+    pair = [evaluate.evaluate(matrix, cliques=cliques) for matrix in (good, bad)]
+    result = evaluate.compare(*pair, generator=np.random.default_rng(0), resample=resample)
+    assert result.differences["map"].p == pytest.approx(p)
+
+
+def test_bca_intervals_are_other_intervals(rng):
+    matrix, cliques = make_problem(rng)
+    found = evaluate.evaluate(matrix, cliques=cliques)
+    plain, corrected = (
+        evaluate.summarise(found, generator=np.random.default_rng(0), method=method)
+        for method in ("percentile", "bca")
+    )
+    assert plain["map"].value == corrected["map"].value
+    assert (plain["map"].low, plain["map"].high) != (corrected["map"].low, corrected["map"].high)
+    assert corrected["map"].low < corrected["map"].value < corrected["map"].high
+    assert "BCa bootstrap over cliques" in tables.evaluation_text(found, corrected, method="bca")
+    assert "percentile bootstrap over cliques" in tables.evaluation_text(found, plain)
+
+
 def test_comparison_pairs_by_path_in_any_order(rng):
     matrix, cliques = make_problem(rng)
     order = np.random.default_rng(9).permutation(len(matrix.names))[:30]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import made_corpus
+from mirex import extras
 from mirex.cli import main
 from mirex.errors import MirexError, TrainingError
-from mirex.training import extras
 from mirex.training.synthesis import fluidsynth, patches
 from mirex.training.synthesis.patches import load_patches, make_patches
 
