@@ -6,6 +6,7 @@ else to stderr. With MIREX_DEBUG=1 an error shows its traceback, and the workers
 
 import argparse
 import contextlib
+import errno
 import importlib
 import io
 import logging
@@ -32,8 +33,10 @@ COMMANDS = (
     "patches",
     "train",
     "seal",
+    "weights",
     "whiten",
     "calibrate",
+    "export",
     "benchmark-accuracy",
 )
 
@@ -54,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Whoever read our output has gone; Python must not complain again when it flushes.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
+        except OSError as error:
+            return _report(_describe(error), 1)
         except Exception as error:
             hint = "this is a defect, or the machine's; MIREX_DEBUG=1 shows where"
             return _report(f"{type(error).__name__}: {error}{_notes(error)} ({hint})", 1)
@@ -82,6 +87,17 @@ def _report(message: str, status: int) -> int:
         logging.getLogger("mirex").exception("traceback")
     print(f"mirex: error: {' '.join(message.split())}", file=sys.stderr)
     return status
+
+
+def _describe(error: OSError) -> str:
+    """The file and what the system says of it: no defect of this program."""
+    from mirex.logs import printable
+
+    reason = error.strerror or str(error) or type(error).__name__
+    names = (error.filename2, error.filename)  # a file that is renamed is known by where it was to go
+    name = next((printable(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)), None)
+    advice = "; make room and start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{f'{name}: ' if name else ''}{reason}{advice}{_notes(error)}"
 
 
 def _notes(error: BaseException) -> str:

@@ -17,10 +17,14 @@ log = logging.getLogger(__name__)
 
 
 class ProgressLine:
-    """Shows how far a job is: call it with (done, total); use it as a context manager."""
+    """Shows how far a job is: call it with (done, total); use it as a context manager.
 
-    def __init__(self, *, stream: IO[str] | None = None) -> None:
+    unit: what is counted, in the singular.
+    """
+
+    def __init__(self, *, stream: IO[str] | None = None, unit: str = "file") -> None:
         self._stream = stream or sys.stderr
+        self._unit = unit
         self._bar: tqdm | None = None
         self._start = self._last = time.monotonic()
         self._wait = _FIRST
@@ -41,18 +45,18 @@ class ProgressLine:
         elif done < total and time.monotonic() - self._last >= self._wait:
             self._last = time.monotonic()
             self._wait = min(self._wait * _GROWTH, _LONGEST)
-            log.info("%s", describe(done, total, self._last - self._start))
+            log.info("%s", describe(done, total, self._last - self._start, unit=self._unit))
 
     def _show_bar(self, done: int, total: int) -> None:
         if self._bar is None:
-            self._bar = tqdm(total=total, unit="file", file=self._stream, dynamic_ncols=True)
+            self._bar = tqdm(total=total, unit=self._unit, file=self._stream, dynamic_ncols=True)
         self._bar.update(done - self._bar.n)
 
 
-def describe(done: int, total: int, seconds: float) -> str:
+def describe(done: int, total: int, seconds: float, *, unit: str = "file") -> str:
     """One plain line: "120 of 1000 files, 3.4 files/s, 4 min left"."""
     rate = done / max(seconds, 1e-9)
-    return f"{done} of {total} files, {rate:.3g} files/s, {_duration((total - done) / rate)} left"
+    return f"{done} of {total} {unit}s, {rate:.3g} {unit}s/s, {_duration((total - done) / rate)} left"
 
 
 def _duration(seconds: float) -> str:

@@ -1,11 +1,9 @@
 """A worker process to which a recording can be fatal; `test_extraction` starts it in place of the real one.
 
-By the recording's name: "killer" ends the process each time, "once" the first time (it leaves a file
-beside the recording to remember), "memory" raises what an allocation too large raises.
+By the recording's name: "memory" raises what an allocation too large raises, "broken" what a bad disk does,
+"defect" another exception.
 """
 
-import os
-import signal
 from pathlib import Path
 
 from mirex.extraction import worker
@@ -15,13 +13,10 @@ decode = worker.decode
 
 def fragile_decode(path: str, **options):
     name = Path(path).stem
-    if "killer" in name:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if "once" in name and not Path(path + ".seen").exists():
-        Path(path + ".seen").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
     if "memory" in name:
         raise MemoryError
+    if "broken" in name:
+        raise OSError(5, "Input/output error")
     if "defect" in name:
         raise ZeroDivisionError("a defect")
     return decode(path, **options)

@@ -77,3 +77,15 @@ def patches() -> np.ndarray:
             if pitch + place < 84:
                 one[pitch, :, pitch + place] = 1e-3 * 0.4**order * fade
     return np.broadcast_to(one, (PROGRAMS, *one.shape))
+
+
+class Columns:
+    """Recordings of works by their columns, as `mirex.training.sources.Recordings`."""
+
+    def __init__(self, works: list[list[np.ndarray]]) -> None:
+        self._columns = [columns for work in works for columns in work]
+        self.works = np.split(np.arange(len(self._columns)), np.cumsum([len(work) for work in works])[:-1])
+
+    def columns(self, recording: int, *, generator: np.random.Generator) -> np.ndarray:
+        """The whole recording."""
+        return self._columns[recording]

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -56,18 +57,50 @@ def write(
 
 def write_m4a(path: str | os.PathLike[str], samples: NDArray[np.float32], *, rate: int = RATE) -> Path:
     """Write AAC in an MP4 container, which libsndfile does not read."""
+    return encode(path, samples, rate=rate, codec="aac", container="mp4")
+
+
+def encode(
+    path: str | os.PathLike[str],
+    *tracks: NDArray[np.float32],
+    codec: str,
+    container: str,
+    rate: int = RATE,
+    default: int | None = None,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Encode with FFmpeg: each track, [n] or [n, 2], is an audio stream.
+
+    default: index of the stream that is flagged as default, and no other. options: of the container.
+    """
+    import av
+    from av.stream import Disposition
+
+    with av.open(os.fspath(path), "w", format=container, options=options or {}) as output:
+        streams = []
+        for index, track in enumerate(tracks):
+            layout = "mono" if track.ndim == 1 else "stereo"
+            streams.append(output.add_stream(codec, rate=rate, layout=layout))
+            if default is not None:
+                streams[-1].disposition = Disposition.default if index == default else Disposition(0)
+        for track, stream in zip(tracks, streams, strict=True):
+            _encode_track(output, stream, track, rate)
+    return Path(path)
+
+
+def _encode_track(output: Any, stream: Any, track: NDArray[np.float32], rate: int) -> None:
     import av
 
-    with av.open(os.fspath(path), "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=rate, layout="mono")
-        for start in range(0, len(samples), 1024):
-            frame = av.AudioFrame.from_ndarray(
-                samples[None, start : start + 1024].copy(), format="fltp", layout="mono"
-            )
-            frame.sample_rate, frame.pts = rate, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return Path(path)
+    layout = "mono" if track.ndim == 1 else "stereo"
+    planes = np.ascontiguousarray(track.reshape(len(track), -1).T)
+    to_codec = av.AudioResampler(format=stream.format, layout=layout, rate=rate, frame_size=1024)
+    for start in range(0, planes.shape[1], 1024):
+        block = np.ascontiguousarray(planes[:, start : start + 1024])
+        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+        frame.sample_rate, frame.pts = rate, start
+        for converted in to_codec.resample(frame):
+            output.mux(stream.encode(converted))
+    output.mux(stream.encode(None))
 
 
 def _add_note(samples: NDArray, pitch: int, *, start: float, seconds: float, rate: int) -> None:

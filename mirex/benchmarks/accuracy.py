@@ -1,4 +1,4 @@
-"""Accuracy: every system's MIREX figures on one set, from the same CQT columns in one run, as text and JSON.
+"""Accuracy: every system's MIREX figures on one set, from the same CQT columns.
 
 Every recording is a query, the others its collection; one without another version is a distractor only.
 Figures, intervals and tests are those of `mirex.evaluation.evaluate`: bootstrap and permutation over cliques.
@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from mirex._typing import Array
 from mirex.benchmarks.baselines import Progress, System, compare_vectors
-from mirex.benchmarks.testsets import Clip, ProfileClip
+from mirex.corpora.clips import Clip, ProfileClip
 from mirex.evaluation import evaluate
-from mirex.evaluation.evaluate import Difference, Evaluation, Interval
-from mirex.evaluation.tables import LABELS
+from mirex.evaluation.evaluate import Difference, Interval
+from mirex.evaluation.hubness import hubness, hubness_json
+from mirex.evaluation.significance import bootstrap_intervals, permutation_p_values
+from mirex.evaluation.tables import LABELS, aligned
 from mirex.formats.matrix import Matrix, write_matrix
+from mirex.logs import printable
 from mirex.model.weights import Sealed
 
 FIGURES = ("map", "mr1", "rank_1")
@@ -33,6 +36,10 @@ class Embedding:
 
     def __init__(self, sealed: Sealed, *, name: str = "mirex") -> None:
         self.name = name
+        self.settings: dict[str, Any] = {
+            "weights": sealed.fingerprint,
+            "network": sealed.settings.fingerprint(),
+        }
         self._sealed = sealed
 
     def describe(self, columns: Array) -> Array:
@@ -80,10 +87,17 @@ class Timed(NamedTuple):
     compare_seconds: float
 
 
+def describe(system: System, clip: AnyClip) -> Array:
+    """What the system keeps of a clip."""
+    if isinstance(clip, ProfileClip):
+        return system.describe_profile(clip.profile)
+    return system.describe(clip.columns)
+
+
 def compare_all(clips: Sequence[AnyClip], *, system: System, progress: Progress | None = None) -> Timed:
     """Distances of every clip to every clip. progress: called with (done, total) recordings."""
     start = time.process_time()
-    described = [clip.described_by(system) for clip in clips]
+    described = [describe(system, clip) for clip in clips]
     middle = time.process_time()
     if progress:
         progress(0, len(clips))
@@ -127,6 +141,83 @@ def _hyphenated(text: str) -> str:
     return "-".join(text.replace(",", " ").split())
 
 
+class Measured(NamedTuple):
+    """What is kept of one system on one set: enough to compare it with any other system on the same set.
+
+    Attributes
+    ----------
+    system : str
+        Its printed name.
+    settings : dict
+        What its distances depend on, beside the recordings.
+    average_precision : float64 [queries]
+    first_rank : int64 [queries]
+        1-based rank of the first version.
+    hubness : dict
+        As `mirex.evaluation.hubness.hubness_json` gives it.
+    describe_seconds, compare_seconds : float
+        CPU time per recording, from its columns, and per pair.
+    """
+
+    system: str
+    settings: dict[str, Any]
+    average_precision: NDArray[np.float64]
+    first_rank: NDArray[np.int64]
+    hubness: dict[str, Any]
+    describe_seconds: float
+    compare_seconds: float
+
+    def values(self) -> NDArray[np.float64]:
+        """float64 [queries, 3]: the values whose means are FIGURES."""
+        return np.column_stack([self.average_precision, self.first_rank, self.first_rank == 1])
+
+
+class TestSet(NamedTuple):
+    """A set as evaluated: its size, and the clique of each query, int64 [queries]."""
+
+    __test__ = False  # no tests for pytest to collect
+
+    recordings: int
+    query_cliques: NDArray[np.int64]
+
+
+def measure(
+    result: Timed, *, clips: Sequence[AnyClip], settings: Mapping[str, Any] | None = None
+) -> tuple[TestSet, Measured]:
+    """Score a system's matrix.
+
+    Parameters
+    ----------
+    result : Timed
+        Of `compare_all`, or a part of it.
+    clips : sequence of clips
+        At least those in the matrix.
+    settings : mapping, optional
+        The system's.
+
+    Returns
+    -------
+    TestSet, Measured
+
+    Raises
+    ------
+    EvaluationError
+        If no clip has another version.
+    """
+    scored = evaluate.evaluate(result.matrix, cliques={clip.name: clip.work for clip in clips})
+    found = hubness(result.matrix, labels=scored.labels.numbers)
+    measured = Measured(
+        system=result.matrix.system,
+        settings=dict(settings or {}),
+        average_precision=scored.scores.average_precision.round(6),
+        first_rank=scored.scores.first_rank,
+        hubness=hubness_json(found),
+        describe_seconds=result.describe_seconds,
+        compare_seconds=result.compare_seconds,
+    )
+    return TestSet(len(scored.names), scored.query_cliques), measured
+
+
 class Row(NamedTuple):
     """One system's line of a table.
 
@@ -134,11 +225,13 @@ class Row(NamedTuple):
     same queries; None on its own line.
     """
 
-    system: str
+    measured: Measured
     figures: dict[str, Interval]
     lead: dict[str, Difference] | None
-    describe_seconds: float
-    compare_seconds: float
+
+    @property
+    def system(self) -> str:
+        return self.measured.system
 
 
 class Table(NamedTuple):
@@ -166,43 +259,84 @@ class Drawing:
 
 
 def tabulate(
-    title: str, results: Sequence[Timed], *, clips: Sequence[AnyClip], drawing: Drawing | None = None
+    title: str, measured: Sequence[Measured], *, test_set: TestSet, drawing: Drawing | None = None
 ) -> Table:
-    """Score every system's matrix.
+    """Intervals of every system's figures, and by how much the first system is ahead of the others.
 
-    clips: at least those in the matrices. Raises EvaluationError if no clip has another version.
+    Parameters
+    ----------
+    title : str
+        The set's name.
+    measured : sequence of Measured
+        On the same set, with the same queries.
+    test_set : TestSet
+        What `measure` says of the set.
+    drawing : Drawing, optional
+        How intervals and tests are drawn.
+
+    Returns
+    -------
+    Table
     """
-    cliques = {clip.name: clip.work for clip in clips}
-    scored = [evaluate.evaluate(result.matrix, cliques=cliques) for result in results]
-    first = scored[0]
-    rows = [
-        _row(result, each, first=first, drawing=drawing or Drawing())
-        for result, each in zip(results, scored, strict=True)
-    ]
-    return Table(title, len(first.names), len(first.scores), len(set(first.query_cliques.tolist())), rows)
+    groups = test_set.query_cliques
+    rows = [_row(each, first=measured[0], groups=groups, drawing=drawing or Drawing()) for each in measured]
+    return Table(title, test_set.recordings, len(groups), len(set(groups.tolist())), rows)
 
 
-def _row(result: Timed, scored: Evaluation, *, first: Evaluation, drawing: Drawing) -> Row:
-    options: dict[str, Any] = {"resamples": drawing.resamples, "level": drawing.level}
-    summary = evaluate.summarise(scored, generator=drawing.generator(), **options)
-    lead = None
-    if scored is not first:
-        options["permutations"] = drawing.permutations
-        differences = evaluate.compare(first, scored, generator=drawing.generator(), **options).differences
-        lead = {name: differences[name] for name in FIGURES}
-    figures = {name: summary[name] for name in FIGURES}
-    return Row(scored.system, figures, lead, result.describe_seconds, result.compare_seconds)
+def _row(measured: Measured, *, first: Measured, groups: NDArray[np.int64], drawing: Drawing) -> Row:
+    values = measured.values()
+    options: dict[str, Any] = {"groups": groups, "resamples": drawing.resamples, "level": drawing.level}
+    bounds = bootstrap_intervals(values, generator=drawing.generator(), **options)
+    figures = {
+        name: Interval(float(mean), *bound)
+        for name, mean, bound in zip(FIGURES, values.mean(axis=0), bounds.tolist(), strict=True)
+    }
+    return Row(
+        measured, figures, None if measured is first else _lead(first.values(), values, groups, drawing)
+    )
+
+
+def _lead(
+    first: NDArray[np.float64], other: NDArray[np.float64], groups: NDArray[np.int64], drawing: Drawing
+) -> dict[str, Difference]:
+    deltas, generator = first - other, drawing.generator()
+    bounds = bootstrap_intervals(
+        deltas, generator=generator, groups=groups, resamples=drawing.resamples, level=drawing.level
+    )
+    p_values = permutation_p_values(
+        deltas, generator=generator, groups=groups, permutations=drawing.permutations
+    )
+    table = np.column_stack(
+        [first.mean(axis=0), other.mean(axis=0), deltas.mean(axis=0), bounds, p_values]
+    ).tolist()
+    return {name: Difference(*row) for name, row in zip(FIGURES, table, strict=True)}
 
 
 def table_text(table: Table) -> str:
-    """The table for a terminal."""
+    """The table for a terminal, and the hubness of its first system."""
     first = table.rows[0].system
     header = ["system"]
     for name in FIGURES:
         header += [LABELS[name], "interval"]
-    header += [f"MAP of {first} minus this", "CPU ms/recording", "CPU ms/pair"]
+    header += ["CPU ms/recording", "CPU ms/pair", f"MAP of {first} minus this"]
     counts = f"{table.recordings} recordings; {table.queries} queries of {table.cliques} cliques"
-    return f"{table.title}: {counts}\n{aligned([header, *map(_cells, table.rows)])}"
+    lines = aligned([header, *map(_cells, table.rows)])
+    return f"{table.title}: {counts}\n{lines}\n{hubness_line(table.rows[0].measured)}"
+
+
+def hubness_line(measured: Measured) -> str:
+    """Unrelated pairs, skewness and hubs of one system, in one paragraph."""
+    found = measured.hubness
+    pairs = max(found["unrelated_pairs"], 1)
+    near = ", ".join(
+        f"{100 * number / pairs:.3g} % below {limit}"
+        for limit, number in found["unrelated_pairs_nearer"].items()
+    )
+    hubs = ", ".join(f"{hub['recording']} ({hub['k_occurrence']})" for hub in found["hubs"])
+    return (
+        f"unrelated pairs of {measured.system}: {near}; skewness of {found['k']}-occurrence "
+        f"{found['k_occurrence_skewness']:.2f}; hubs: {printable(hubs)}"
+    )
 
 
 def _cells(row: Row) -> list[str]:
@@ -214,24 +348,6 @@ def _cells(row: Row) -> list[str]:
     if row.lead:
         found = row.lead["map"]
         lead = f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}), p = {found.p:.4f}"
-    return [*cells, lead, f"{1000 * row.describe_seconds:.1f}", f"{1000 * row.compare_seconds:.3g}"]
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text, two blanks apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def table_json(table: Table) -> dict[str, Any]:
-    """The table as a dictionary for `json.dumps`."""
-    rows = [
-        row._asdict() | {"figures": _plain(row.figures), "lead": _plain(row.lead) if row.lead else None}
-        for row in table.rows
-    ]
-    return table._asdict() | {"rows": rows}
-
-
-def _plain(values: Mapping[str, Interval | Difference]) -> dict[str, dict[str, float]]:
-    return {name: dataclasses.asdict(value) for name, value in values.items()}
+    measured = row.measured
+    times = [f"{1000 * measured.describe_seconds:.1f}", f"{1000 * measured.compare_seconds:.3g}"]
+    return [*cells, *times, lead]

@@ -20,7 +20,7 @@ power 1.96, and no constant term, because that is better on the anthems. The dis
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class System(Protocol):
     """A system under test: `describe` once a recording, `compare` for every pair."""
 
     name: str
+    settings: dict[str, Any]  # what its distances depend on, beside the recordings
 
     def describe(self, columns: Array) -> Array:
         """What the system keeps of a recording. columns: float32 [84, columns], from `mirex.features.cqt`."""
@@ -70,6 +71,10 @@ class Qmax:
     def __init__(self, *, columns_per_frame: int = 1) -> None:
         frame = "" if columns_per_frame == 1 else f", {columns_per_frame} columns a frame"
         self.name = f"Qmax{frame}"
+        self.settings: dict[str, Any] = {
+            "columns_per_frame": columns_per_frame,
+            "frames_per_stack": -(-STACK_FRAMES // columns_per_frame),
+        }
         self._columns_per_frame = columns_per_frame
 
     def describe(self, columns: Array) -> Array:
@@ -127,6 +132,7 @@ class FourierMagnitude:
     """The 2-D Fourier magnitude of chroma, one unit vector a recording."""
 
     name = "2-D Fourier magnitude"
+    settings: ClassVar[dict[str, Any]] = {"frames_per_patch": PATCH_FRAMES}
 
     def describe(self, columns: Array) -> Array:
         """Unit vector: float32 [12 * 38]; zeros for silence."""

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex._typing import Array
-from mirex.benchmarks.accuracy import aligned
 from mirex.benchmarks.baselines import Progress, System
-from mirex.benchmarks.testsets import Clip, Recording
+from mirex.benchmarks.testsets import Recording
+from mirex.corpora.clips import Clip
+from mirex.evaluation.tables import aligned
 from mirex.features.audio import SAMPLE_RATE, decode
 from mirex.features.cqt import columns
 from mirex.settings import FrontEndSettings

@@ -1,9 +1,8 @@
-"""Test sets for the accuracy benchmarks.
+"""Test sets for the accuracy benchmarks that are made of audio; `mirex.corpora.clips` reads the others.
 
 `scores`: human-made versions of the validation works of `scores.npz`, played by FluidSynth with a
-SoundFont that training must not have heard, each in its own tempo, through the real front end. `anthems`:
-real recordings, `anthems.npz`. `covers`: real covers as pitch-class profiles, the validation works of
-`hpcp.npz`. `demo`: the demo recordings; `x_fast.ogg` is another version of `x.ogg`.
+SoundFont that training must not have heard, each in its own tempo, through the real front end. `demo`: the
+demo recordings; `x_fast.ogg` is another version of `x.ogg`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,16 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex._typing import Array
-from mirex.benchmarks.baselines import System
-from mirex.corpora.profiles import ProfileCorpus
+from mirex.corpora.clips import Clip
+from mirex.corpora.fluidsynth import Notes, synthesise
 from mirex.corpora.scores import Score, ScoreCorpus
 from mirex.errors import EvaluationError
 from mirex.features.audio import decode
 from mirex.features.cqt import columns
 from mirex.settings import FrontEndSettings
-from mirex.training.synthesis.fluidsynth import Notes, synthesise
-
-ARCHIVE_FRAMES = 10  # CQT frames in a column of anthems.npz
 
 
 class Recording(NamedTuple):
@@ -32,30 +28,6 @@ class Recording(NamedTuple):
     name: str
     work: str
     samples: Array
-
-
-class Clip(NamedTuple):
-    """name: unique in its set. work: its clique. columns: float32 [84, columns]."""
-
-    name: str
-    work: str
-    columns: Array
-
-    def described_by(self, system: System) -> Array:
-        """What the system keeps of it."""
-        return system.describe(self.columns)
-
-
-class ProfileClip(NamedTuple):
-    """name: unique in its set. work: its clique. profile: float32 [12, steps] in 0..1, steps of 0.93 s."""
-
-    name: str
-    work: str
-    profile: Array
-
-    def described_by(self, system: System) -> Array:
-        """What the system keeps of it."""
-        return system.describe_profile(self.profile)
 
 
 def demo_names(folder: Path) -> list[str]:
@@ -119,47 +91,3 @@ def to_clips(
         if progress:
             progress(len(clips))
     return clips
-
-
-def anthem_clips(path: Path, *, front_end: FrontEndSettings) -> tuple[list[Clip], NDArray[np.bool_]]:
-    """Clips of `anthems.npz`, and which of them alignment confirms as versions of their clique.
-
-    Raises EvaluationError if it is no such file, or its columns cannot be joined to those of front_end.
-    """
-    joined, rest = divmod(front_end.frames_per_column, ARCHIVE_FRAMES)
-    if rest or not joined:
-        raise EvaluationError(
-            f"{path}: columns of {ARCHIVE_FRAMES} frames give none of {front_end.frames_per_column} frames"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        magnitude = 10 ** ((arrays["level"].astype(np.float32) / 2 - 120) / 20)
-        works, names = (bytes(arrays[key]).decode().split("\n") for key in ("clique", "name"))
-        ranges = np.lib.stride_tricks.sliding_window_view(arrays["recording_offset"].astype(np.int64), 2)
-    except (OSError, KeyError, ValueError) as error:
-        raise EvaluationError(f"{path}: not an anthems archive ({error})") from error
-    clips = [
-        Clip(name, work, _join_columns(magnitude[first:last].T, joined))
-        for name, work, (first, last) in zip(names, works, ranges.tolist(), strict=True)
-    ]
-    return clips, arrays["confirmed"].astype(bool)
-
-
-def cover_clips(path: Path, *, works: int | None = None, versions: int = 4) -> list[ProfileClip]:
-    """Real covers of the validation works of `hpcp.npz`.
-
-    works: only the first so many. versions: at most so many of each. Raises TrainingError if it is no such
-    file.
-    """
-    corpus = ProfileCorpus.load(path, split="validation")
-    return [
-        ProfileClip(f"recording {recording}", f"work {recordings[0]}", corpus.profile(recording))
-        for recordings in corpus.works[:works]
-        for recording in recordings[:versions].tolist()
-    ]
-
-
-def _join_columns(magnitude: Array, count: int) -> Array:
-    whole = magnitude.shape[1] // count
-    return magnitude[:, : whole * count].reshape(len(magnitude), whole, count).mean(axis=2)

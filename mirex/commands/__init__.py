@@ -7,6 +7,8 @@ import argparse
 import os
 from typing import Any
 
+from mirex.extraction.pool import TIME_LIMIT
+
 MOST_DEFAULT_THREADS = 16  # each worker takes some 500 MB
 
 
@@ -22,21 +24,33 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
         "-numThreads", "--num-threads", dest="threads", type=_count, default=threads, metavar="N",
         help=f"worker processes, of one thread each (default {threads})",
     )  # fmt: skip
+    # With names of their own, which the help shows, not the choices: it must fit a screen.
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="of the network (default auto)"
-    )
+        "--device", metavar="D", choices=("auto", "cpu", "cuda"), default="auto",
+        help="of the network: cpu, cuda or auto (default auto)",
+    )  # fmt: skip
     parser.add_argument(
-        "--cqt", choices=("multirate", "essentia"), default="multirate", help="transform (default multirate)"
-    )
+        "--cqt", metavar="C", choices=("multirate", "essentia"), default="multirate",
+        help="transform: multirate or essentia",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backend", metavar="B", choices=("torch", "openvino"), default="torch",
+        help="of the network on a CPU: torch or openvino",
+    )  # fmt: skip
     parser.add_argument(
         "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
     )
     parser.add_argument("--strict", action="store_true", help="an undecodable file is an error")
+    parser.add_argument(
+        "--time-limit", type=float, default=TIME_LIMIT, metavar="S",
+        help=f"seconds a file, plus 1/10 of its length (default {TIME_LIMIT:.0f})",
+    )  # fmt: skip
+    parser.add_argument("--rehash", action="store_true", help="read files again that seem unchanged")
 
 
 def extraction_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options as keyword arguments of `mirex.extract`."""
-    names = ("threads", "device", "cqt", "weights", "strict")
+    names = ("threads", "device", "cqt", "backend", "weights", "strict", "rehash", "time_limit")
     return {name: getattr(args, name) for name in names}
 
 

@@ -1,6 +1,7 @@
 """`mirex calibrate`: distances of known pairs to a calibration of probabilities."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 
@@ -23,6 +24,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         metavar=("NAME", "MATRIX", "CLIQUES"),
         help="a data set: its name, a distance matrix, a cliques file; may be repeated",
     )
+    parser.add_argument("--into", metavar="WEIGHTS", help="also seal the calibration into this weights file")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of unrelated pairs (default 0)")
     parser.set_defaults(run=run)
 
@@ -36,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
     from mirex.files import write_whole
     from mirex.formats.cliques import read_cliques
     from mirex.formats.matrix import read_matrix
-    from mirex.retrieval.calibration import fit, pairs_of_matrix
+    from mirex.model import weights
+    from mirex.retrieval.calibration import METADATA_KEY, fit, pairs_of_matrix
 
     generator, sets = np.random.default_rng(args.seed), []
     for name, path, cliques in args.on:
@@ -48,5 +51,7 @@ def run(args: argparse.Namespace) -> int:
         write_whole(args.output, calibration.to_json() + "\n")
     except OSError as error:
         raise MirexError(f"cannot write the calibration {args.output}: {error.strerror}") from error
+    if args.into:
+        weights.replace_metadata(Path(args.into), entries={METADATA_KEY: calibration.to_json()})
     print(calibration.describe())
     return 0

@@ -1,6 +1,7 @@
 """`mirex extract`: audio to embeddings in a scratch folder. Exit status 0 complete, 1 failed."""
 
 import argparse
+import os
 from typing import Any
 
 from mirex.commands import add_extraction_options, extraction_options, program
@@ -11,6 +12,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "extract",
         prog=program("extract"),
+        usage="%(prog)s [options] scratch_folder file_list",
         help="audio files to embeddings in a scratch folder",
         description="Compute the embeddings that the scratch folder lacks. Exit status: 0 complete, "
         "1 failed, 2 wrong usage.",
@@ -18,6 +20,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     add_extraction_options(parser)
     parser.add_argument("--keep-columns", action="store_true", help="store the CQT columns too")
+    parser.add_argument(
+        "--shard", type=_share, default=(1, 1), metavar="K/N",
+        help="only the K-th of N shares of the list",
+    )  # fmt: skip
+    parser.add_argument("--scheduler", metavar="A", help="address of a Dask cluster, or local")
     parser.add_argument("scratch", metavar="scratch_folder", help="made if missing; may be shared")
     parser.add_argument("list", metavar="file_list", help="one path per line")
     parser.set_defaults(run=run)
@@ -29,16 +36,30 @@ def run(args: argparse.Namespace) -> int:
     from mirex.formats.filelist import read_list
     from mirex.logs import ProgressLine
 
-    paths = read_list(args.list).paths
+    number, shares = args.shard
+    paths = read_list(args.list).paths[number - 1 :: shares]
     with ProgressLine() as progress:
         result = extract(
             paths,
             scratch=args.scratch,
             locations=locate(paths, list_file=args.list),
             keep_columns=args.keep_columns,
+            scheduler=args.scheduler,
+            run=f"{os.path.abspath(args.list)} {number}/{shares}",
             progress=progress,
             **extraction_options(args),
         )
     failed = f", {len(result.failures)} failed (see failed.tsv there)" if result.failures else ""
-    print(f"embeddings of {len(paths) - len(result.failures)} files in {args.scratch}{failed}")
+    share = f" (share {number} of {shares})" if shares > 1 else ""
+    print(f"embeddings of {len(paths) - len(result.failures)} files{share} in {args.scratch}{failed}")
     return 0
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, shares = map(int, text.split("/"))
+    if not 1 <= number <= shares:
+        raise ValueError
+    return number, shares
+
+
+_share.__name__ = "share K/N, K from 1 to N"  # argparse names the type in its message

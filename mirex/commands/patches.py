@@ -21,8 +21,21 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make and save the patches."""
+    from mirex.training.extras import need
+
+    need(("mido",), extra="train")
+    import torch
+
+    from mirex.errors import UsageError
+    from mirex.logs import ProgressLine
     from mirex.training.synthesis.patches import make_patches, save_patches
 
-    save_patches(make_patches(args.soundfont), path=args.output)
+    if not args.output.absolute().parent.is_dir():
+        raise UsageError(f"{args.output}: no such folder to write to")
+    # Two threads that wait for each other beside another busy process take ten times as long as one.
+    torch.set_num_threads(1)
+    with ProgressLine(unit="program") as progress:
+        levels = make_patches(args.soundfont, progress=progress)
+    save_patches(levels, path=args.output)
     print(f"patches of {args.soundfont} in {args.output}")
     return 0

@@ -4,8 +4,9 @@ Both are NumPy archives without pickles; their formats are described beside the 
 """
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,9 @@ class VersionArchive:
     """The versions of one split, grouped by work.
 
     kind: what an error message calls such a file. version: name of a version in the names of its arrays.
-    works: for each work the indices of its versions, int64 [versions of the work].
+    works: for each work the indices of its versions, int64 [versions of the work]. numbers: what the archive
+    calls each of these works, int64 [works]. count: versions of the archive, of all splits. names: of each
+    version, "artist - title" as far as known.
     """
 
     kind: ClassVar[str]
@@ -31,7 +34,17 @@ class VersionArchive:
         works = arrays[f"{self.version}_work"][versions]
         order = np.argsort(works, kind="stable")
         bounds = np.flatnonzero(np.diff(works[order])) + 1
-        self.works: list[NDArray[np.int64]] = np.split(versions[order], bounds)
+        self.works: list[NDArray[np.int64]] = np.split(versions[order], bounds) if len(versions) else []
+        self.numbers = np.unique(works).astype(np.int64)
+        self.count = len(arrays[f"{self.version}_split"])
+        names = arrays.get(f"{self.version}_name")
+        self.names = [""] * self.count if names is None else bytes(names).decode().split("\n")
+        if len(self.names) != self.count:
+            raise ValueError(f"{self.count} {self.version}s, {len(self.names)} names")
+
+    def at(self, version: int) -> tuple[Self, int]:
+        """The archive that holds a version, and its index there: here, the same."""
+        return self, version
 
     @classmethod
     def load(cls, path: Path, *, split: str = "train") -> Self:
@@ -42,6 +55,35 @@ class VersionArchive:
             return cls(arrays, split=split)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise TrainingError(f"{path}: not {cls.kind} ({error})") from error
+
+
+A = TypeVar("A", bound=VersionArchive)
+
+
+class Joined(Generic[A]):
+    """Archives of one kind that number their works alike, as one.
+
+    Attributes
+    ----------
+    works, numbers, names
+        As a `VersionArchive` has them. Indices of versions run on from archive to archive.
+    """
+
+    def __init__(self, archives: Sequence[A]) -> None:
+        self._archives = archives
+        self._first = np.cumsum([0, *(archive.count for archive in archives)])
+        grouped: dict[int, list[NDArray[np.int64]]] = {}
+        for first, archive in zip(self._first.tolist(), archives, strict=False):
+            for number, versions in zip(archive.numbers.tolist(), archive.works, strict=True):
+                grouped.setdefault(number, []).append(first + versions)
+        self.numbers = np.array(list(grouped), np.int64)
+        self.works = [np.concatenate(found) for found in grouped.values()]
+        self.names = [name for archive in archives for name in archive.names]
+
+    def at(self, version: int) -> tuple[A, int]:
+        """The archive that holds a version, and its index there."""
+        place = int(np.searchsorted(self._first, version, side="right")) - 1
+        return self._archives[place], version - int(self._first[place])
 
 
 def save_archive(arrays: dict[str, Any], *, path: Path) -> None:

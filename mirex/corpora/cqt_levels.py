@@ -54,7 +54,6 @@ class LevelCorpus(VersionArchive):
         self._work = arrays["recording_work"].astype(np.int64)
         self._songs = arrays["recording_song"].astype(np.int64)
         self._song_offsets = arrays["recording_song_offset"].astype(np.int64)
-        self.names = bytes(arrays["recording_name"]).decode().split("\n")
         _check(self._levels, self._offsets, self._song_offsets, self._tops, self.names)
 
     @property

@@ -1,23 +1,100 @@
-"""A user's own recordings as training data: a CSV of `work,path` to cached CQT columns.
+"""A user's own recordings as training data: a CSV of `work,path` to CQT columns that processes share.
 
-Decoding and transform are the product's own; columns are kept in the scratch store, so a second run reads
-them. A recording that cannot be read is reported and left out; a work needs two that can.
+Decoding and transform are the product's own, in its crash-proof processes; columns are kept in the scratch
+store, so a second run reads them. Then all of them go into one file, which every process of the loader maps
+into its memory: they are read once and lie there once. A recording that cannot be read is reported and left
+out; a work needs two that can.
 """
 
+import contextlib
 import csv
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex._typing import Array
 from mirex.errors import AudioError, TrainingError
+from mirex.extraction import pool
 from mirex.extraction.store import Store, content_hash
-from mirex.features.audio import decode
-from mirex.features.cqt import columns
+from mirex.files import appearing_whole
 from mirex.settings import FrontEndSettings
+
+BINS = 84
+STORED = np.dtype("<f2")  # as columns are kept in the store
+
+Report = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedRecordings:
+    """Columns of recordings in one file; cheap to hand to another process.
+
+    Attributes
+    ----------
+    path : Path
+        float16 [columns of all recordings, 84], bare numbers.
+    offsets : tuple of int
+        Recording i has the columns offsets[i] to offsets[i + 1].
+    works : tuple of tuples of int
+        The recordings of each work.
+    """
+
+    path: Path
+    offsets: tuple[int, ...]
+    works: tuple[tuple[int, ...], ...]
+
+    def columns(self, recording: int) -> Array:
+        """The whole recording: float32 [84, columns], magnitudes."""
+        first, last = self.offsets[recording : recording + 2]
+        return np.ascontiguousarray(_mapped(self.path)[first:last].T, dtype=np.float32)
+
+
+@functools.lru_cache(maxsize=8)
+def _mapped(path: Path) -> NDArray[np.float16]:
+    return np.memmap(path, STORED, mode="r").reshape(-1, BINS)
+
+
+def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV, their paths counted from the CSV's folder.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV with a header; the column `path` holds file names.
+    columns : sequence of str
+        Names that its header must have; it may have more.
+
+    Returns
+    -------
+    list of dict of str to str
+        The rows by column, `path` with the CSV's folder before it where it was relative.
+
+    Raises
+    ------
+    TrainingError
+        If the file cannot be read, is not UTF-8, or lacks a column or a value of one.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if not set(columns) <= set(reader.fieldnames or ()):
+                wanted = " and ".join(columns)
+                raise TrainingError(f"{path}: header {reader.fieldnames}; name the columns {wanted}")
+            rows = list(reader)
+    except OSError as error:
+        wanted = ",".join(columns)
+        raise TrainingError(f"{path}: {error.strerror}; give a CSV with the header {wanted}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TrainingError(f"{path}: not a CSV in UTF-8 ({error})") from error
+    for number, row in enumerate(rows, 2):
+        if not all(row[name] for name in columns):
+            raise TrainingError(f"{path}, row {number}: {' and '.join(columns)} must not be empty")
+    return [row | {"path": str(path.parent / row["path"])} for row in rows]
 
 
 def read_recordings(path: Path) -> dict[str, list[Path]]:
@@ -25,55 +102,134 @@ def read_recordings(path: Path) -> dict[str, list[Path]]:
 
     Raises TrainingError for a missing file or column.
     """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if not {"work", "path"} <= set(reader.fieldnames or ()):
-                raise TrainingError(f"{path}: header {reader.fieldnames}; name the columns work and path")
-            works: dict[str, list[Path]] = {}
-            for row in reader:
-                works.setdefault(row["work"], []).append(path.parent / row["path"])
-    except OSError as error:
-        raise TrainingError(f"{path}: {error.strerror}; give a CSV with the header work,path") from error
+    works: dict[str, list[Path]] = {}
+    for row in read_table(path, columns=("work", "path")):
+        works.setdefault(row["work"], []).append(Path(row["path"]))
     return works
 
 
-def load_columns(
-    works: dict[str, list[Path]], *, scratch: Path, processes: int, report: Callable[[str], None]
-) -> list[list[NDArray[np.float32]]]:
-    """CQT columns of every work with at least two readable recordings.
+class StoredColumns:
+    """CQT columns of audio files, worked out where the scratch store lacks them.
 
-    Returns for each such work its recordings' float32 [84, columns]. Raises TrainingError if no work is left.
+    Attributes
+    ----------
+    contents : dict of int to str
+        Content hashes of the files that could be read, by their index in the paths, in rising order.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, scratch: Path, processes: int, report: Report) -> None:
+        """Read, transform and store.
+
+        Parameters
+        ----------
+        paths : sequence of Path
+            Audio files.
+        scratch : Path
+            Folder of the store; made if missing.
+        processes : int
+            Worker processes of one thread each; one that crashes costs its recording alone.
+        report : callable
+            Called with a line for each file that is left out, which says why.
+
+        Raises
+        ------
+        StoreError
+            If the scratch folder cannot be used.
+        """
+        self._store = Store(scratch, front_end=FrontEndSettings().fingerprint(), weights="")
+        self.contents: dict[int, str] = {}
+        for index, path in enumerate(paths):
+            try:
+                self.contents[index] = content_hash(path)
+            except AudioError as error:
+                report(f"left out {path}: {error}")
+        self._work_out(paths, processes, report)
+
+    def columns(self, index: int) -> Array:
+        """Magnitudes of the file of this index, rounded to float16: float32 [84, columns].
+
+        Raises
+        ------
+        TrainingError
+            If the store has lost them since.
+        """
+        found = self._store.get(self.contents[index], kind="columns")
+        if found is None:
+            raise TrainingError(f"{self._store.folder}: columns that were just kept are gone; run again")
+        return found.astype(np.float32)
+
+    def _work_out(self, paths: Sequence[Path], processes: int, report: Report) -> None:
+        held = {c: self._store.get(c, kind="columns") is not None for c in set(self.contents.values())}
+        wanted = [index for index, content in self.contents.items() if not held[content]]
+        setup = {
+            "front_end": FrontEndSettings().to_json(),
+            "cqt": "matrix",
+            "weights": None,
+            "weights_fingerprint": "",
+            "columns": True,
+        }
+        answers = pool.run([str(paths[index]) for index in wanted], setup=setup, workers=processes)
+        with contextlib.closing(answers):
+            for job, answer in answers:
+                if answer.failure is None:
+                    self._store.put(self.contents[wanted[job]], answer.arrays["columns"], kind="columns")
+                else:
+                    report(f"left out {paths[wanted[job]]}: {answer.failure}")
+                    del self.contents[wanted[job]]
+
+
+def load_columns(
+    works: dict[str, list[Path]], *, scratch: Path, processes: int, report: Report
+) -> PackedRecordings:
+    """CQT columns of every work with at least two readable recordings, in one file that processes share.
+
+    Parameters
+    ----------
+    works : dict of str to list of Path
+        Audio files of each work. Equal files of a work count once.
+    scratch : Path
+        Folder of the store and of the file; made if missing.
+    processes : int
+        Worker processes.
+    report : callable
+        Called with a line for each recording that is left out.
+
+    Returns
+    -------
+    PackedRecordings
+
+    Raises
+    ------
+    TrainingError
+        If no work has two recordings that can be read, or the file cannot be written.
     """
     paths = [path for found in works.values() for path in found]
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        answers = list(pool.map(_columns_or_reason, paths, [scratch] * len(paths)))
-    by_path = dict(zip(paths, answers, strict=True))
-    kept = []
-    for found in works.values():
-        good = [by_path[path] for path in found]
-        for path, answer in zip(found, good, strict=True):
-            if isinstance(answer, str):
-                report(f"left out {path}: {answer}")
-        arrays = [answer for answer in good if not isinstance(answer, str)]
-        if len(arrays) >= 2:
-            kept.append(arrays)
+    of_work = [work for work, found in works.items() for _ in found]
+    stored = StoredColumns(paths, scratch=scratch, processes=processes, report=report)
+    groups: dict[str, dict[str, int]] = {}
+    for index, content in stored.contents.items():
+        groups.setdefault(of_work[index], {}).setdefault(content, index)
+    kept = [list(found.values()) for found in groups.values() if len(found) >= 2]
     if not kept:
         raise TrainingError(
             f"none of {len(works)} works has two readable recordings; training needs versions"
         )
-    return kept
+    return _packed(kept, stored, folder=scratch)
 
 
-def _columns_or_reason(path: Path, scratch: Path) -> NDArray[np.float32] | str:
-    settings = FrontEndSettings()
-    store = Store(scratch, front_end=settings.fingerprint(), weights="")
+def _packed(works: list[list[int]], stored: StoredColumns, *, folder: Path) -> PackedRecordings:
+    """The columns of these recordings in one file, named by what it holds."""
+    order = [index for work in works for index in work]
+    digest = hashlib.sha256(" ".join(stored.contents[index] for index in order).encode()).hexdigest()
+    path = folder / f"columns-{digest[:16]}"
+    offsets = [0]
     try:
-        content = content_hash(path)
-        cached = store.get(content, kind="columns")
-        if cached is None:
-            store.put(content, columns(decode(path), settings=settings), kind="columns")
-            cached = store.get(content, kind="columns")
-        return cached.astype(np.float32) if cached is not None else "its columns could not be kept"
-    except AudioError as error:
-        return str(error)
+        with appearing_whole(path) as temporary, open(temporary, "wb") as file:
+            for index in order:
+                columns = stored.columns(index)
+                file.write(columns.T.astype(STORED).tobytes())
+                offsets.append(offsets[-1] + columns.shape[1])
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written ({error.strerror})") from error
+    numbers = iter(range(len(order)))
+    return PackedRecordings(path, tuple(offsets), tuple(tuple(next(numbers) for _ in work) for work in works))

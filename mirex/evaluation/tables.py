@@ -1,5 +1,6 @@
 """Text and JSON of an evaluation: MIREX's tables, the counts, the definitions in words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mirex.evaluation import metrics
@@ -24,14 +25,14 @@ def evaluation_text(
 ) -> str:
     """The tables for a terminal: what was evaluated, the metrics with intervals, covers by rank."""
     parts = [
-        _aligned([[f"{name}:", printable(value)] for name, value in facts(evaluation)]),
-        _aligned(
+        aligned([[f"{name}:", printable(value)] for name, value in facts(evaluation)]),
+        aligned(
             [
                 ["metric", "value", f"{100 * level:g} % interval (bootstrap over {resample})"],
                 *([LABELS[name], *metric_cells(name, cell)] for name, cell in summary.items()),
             ]
         ),
-        "number of correct covers at rank\n" + _aligned(_transposed(rank_table(evaluation))),
+        "number of correct covers at rank\n" + aligned(_transposed(rank_table(evaluation))),
     ]
     return "\n\n".join(parts)
 
@@ -54,7 +55,7 @@ def comparison_text(comparison: Comparison, *, level: float = 0.95) -> str:
     title = f"paired differences over {comparison.queries} queries, this minus other ({other})"
     unpaired = comparison.only_ours + comparison.only_theirs
     note = f"\n{unpaired} queries are evaluated in one of the two only and stay out" if unpaired else ""
-    return f"{title}{note}\n{_aligned([header, *rows])}"
+    return f"{title}{note}\n{aligned([header, *rows])}"
 
 
 def explanation_text() -> str:
@@ -155,14 +156,14 @@ def explanation_json() -> dict[str, dict[str, str]]:
     return {"definitions": metrics.DEFINITIONS, "conventions": metrics.CONVENTIONS, "statistics": STATISTICS}
 
 
-def _aligned(rows: list[list[str]]) -> str:
-    """Columns separated by two blanks; the first to the left, numbers to the right."""
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns separated by two blanks; the first and the last to the left, numbers between to the right."""
     columns = max(len(row) for row in rows)
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
     return "\n".join(_aligned_row(row, widths=widths) for row in rows)
 
 
-def _aligned_row(row: list[str], *, widths: list[int]) -> str:
+def _aligned_row(row: Sequence[str], *, widths: list[int]) -> str:
     numeric = [cell[:1].isdigit() or cell[:1] in "+-" for cell in row]
     cells = [
         cell.rjust(width) if number and i and i < len(widths) - 1 else cell.ljust(width)

@@ -1,36 +1,41 @@
 """Audio files to embeddings, through the scratch store.
 
 Files are told apart by content: a recording that a list names twice, or under two names, is
-analysed once. What the store has is reused; the rest goes to worker processes (`mirex.extraction.pool`), and
-each result is stored as soon as it is there, so that a run that ends early loses at most the
-recordings that were in work. On the CPU the workers compute the embedding too, each on one thread;
-with CUDA they compute the columns, and this process embeds them one recording at a time. Either
-way a result depends on its recording alone: not on threads, order, or what was reused.
+analysed once. What the store has is reused; the rest goes to worker processes (`mirex.extraction.pool`), here
+or on a cluster (`mirex.extraction.cluster`), and each result is stored as soon as it is there, so that a run
+that ends early loses at most the recordings that were in work. On the CPU the workers compute the embedding
+too, each on one thread; with CUDA they compute the columns, and this process embeds them one recording at a
+time. Either way a result depends on its recording alone: not on threads, order, or what was reused.
 
 A file that fails is no error (unless `strict`): its embedding is all zeros, and its reason is
-logged and stands in `failed.tsv` in the scratch folder, one `path<TAB>reason` per line.
+logged and stands in the scratch folder's report (`mirex.extraction.report`).
 """
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.errors import AudioError, MirexError, StoreError, UsageError
-from mirex.extraction import pool
-from mirex.extraction.store import Store, content_hash
+from mirex.errors import AudioError, MirexError, UsageError
+from mirex.extraction import pool, report
+from mirex.extraction.contents import identify
+from mirex.extraction.store import Store
 from mirex.features.cqt import IMPLEMENTATIONS
-from mirex.files import write_whole
 from mirex.logs import printable
+from mirex.model.backend import check
 from mirex.settings import FrontEndSettings
 
-REPORT = "failed.tsv"
+if TYPE_CHECKING:
+    from mirex.model.weights import Sealed
+
+REPORT = report.NAME
 DEVICES = ("auto", "cpu", "cuda")
 
 log = logging.getLogger(__name__)
@@ -61,21 +66,25 @@ class Extraction:
 class _Plan:
     """What a run needs to know beside the files."""
 
-    weights: Path
+    weights: Path | None  # None: columns only
     fingerprint: str
     front_end: FrontEndSettings
     cqt: str
     device: str
     threads: int
     keep_columns: bool
+    time_limit: float
+    scheduler: str | None
+    backend: str = "torch"
 
     def worker_setup(self, *, on_cuda: bool) -> dict[str, object]:
         """The message that `mirex.extraction.worker` expects first."""
         return {
             "front_end": self.front_end.to_json(),
             "cqt": self.cqt,
-            "weights": None if on_cuda else str(self.weights),
+            "weights": None if on_cuda or not self.weights else os.path.abspath(self.weights),
             "weights_fingerprint": self.fingerprint,
+            "backend": self.backend,
             "columns": self.keep_columns or on_cuda,
         }
 
@@ -87,35 +96,92 @@ def extract(
     device: str = "auto",
     threads: int = 1,
     cqt: str = "multirate",
+    backend: str = "torch",
     weights: str | os.PathLike[str] | None = None,
     strict: bool = False,
     keep_columns: bool = False,
+    rehash: bool = False,
+    time_limit: float = pool.TIME_LIMIT,
+    scheduler: str | None = None,
     locations: Sequence[str] | None = None,
+    run: str | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
     """Embed recordings, or find their embeddings in the scratch folder.
 
-    paths: names of the files. scratch: folder for the store and the report; made if missing.
-    device: of the network, "auto" (CUDA if there is any), "cpu" or "cuda". threads: worker
-    processes, of one thread each. cqt: "multirate" or "essentia". weights: a sealed file; None: the one
-    that is shipped. strict: raise if any file fails. keep_columns: store the CQT columns too.
-    locations: where each file lies, if that differs from its name. progress: called with the
-    number of recordings done and to do.
+    Parameters
+    ----------
+    paths : sequence of str
+        Names of the files.
+    scratch : path-like
+        Folder for the store and the report; made if missing.
+    device : {"auto", "cpu", "cuda"}
+        Of the network; "auto" is CUDA if there is any.
+    threads : int
+        Worker processes, of one thread each.
+    cqt : {"multirate", "essentia"}
+        Implementation of the constant-Q transform.
+    backend : {"torch", "openvino"}
+        What computes the network on a processor; openvino needs the extra `fast`.
+    weights : path-like, optional
+        A sealed file; None: the one that is shipped.
+    strict : bool
+        Raise if any file fails.
+    keep_columns : bool
+        Store the CQT columns too.
+    rehash : bool
+        Read every file to tell what it holds, even if it seems unchanged since an earlier run read it.
+    time_limit : float
+        Seconds that the analysis of a recording may take, beside a tenth of its length; 0 for no limit.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers see the files under the same paths; "local" starts one.
+    locations : sequence of str, optional
+        Where each file lies, if that differs from its name.
+    run : str, optional
+        What tells this list from others in the report of failures; None: its paths.
+    progress : callable, optional
+        Called with the number of recordings done and to do.
 
-    Raises `AudioError` if strict, `UsageError`, `WeightsError`, `StoreError`.
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    AudioError
+        If strict, and a file failed.
+    UsageError, WeightsError, StoreError
+        As their names say.
     """
+    paths = [os.fspath(path) for path in paths]
     locations = paths if locations is None else locations
-    plan = _plan(weights, cqt=cqt, device=device, threads=threads, keep_columns=keep_columns)
+    plan = _plan(
+        weights, cqt=cqt, backend=backend, device=device, threads=threads, keep_columns=keep_columns,
+        time_limit=time_limit, scheduler=scheduler,
+    )  # fmt: skip
     store = Store(scratch, front_end=plan.front_end.fingerprint(), weights=plan.fingerprint, cqt=cqt)
-    contents, failures = _identify(paths, locations, threads)
+    contents, failures = identify(locations, scratch=scratch, threads=threads, rehash=rehash)
+    for index, reason in failures.items():
+        _log_failure(paths[index], reason)
     found = _look_up(store, contents, plan)
-    jobs = {content: index for index, content in reversed(list(enumerate(contents))) if content not in found}
-    jobs.pop(None, None)
+    jobs = _missing(contents, found)
     _log_start(len(paths), found, jobs, store)
     reused = len(found)
-    reasons = _compute(store, found, paths, locations, jobs, plan, progress)
+    reasons: dict[str, str] = {}
+    for content, answer in _computed(store, paths, locations, jobs, plan, progress):
+        if answer.failure is None:
+            found[content] = answer.arrays["embedding"]
+        else:
+            reasons[content] = answer.failure
+            _end_if_hopeless(answer, failed=len(reasons), of=len(jobs), found=len(found))
     failures |= {i: reasons[content] for i, content in enumerate(contents) if content in reasons}
-    _write_report(Path(scratch) / REPORT, [(paths[i], reason) for i, reason in sorted(failures.items())])
+    failures = dict(sorted(failures.items()))
+    report.write_report(
+        scratch,
+        run=json.dumps(paths) if run is None else run,
+        paths=paths,
+        failures=[(paths[index], reason) for index, reason in failures.items()],
+    )
     if failures and strict:
         raise AudioError(
             f"{len(failures)} of {len(paths)} files could not be analysed, which --strict makes an error; "
@@ -123,9 +189,69 @@ def extract(
         )
     embeddings = _assemble(contents, found)
     computed = len(found) - reused
-    return Extraction(
-        tuple(paths), embeddings, failures, reused, computed, tuple(contents), plan.fingerprint
+    return Extraction(tuple(paths), embeddings, failures, reused, computed, tuple(contents), plan.fingerprint)
+
+
+def read_columns(
+    paths: Sequence[str],
+    *,
+    scratch: str | os.PathLike[str],
+    threads: int = 1,
+    front_end: FrontEndSettings | None = None,
+    cqt: str = "multirate",
+    rehash: bool = False,
+    time_limit: float = pool.TIME_LIMIT,
+    progress: Progress | None = None,
+) -> Generator[tuple[int, NDArray[np.float32] | str], None, None]:
+    """CQT columns of recordings, from the scratch folder, or else computed and kept there.
+
+    All that is missing is computed before the first is given; no process is left then.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Where the recordings lie.
+    scratch, threads, cqt, rehash, time_limit, progress
+        As for `extract`.
+    front_end : FrontEndSettings, optional
+        None: the settings of this version.
+
+    Yields
+    ------
+    index : int
+        Into paths, in order.
+    columns : ndarray of float32 [84, columns], or str
+        As the store keeps them, which is in half precision; or the reason why there are none, which has been
+        logged.
+
+    Raises
+    ------
+    UsageError, StoreError
+        As their names say.
+    """
+    paths = [os.fspath(path) for path in paths]
+    plan = _checked_plan(
+        _Plan(None, "", front_end or FrontEndSettings(), cqt, "cpu", threads, True, time_limit, None)
     )
+    store = Store(scratch, front_end=plan.front_end.fingerprint(), weights="", cqt=cqt)
+    contents, failures = identify(paths, scratch=scratch, threads=threads, rehash=rehash)
+    for index, reason in failures.items():
+        _log_failure(paths[index], reason)
+    distinct = {content for content in contents if content is not None}
+    found = {content for content in distinct if store.get(content, kind="columns") is not None}
+    jobs = _missing(contents, found)
+    _log_start(len(paths), found, jobs, store)
+    reasons: dict[str, str] = {}
+    for computed, answer in _computed(store, paths, paths, jobs, plan, progress):
+        if answer.failure is not None:
+            reasons[computed] = answer.failure
+    for index, content in enumerate(contents):
+        kept = store.get(content, kind="columns") if content and content not in reasons else None
+        if kept is not None:
+            yield index, kept.astype(np.float32)
+        else:
+            lost = "its columns are gone from the scratch folder"
+            yield index, failures.get(index) or reasons.get(content or "", lost)
 
 
 def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[str]:
@@ -143,47 +269,32 @@ def _locate(path: str, folder: str) -> str:
     return beside if not os.path.lexists(path) and os.path.lexists(beside) else path
 
 
-def _plan(
-    weights: str | os.PathLike[str] | None, *, cqt: str, device: str, threads: int, keep_columns: bool
-) -> _Plan:
+def _plan(weights: str | os.PathLike[str] | None, *, backend: str, **options: Any) -> _Plan:
     from mirex.model.weights import default_path, fingerprint, read_metadata
 
-    if cqt not in IMPLEMENTATIONS:
-        raise UsageError(f"cqt {cqt!r}: choose one of {', '.join(IMPLEMENTATIONS)}")
-    if device not in DEVICES:
-        raise UsageError(f"device {device!r}: choose one of {', '.join(DEVICES)}")
-    if threads < 1:
-        raise UsageError(f"threads {threads}: must be 1 or more")
     path = Path(weights) if weights else default_path()
     metadata = read_metadata(path)
     front_end = FrontEndSettings.from_json(metadata["front_end"])
-    return _Plan(path, fingerprint(metadata), front_end, cqt, device, threads, keep_columns)
+    named = fingerprint(metadata, backend=backend)
+    return _checked_plan(_Plan(path, named, front_end, backend=backend, **options))
 
 
-def _identify(
-    paths: Sequence[str], locations: Sequence[str], threads: int
-) -> tuple[list[str | None], dict[int, str]]:
-    """The content hash of each file; and, for files that cannot be read, the reason."""
-    failures: dict[int, str] = {}
-
-    def identify(index: int) -> str | None:
-        try:
-            return content_hash(locations[index])
-        except (AudioError, OSError) as error:
-            failures[index] = str(error)
-            return None
-
-    # Threads help: hashing and reading release Python's lock.
-    with ThreadPoolExecutor(threads) as executor:
-        contents = list(executor.map(identify, range(len(paths))))
-    for index, reason in sorted(failures.items()):
-        _log_failure(paths[index], reason)
-    return contents, failures
+def _checked_plan(plan: _Plan) -> _Plan:
+    if plan.cqt not in IMPLEMENTATIONS:
+        raise UsageError(f"cqt {plan.cqt!r}: choose one of {', '.join(IMPLEMENTATIONS)}")
+    if plan.device not in DEVICES:
+        raise UsageError(f"device {plan.device!r}: choose one of {', '.join(DEVICES)}")
+    if plan.threads < 1:
+        raise UsageError(f"threads {plan.threads}: must be 1 or more")
+    if not 0 <= plan.time_limit < float("inf"):
+        raise UsageError(f"time limit {plan.time_limit}: must be 0 (none) or a number of seconds")
+    check(plan.backend, device=plan.device)
+    return plan if plan.backend == "torch" else dataclasses.replace(plan, device="cpu")
 
 
-def _look_up(store: Store, contents: Sequence[str | None], plan: _Plan) -> dict[str | None, np.ndarray]:
+def _look_up(store: Store, contents: Sequence[str | None], plan: _Plan) -> dict[str, np.ndarray]:
     """What the store has for the recordings, whole."""
-    found: dict[str | None, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {}
     for content in dict.fromkeys(contents):
         if content is None or (plan.keep_columns and store.get(content, kind="columns") is None):
             continue
@@ -193,19 +304,25 @@ def _look_up(store: Store, contents: Sequence[str | None], plan: _Plan) -> dict[
     return found
 
 
-def _compute(
+def _missing(contents: Sequence[str | None], found: Container[str]) -> dict[str, int]:
+    """Index of the first file of each recording that was not found, in the order of the list."""
+    jobs: dict[str, int] = {}
+    for index, content in enumerate(contents):
+        if content is not None and content not in found:
+            jobs.setdefault(content, index)
+    return jobs
+
+
+def _computed(
     store: Store,
-    found: dict[str | None, np.ndarray],
     paths: Sequence[str],
     locations: Sequence[str],
-    jobs: Mapping[str | None, int],
+    jobs: Mapping[str, int],
     plan: _Plan,
     progress: Progress | None,
-) -> dict[str | None, str]:
-    """Analyse and store what is missing, adding it to `found`; return the reasons of failures."""
-    reasons: dict[str | None, str] = {}
-    unexpected = 0
-    order = sorted(jobs.items(), key=lambda job: job[1])
+) -> Iterator[tuple[str, pool.Answer]]:
+    """Analyse, log, store; yield (content, answer) for each job as it is done."""
+    order = list(jobs.items())
     if progress and order:
         progress(0, len(order))
     with contextlib.closing(_answers([locations[index] for _, index in order], plan)) as answers:
@@ -213,54 +330,108 @@ def _compute(
             content, index = order[job]
             if answer.failure is None:
                 _keep(store, content, answer, plan)
-                found[content] = answer.arrays["embedding"]
                 for warning in answer.warnings:
                     log.warning("%s: %s", printable(paths[index]), warning)
             else:
-                reasons[content] = " ".join(answer.failure.split())
-                unexpected += answer.unexpected
-                _log_failure(paths[index], reasons[content])
+                reason = " ".join(answer.failure.split())
+                answer = dataclasses.replace(answer, failure=reason)
+                _log_failure(paths[index], reason)
+            yield content, answer
             if progress:
                 progress(done, len(order))
-    if unexpected and len(reasons) == len(order) and not found:
-        raise MirexError(f"no file could be analysed; the last reason: {next(reversed(reasons.values()))}")
-    return reasons
 
 
-def _keep(store: Store, content: str | None, answer: pool.Answer, plan: _Plan) -> None:
-    assert content is not None
+def _end_if_hopeless(answer: pool.Answer, *, failed: int, of: int, found: int) -> None:
+    """If every recording fails, and not for reasons of their own, something else is wrong."""
+    if answer.unexpected and failed == of and not found:
+        raise MirexError(f"no file could be analysed; the last reason: {answer.failure}")
+
+
+def _keep(store: Store, content: str, answer: pool.Answer, plan: _Plan) -> None:
     # Columns first: an embedding in the store then says that the recording is done.
     if plan.keep_columns:
         store.put(content, answer.arrays["columns"], kind="columns")
-    store.put(content, answer.arrays["embedding"])
+    if plan.weights:
+        store.put(content, answer.arrays["embedding"])
 
 
 def _answers(locations: Sequence[str], plan: _Plan) -> Generator[tuple[int, pool.Answer], None, None]:
     """Answers with an embedding, wherever that is computed."""
     if not locations:
         return
-    on_cuda = resolve_device(plan.device) == "cuda"
+    on_cuda = plan.weights is not None and resolve_device(plan.device) == "cuda"
     embed = _cuda_embedder(plan) if on_cuda else None
     setup = plan.worker_setup(on_cuda=on_cuda)
-    with contextlib.closing(pool.run(locations, setup=setup, workers=plan.threads)) as answers:
+    with contextlib.closing(_analysed(locations, setup, plan)) as answers:
         for job, answer in answers:
             if embed and answer.failure is None:
-                answer.arrays["embedding"] = embed(answer.arrays["columns"])
+                answer = _embedded(answer, embed)
             yield job, _checked(answer)
 
 
+def _analysed(
+    locations: Sequence[str], setup: dict[str, Any], plan: _Plan
+) -> Generator[tuple[int, pool.Answer], None, None]:
+    if plan.scheduler is None:
+        return pool.run(locations, setup=setup, workers=plan.threads, time_limit=plan.time_limit)
+    from mirex.extraction import cluster
+
+    return cluster.run(
+        locations, setup=setup, scheduler=plan.scheduler, workers=plan.threads, time_limit=plan.time_limit
+    )
+
+
+def _embedded(answer: pool.Answer, embed: Callable[[np.ndarray], np.ndarray]) -> pool.Answer:
+    """The answer with an embedding; an exception costs this recording only, as it does in a worker."""
+    try:
+        return dataclasses.replace(
+            answer, arrays={**answer.arrays, "embedding": embed(answer.arrays["columns"])}
+        )
+    except AudioError as error:
+        return pool.Answer(failure=str(error))
+    except MirexError:
+        raise
+    except Exception as error:
+        return pool.Answer(failure=f"{type(error).__name__}: {error}", unexpected=True)
+
+
 def _checked(answer: pool.Answer) -> pool.Answer:
-    if answer.failure is None and not np.isfinite(answer.arrays["embedding"]).all():
+    embedding = answer.arrays.get("embedding")
+    if embedding is not None and not np.isfinite(embedding).all():
         return pool.Answer(failure="the network gives no finite embedding for it", unexpected=True)
     return answer
 
 
 def _cuda_embedder(plan: _Plan) -> Callable[[np.ndarray], np.ndarray]:
-    from mirex.model.embedding import embed
-    from mirex.model.weights import load
+    from mirex.model import embedding, weights
 
-    sealed = load(plan.weights, device="cuda")
-    return lambda columns: embed([columns], sealed=sealed)[0]
+    sealed = weights.load(plan.weights, device="cuda")
+
+    def embed(columns: np.ndarray) -> np.ndarray:
+        try:
+            return embedding.embed([columns], sealed=sealed)[0]
+        except AudioError:
+            raise
+        except Exception as error:
+            _end_without_device(sealed, error)
+            raise
+
+    return embed
+
+
+def _end_without_device(sealed: "Sealed", cause: Exception) -> None:
+    """After some errors a device does nothing more in this process: not for any recording."""
+    import torch
+
+    try:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        torch.ones(1, device=next(sealed.network.parameters()).device).add(1).item()
+    except Exception:
+        raise MirexError(
+            f"the CUDA device has stopped working ({' '.join(str(cause).split())}); what is finished is "
+            "kept, so the same command goes on from here, with --device cpu if this comes again"
+        ) from cause
 
 
 def resolve_device(device: str) -> str:
@@ -287,16 +458,16 @@ def _has_cuda_driver() -> bool:
     return True
 
 
-def _assemble(contents: Sequence[str | None], found: Mapping[str | None, np.ndarray]) -> NDArray[np.float32]:
+def _assemble(contents: Sequence[str | None], found: Mapping[str, np.ndarray]) -> NDArray[np.float32]:
     size = len(next(iter(found.values()))) if found else 2048
     embeddings = np.zeros((len(contents), size), np.float32)
     for index, content in enumerate(contents):
-        if content in found:
+        if content is not None and content in found:
             embeddings[index] = found[content]
     return embeddings
 
 
-def _log_start(files: int, found: Mapping, jobs: Mapping, store: Store) -> None:
+def _log_start(files: int, found: Sized, jobs: Sized, store: Store) -> None:
     damaged = f" ({store.damaged} damaged entries are computed again)" if store.damaged else ""
     log.info(
         "%d files, %d different recordings: %d reused from %s, %d to analyse%s",
@@ -306,11 +477,3 @@ def _log_start(files: int, found: Mapping, jobs: Mapping, store: Store) -> None:
 
 def _log_failure(path: str, reason: str) -> None:
     log.warning("failed: %s: %s", printable(path), reason)
-
-
-def _write_report(path: Path, failures: Sequence[tuple[str, str]]) -> None:
-    text = "".join(f"{name}\t{reason}\n" for name, reason in failures)
-    try:
-        write_whole(path, text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error

@@ -4,12 +4,17 @@ Each process has one recording at a time, so when one dies it is known which rec
 recording is tried once more at the end, alone, in a fresh process; if that dies too, the recording
 has failed. The others never notice. One thread per process waits for its answers.
 
+A process that takes too long is killed and its recording tried once more likewise, for a decoder may loop
+for ever. The limit is `time_limit` seconds and a tenth of the recording's length. The worker reports the
+length as soon as it has decoded the recording; until then the file's size stands for it, at 128 kbit/s.
+
 The processes are started as programs of their own, not through multiprocessing, so that `mirex`
 works from a script without a main guard, from a notebook and from standard input.
 """
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import queue
@@ -26,7 +31,12 @@ import numpy as np
 from mirex import errors
 
 COMMAND = [sys.executable, "-P", "-m", "mirex.extraction.worker"]
+TIME_LIMIT = 60.0  # seconds, by default
+SHARE_OF_LENGTH = 0.1
+_BYTES_A_SECOND = 16_000  # of a recording whose length is not known yet
+_START_LIMIT = 600.0  # seconds; loading PyTorch over a network may take minutes
 _START_ATTEMPTS = 3
+_TICK = 0.5  # seconds
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -47,92 +57,119 @@ class WorkerDied(Exception):
     """The process ended without an answer; the message says how."""
 
 
-def run(
-    paths: Sequence[str], *, setup: dict[str, Any], workers: int
-) -> Generator[tuple[int, Answer], None, None]:
-    """Analyse recordings in up to `workers` processes; yield (index into paths, answer) as they come.
+class TookTooLong(WorkerDied):
+    """It was stopped because its time was over; the message says how much it had."""
 
-    setup: see `mirex.extraction.worker`. Raises the `MirexError` that a worker's setup raised. Close the
-    generator (`contextlib.closing`) to end the processes early.
+
+def run(
+    paths: Sequence[str], *, setup: dict[str, Any], workers: int, time_limit: float = TIME_LIMIT
+) -> Generator[tuple[int, Answer], None, None]:
+    """Analyse recordings in worker processes; yield (index into paths, answer) as they come.
+
+    Close the generator (`contextlib.closing`) to end the processes early.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Where the recordings lie.
+    setup : dict
+        See `mirex.extraction.worker`.
+    workers : int
+        The most processes at a time, 1 or more.
+    time_limit : float
+        Seconds for a recording, beside a tenth of its length; 0 for no limit.
+
+    Yields
+    ------
+    tuple of int and Answer
+        In no certain order, one for each path.
+
+    Raises
+    ------
+    MirexError
+        As a worker's setup raised it, or because workers cannot be started.
     """
     suspects = []
-    with _Crew(setup, paths) as crew:
-        for index, answer in crew.work(range(len(paths)), workers=workers):
+    with Crew(setup, time_limit=time_limit) as crew:
+        for index, answer in crew.work(paths, range(len(paths)), workers=workers):
             if isinstance(answer, Answer):
                 yield index, answer
             else:
                 suspects.append(index)
     for index in suspects:
-        with _Crew(setup, paths) as crew:
-            for _, answer in crew.work([index], workers=1):
-                yield index, answer if isinstance(answer, Answer) else _crashed(answer)
+        with Crew(setup, time_limit=time_limit) as crew:
+            for _, answer in crew.work(paths, [index], workers=1):
+                yield index, answer if isinstance(answer, Answer) else given_up(answer)
 
 
-def _crashed(death: WorkerDied) -> Answer:
+def given_up(death: WorkerDied) -> Answer:
+    """The answer for a recording that has cost a second process."""
+    if isinstance(death, TookTooLong):
+        return Answer(failure=f"took more than {death}, twice; --time-limit gives more", unexpected=True)
     return Answer(failure=f"crashed the process that analysed it, twice ({death})", unexpected=True)
 
 
-class _Crew:
-    """Processes that share a list of jobs; leaving the context ends them all."""
+class Crew:
+    """Processes that share a list of jobs; leaving the context ends them all, and the threads that wait.
 
-    def __init__(self, setup: dict[str, Any], paths: Sequence[str]) -> None:
-        self._setup, self._paths = setup, paths
+    Parameters
+    ----------
+    setup : dict
+        See `mirex.extraction.worker`.
+    time_limit : float
+        As in `run`.
+    """
+
+    def __init__(self, setup: dict[str, Any], *, time_limit: float = TIME_LIMIT) -> None:
+        self._setup, self._time_limit = setup, time_limit
         self._lock = threading.Lock()
-        self._processes: list[_Process] = []
-        self._closed = False
+        self._processes: list[Process] = []
+        self._threads: list[threading.Thread] = []
+        self._results: queue.Queue[tuple[int, Answer | WorkerDied | Exception]] = queue.Queue()
+        self._closed = threading.Event()
 
-    def __enter__(self) -> "_Crew":
+    def __enter__(self) -> "Crew":
+        self._threads.append(threading.Thread(target=self._watch, daemon=True))
+        self._threads[0].start()
         return self
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._closed = True
+            self._closed.set()
             for process in self._processes:
                 process.kill()
+        # Room for one more result of every thread, which is the last that it has.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._results.get_nowait()
+        for thread in self._threads:
+            thread.join()
+        for process in self._processes:
+            process.close()
 
     def work(
-        self, indices: Sequence[int], *, workers: int
+        self, paths: Sequence[str], indices: Sequence[int], *, workers: int
     ) -> Iterator[tuple[int, Answer | WorkerDied]]:
         """Yield an answer, or how its process died, for each index."""
         jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in indices:
             jobs.put(index)
         # Bounded, so that fast workers wait for a slow consumer instead of filling memory.
-        results: queue.Queue[tuple[int, Answer | WorkerDied | Exception]] = queue.Queue(2 * workers)
+        self._results = queue.Queue(2 * workers)
         for _ in range(min(workers, len(indices))):
-            threading.Thread(target=self._serve, args=(jobs, results), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(paths, jobs), daemon=True)
+            self._threads.append(thread)
+            thread.start()
         for _ in indices:
-            index, result = results.get()
+            index, result = self._results.get()
             if not isinstance(result, Answer | WorkerDied):
                 raise result
             yield index, result
 
-    def _serve(self, jobs: queue.SimpleQueue, results: queue.Queue) -> None:
-        """One thread: keep one process busy until no job is left."""
-        process = None
-        while not self._closed:
-            try:
-                index = jobs.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                process = process or self._start()
-                results.put((index, process.ask(self._paths[index])))
-            except WorkerDied as death:
-                process = None
-                results.put((index, death))
-            except Exception as error:
-                results.put((index, error))
-                return
-
-    def _start(self) -> "_Process":
+    def start(self) -> "Process":
         """A process that is ready. One that dies while it starts was not killed by a recording."""
         for _ in range(_START_ATTEMPTS):
-            process = _Process()
-            with self._lock:
-                self._processes.append(process)
-                if self._closed:
-                    process.kill()
+            process = self._new_process()
             try:
                 process.set_up(self._setup)
                 return process
@@ -142,11 +179,63 @@ class _Crew:
             f"worker processes end as soon as they start ({last}); MIREX_DEBUG=1 shows their messages"
         )
 
+    def ready(self, process: "Process | None") -> "Process":
+        """This process if it can be asked, else another."""
+        if process and not process.usable():  # its time was over just when it had answered
+            process.close()
+            process = None
+        return process or self.start()
 
-class _Process:
-    """One worker process, spoken to line by line."""
+    def _serve(self, paths: Sequence[str], jobs: queue.SimpleQueue) -> None:
+        """One thread: keep one process busy until no job is left."""
+        process = None
+        while not self._closed.is_set():
+            try:
+                index = jobs.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                process = self.ready(process)
+                self._results.put((index, process.ask(paths[index], time_limit=self._time_limit)))
+            except WorkerDied as death:
+                process = None
+                self._results.put((index, death))
+            except Exception as error:
+                self._results.put((index, error))
+                return
+
+    def _new_process(self) -> "Process":
+        try:
+            process = Process()
+        except OSError as error:
+            advice = "give fewer --num-threads"
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                advice = f"raise the limit (ulimit -n) or {advice}"
+            raise errors.MirexError(
+                f"a worker process cannot be started: {error.strerror}; {advice}"
+            ) from error
+        with self._lock:
+            self._processes = [other for other in self._processes if other.usable()] + [process]
+            if self._closed.is_set():
+                process.kill()
+        return process
+
+    def _watch(self) -> None:
+        """One thread: kill what has had its time. Counted in ticks, so that a stopped machine is no delay."""
+        while not self._closed.wait(_TICK):
+            with self._lock:
+                for process in self._processes:
+                    process.tick(_TICK)
+
+
+class Process:
+    """One worker process, spoken to line by line; `OSError` if it cannot be started."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: float | None = None  # seconds until it is killed
+        self._limit = 0.0
+        self._late = False
         self._popen = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
@@ -158,32 +247,78 @@ class _Process:
 
     def set_up(self, setup: dict[str, Any]) -> None:
         """Wait until it is ready. Raises `WorkerDied`, or the `MirexError` that it reports."""
-        header = self._exchange(setup)
+        with self._limited(_START_LIMIT):
+            header = self._exchange(setup)
         if "error" in header:
+            self.close()
             raise getattr(errors, header["error"], errors.MirexError)(header["message"])
 
-    def ask(self, path: str) -> Answer:
+    def ask(self, path: str, *, time_limit: float = TIME_LIMIT) -> Answer:
         """Its answer for one recording. Raises `WorkerDied`."""
-        header = self._exchange({"path": path})
-        if "failure" in header:
-            return Answer(failure=header["failure"], unexpected=header["unexpected"])
-        arrays = {name: self._array(shape) for name, shape in header["arrays"].items()}
+        with self._limited(time_limit + SHARE_OF_LENGTH * _guessed_length(path) if time_limit else None):
+            header = self._exchange({"path": path})
+            if "decoded" in header:
+                if time_limit:
+                    self._set_limit(time_limit + SHARE_OF_LENGTH * header["decoded"])
+                header = self._receive()
+            if "failure" in header:
+                return Answer(failure=header["failure"], unexpected=header["unexpected"])
+            arrays = {name: self._array(shape) for name, shape in header["arrays"].items()}
         return Answer(arrays, tuple(header["warnings"]))
+
+    def usable(self) -> bool:
+        """Whether it can be asked."""
+        return not self._late and self._popen.poll() is None
+
+    def tick(self, seconds: float) -> None:
+        """Take from its time; kill it when none is left. For a thread beside the one that asks."""
+        with self._lock:
+            if self._left is not None:
+                self._left -= seconds
+                self._late = self._left <= 0
+                if self._late:
+                    self._popen.kill()
 
     def kill(self) -> None:
         """End it at once; it holds nothing that would be lost."""
         assert self._popen.stdin
         self._popen.kill()
         self._popen.wait()
-        with contextlib.suppress(BrokenPipeError):  # a job that it had no time to read
+        with contextlib.suppress(OSError):  # a job that it had no time to read
             self._popen.stdin.close()
+
+    def close(self) -> None:
+        """Give up its pipes, when no thread listens any more."""
+        assert self._popen.stdout
+        self.kill()
+        self._popen.stdout.close()
+
+    @contextlib.contextmanager
+    def _limited(self, seconds: float | None) -> Iterator[None]:
+        with self._lock:
+            self._limit, self._left = seconds or 0.0, seconds
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._left = None
+
+    def _set_limit(self, seconds: float) -> None:
+        """Another limit, counted from the same beginning."""
+        with self._lock:
+            if self._left is not None:
+                self._left += seconds - self._limit
+                self._limit = seconds
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
         assert self._popen.stdin
-        assert self._popen.stdout
         with contextlib.suppress(BrokenPipeError):
             self._popen.stdin.write(json.dumps(message).encode() + b"\n")
             self._popen.stdin.flush()
+        return self._receive()
+
+    def _receive(self) -> dict[str, Any]:
+        assert self._popen.stdout
         line = self._popen.stdout.readline()
         if not line.endswith(b"\n"):
             raise self._death()
@@ -198,12 +333,22 @@ class _Process:
         return np.frombuffer(data, "<f4").reshape(shape)
 
     def _death(self) -> WorkerDied:
-        self.kill()
+        self.close()
         status = self._popen.returncode
+        if self._late:
+            return TookTooLong(f"{self._limit:.0f} seconds")
         if status >= 0:
             return WorkerDied(f"exit status {status}")
         hint = ", perhaps for lack of memory" if status == -signal.SIGKILL else ""
         return WorkerDied(f"{signal.Signals(-status).name}{hint}")
+
+
+def _guessed_length(path: str) -> float:
+    """Seconds, of a recording that is not decoded yet."""
+    try:
+        return os.stat(path).st_size / _BYTES_A_SECOND
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _environment() -> dict[str, str]:

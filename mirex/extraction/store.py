@@ -1,8 +1,9 @@
 """The scratch store: arrays kept by the content of the audio that they were computed from.
 
-An entry's key is the SHA-256 of its kind, the audio file's content hash, the front end's
-fingerprint, the CQT implementation and, for an embedding, the weights' fingerprint. So a renamed
-file hits, a changed file misses, and other settings or weights never meet old results.
+An entry's key is the SHA-256 of its kind, the audio file's content hash, the decoder's
+revision, the front end's fingerprint, the CQT implementation and, for an embedding, the weights'
+fingerprint. So a renamed file hits, a changed file misses, and other settings, weights or ways of
+decoding never meet old results.
 
 An entry is one file: a magic line, one line of JSON (key, dtype, shape, SHA-256 of the data), the
 data. It is written under a name of its own and renamed into place, so runs that share the folder or
@@ -10,17 +11,19 @@ die see whole entries or none; reading checks everything, and a damaged entry co
 is replaced. Nothing is deleted but the writer's own temporary file.
 """
 
+import errno
 import hashlib
 import json
 import os
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.errors import StoreError
-from mirex.features.audio import open_recording
+from mirex.errors import AudioError, StoreError
+from mirex.features.audio import DECODER_REVISION, open_recording
 from mirex.files import write_whole
 
 FOLDER = "mirex-store"  # inside the scratch folder
@@ -32,7 +35,15 @@ _LONGEST_HEADER = 4096
 def content_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of the file's bytes, hexadecimal. Raises `AudioError` if it cannot be read."""
     with open_recording(path) as file:
+        return hash_of(file)
+
+
+def hash_of(file: BufferedReader) -> str:
+    """The same of an open file."""
+    try:
         return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AudioError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
 class Store:
@@ -51,7 +62,10 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"scratch folder {os.fspath(folder)!r}: {error.strerror}") from error
+            raise StoreError(
+                f"scratch folder {os.fspath(folder)!r}: {error.strerror}; name another folder, or make this "
+                "one writable"
+            ) from error
 
     def get(self, content: str, *, kind: str = "embedding") -> NDArray[Any] | None:
         """The array kept for this audio content, or None if there is none that is whole."""
@@ -76,13 +90,27 @@ class Store:
         header = {"key": key, "shape": kept.shape, "sha256": hashlib.sha256(payload).hexdigest()}
         path = self._path(key, kind)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not the store's own folder: one that is gone took the run's results with it.
+            for parent in (path.parent.parent, path.parent):
+                parent.mkdir(exist_ok=True)
             write_whole(path, _MAGIC + json.dumps(header).encode() + b"\n" + payload)
         except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+            raise self._error(path, error) from error
+
+    def _error(self, path: Path, error: OSError) -> StoreError:
+        """What is wrong with the folder, and what to do."""
+        scratch = self.folder.parent
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StoreError(
+                f"scratch folder {scratch}: {error.strerror}; make room and start again (what is finished is "
+                "kept), or name a folder elsewhere"
+            )
+        if not self.folder.exists():
+            return StoreError(f"scratch folder {scratch} was removed during the run; start again")
+        return StoreError(f"{path} cannot be written: {error.strerror}")
 
     def _key(self, content: str, kind: str) -> str:
-        text = json.dumps([kind, content, *self._parts[kind]])
+        text = json.dumps([kind, content, DECODER_REVISION, *self._parts[kind]])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _path(self, key: str, kind: str) -> Path:

@@ -5,10 +5,12 @@ Everything that is computed for a recording on the CPU is computed here on one t
 at a time: then the bytes of a result cannot depend on how many workers there are.
 
 Each message is one line of JSON. In: first the setup, then one job, {"path"}, per line. Out:
-{"error", "message"} if the setup fails, else {"ready"}; then for each job {"arrays", "warnings"},
-followed by the arrays' float32 bytes, or {"failure", "unexpected"}.
+{"error", "message"} if the setup fails, else {"ready"}; then for each job {"decoded"}, the recording's length
+in seconds, as soon as it is known, and {"arrays", "warnings"}, followed by the arrays' float32 bytes; or
+{"failure", "unexpected"}, which may come before or after the length.
 """
 
+import gc
 import json
 import os
 import signal
@@ -25,17 +27,20 @@ from mirex.features.audio import AudioWarning, decode
 from mirex.settings import FrontEndSettings
 
 Arrays = dict[str, np.ndarray]
+Analyse = Callable[[str, Callable[[float], None]], Arrays]
 
 
 def main() -> None:
     """Serve until stdin ends, which it also does when the parent dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     answers = _private_stdout()
+    gc.disable()  # what is loaded stays; looking through it again and again takes a tenth of the time
     try:
         analyse = _prepare(json.loads(sys.stdin.readline()))
     except MirexError as error:
         _send(answers, {"error": type(error).__name__, "message": str(error)})
         return
+    gc.enable()
     _send(answers, {"ready": True})
     for line in sys.stdin:
         _answer(answers, analyse, json.loads(line)["path"])
@@ -55,11 +60,11 @@ def _send(answers: BinaryIO, header: dict[str, Any], arrays: tuple[np.ndarray, .
     answers.flush()
 
 
-def _prepare(setup: dict[str, Any]) -> Callable[[str], Arrays]:
-    """The function from a path to its arrays, with everything it needs loaded.
+def _prepare(setup: dict[str, Any]) -> Analyse:
+    """The function from a path to its arrays, with everything it needs loaded; it reports the length.
 
-    setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint,
-    columns (whether they are wanted beside the embedding).
+    setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint, backend of the
+    network, columns (whether they are wanted beside the embedding).
     """
     import torch
 
@@ -69,12 +74,13 @@ def _prepare(setup: dict[str, Any]) -> Callable[[str], Arrays]:
 
     torch.set_num_threads(1)
     front_end = FrontEndSettings.from_json(setup["front_end"])
-    sealed = load(Path(setup["weights"])) if setup["weights"] else None
+    sealed = load(Path(setup["weights"]), backend=setup["backend"]) if setup["weights"] else None
     if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
         raise SettingsMismatch(f"weights {setup['weights']}: changed since this run began; start it again")
 
-    def analyse(path: str) -> Arrays:
+    def analyse(path: str, report: Callable[[float], None]) -> Arrays:
         samples = decode(path, sample_rate=front_end.sample_rate)
+        report(len(samples) / front_end.sample_rate)
         columns = cqt.columns(samples, settings=front_end, implementation=setup["cqt"])
         del samples  # an hour is 318 MB; the network needs the room
         arrays = {} if sealed else {"columns": columns}
@@ -87,13 +93,19 @@ def _prepare(setup: dict[str, Any]) -> Callable[[str], Arrays]:
     return analyse
 
 
-def _answer(answers: BinaryIO, analyse: Callable[[str], Arrays], path: str) -> None:
+def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:
+    def report(seconds: float) -> None:
+        _send(answers, {"decoded": seconds})
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            arrays = {name: array.astype("<f4") for name, array in analyse(path).items()}
+            arrays = {name: array.astype("<f4") for name, array in analyse(path, report).items()}
         except AudioError as error:
             return _send(answers, {"failure": str(error), "unexpected": False})
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            return _send(answers, {"failure": f"cannot be read: {reason}", "unexpected": False})
         except Exception as error:
             if _lacks_memory(error):
                 # As the system's out-of-memory killer would have it: one more try, alone.

@@ -1,39 +1,42 @@
 """Recordings to mono samples at 22,050 Hz.
 
-Decode, mean of the channels, band-limited resampling (soxr, "HQ"), all by blocks, so that memory
-holds one float32 copy of the result (318 MB an hour) and little else. libsndfile decodes; FFmpeg
-(PyAV) is asked only for what libsndfile refuses to open. The format is recognised by content, never
-by name. Nothing else is done to the signal: clipping and DC pass as they are.
+Decode, mean of the channels, band-limited resampling (soxr, "HQ"), all by blocks. What a file holds
+is decoded, whatever its header says of the length: libsndfile decodes, and where it stops early, is
+damaged or does not know the format, FFmpeg (PyAV) tries too; the longer result is kept. The format
+is recognised by content, never by name. Nothing else is done to the signal: clipping and DC pass as
+they are.
 
 What happens to odd recordings:
 
 * not a regular file, no permission, no bytes, no format that either decoder knows, no audio stream,
-  no samples, a sample rate outside 1 kHz to 1 MHz: `AudioError`;
-* truncated or damaged: what decodes before the damage is used, with an `AudioWarning`; nothing
-  before it: `AudioError`;
-* samples that are NaN, infinite or beyond 1e6: taken as 0, with an `AudioWarning`; more than 1 %
-  of them: `AudioError`;
-* silence: zeros, with an `AudioWarning`.
+  no codec, no samples, a sample rate outside 1 kHz to 1 MHz, only silence: `AudioError`;
+* truncated or damaged: what can be decoded, also behind the damage, is used, with an
+  `AudioWarning`; nothing of it: `AudioError`;
+* several recordings joined in one file (chained Ogg and the like): all of them, one after the other;
+* several audio streams: the one flagged as default; if it is silent or cannot be decoded, the next,
+  with an `AudioWarning`;
+* samples that are NaN, infinite or beyond 1e6, and a few beyond 16 x full scale: taken as 0, with
+  an `AudioWarning`; more than 1 % that are no numbers: `AudioError`;
+* channels that cancel each other out: the louder one, with an `AudioWarning`.
 """
 
 import os
 import stat
 import warnings
-from collections.abc import Iterator
 from io import BufferedReader
-from typing import Any
 
 import numpy as np
 
 from mirex._typing import Samples
 from mirex.errors import AudioError
+from mirex.features import containers, ffmpeg, sndfile
+from mirex.features.containers import Window
+from mirex.features.track import Recording, record
 
 SAMPLE_RATE = 22050
-LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; outside, a header is damaged rather than unusual
-LARGEST_SAMPLE = 1e6  # full scale is 1.0; beyond this the bytes were no samples
-TOLERATED_SHARE = 0.01  # of samples that are no numbers
-_BLOCK_SAMPLES = 1 << 15  # decoded at a time, over all channels; so much is lost before a damage
-_PROMISE_KEPT = 0.99  # of the header's length; lossy formats round theirs
+_LITTLE = 0.1  # seconds; decoders differ by as much in what they cut off at the ends
+# Raised whenever some file decodes to other samples than before, so that no result of the old ones is reused.
+DECODER_REVISION = 2
 
 
 class AudioWarning(UserWarning):
@@ -43,18 +46,43 @@ class AudioWarning(UserWarning):
 def decode(path: str | os.PathLike[str], *, sample_rate: int = SAMPLE_RATE) -> Samples:
     """Decode a recording to mono.
 
-    sample_rate: of the result, in Hz. Returns float32 [samples], at least 1, full scale 1.0.
-    Raises `AudioError` (the path is in its notes); warns with `AudioWarning`.
+    Parameters
+    ----------
+    path : str or path
+        An audio file.
+    sample_rate : int
+        Of the result, in Hz.
+
+    Returns
+    -------
+    float32 [samples]
+        At least 1; full scale 1.0.
+
+    Raises
+    ------
+    AudioError
+        If the file holds nothing to analyse; the path is in the error's notes.
+
+    Warns
+    -----
+    AudioWarning
+        If not all of the file is used, or not as it is.
+
+    Examples
+    --------
+    >>> from mirex.features.audio import decode
+    >>> len(decode("tests/demo/egypt.ogg")) / 22050
+    75.0
     """
     try:
         with open_recording(path) as file:
-            samples = _decode(file, sample_rate)
+            recording = _decode(file, sample_rate)
     except AudioError as error:
         error.add_note(f"file: {os.fspath(path)}")
         raise
-    if not samples.any():
-        warnings.warn("holds only silence", AudioWarning, stacklevel=2)
-    return samples
+    for note in recording.notes:
+        warnings.warn(note, AudioWarning, stacklevel=2)
+    return recording.samples
 
 
 def open_recording(path: str | os.PathLike[str]) -> BufferedReader:
@@ -74,162 +102,117 @@ def open_recording(path: str | os.PathLike[str]) -> BufferedReader:
         raise AudioError(f"cannot be a file's path: {error}") from None
 
 
-def _decode(file: BufferedReader, sample_rate: int) -> Samples:
-    samples = _collect(blocks(file, sample_rate=sample_rate))
-    if not len(samples):
-        raise AudioError("holds no audio samples")
-    return samples
-
-
-def blocks(file: BufferedReader, *, sample_rate: int = SAMPLE_RATE) -> Iterator[Samples]:
-    """What `decode` would give of an opened recording, block by block.
-
-    Parameters
-    ----------
-    file : BufferedReader
-        As `open_recording` gives it.
-    sample_rate : int
-        Of the result, in Hz.
-
-    Yields
-    ------
-    float32 [samples]
-
-    Raises
-    ------
-    AudioError
-        As `decode`, but a recording without samples is no error here.
-    """
-    if not os.fstat(file.fileno()).st_size:
+def _decode(file: BufferedReader, sample_rate: int) -> Recording:
+    source = Window(file)
+    if not source.size:
         raise AudioError("is empty (0 bytes)")
-    rate, decoded = _open_decoder(file)
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise AudioError(f"has a sample rate of {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be used")
-    yield from _resample(_mono(_clean(decoded)), rate, sample_rate)
+    recording = _decode_links(containers.links(source), sample_rate)
+    if not len(recording.samples):
+        raise AudioError("holds no audio samples")
+    if recording.silent:
+        raise AudioError("is silent: nothing can be heard in it")
+    return recording
 
 
-def _open_decoder(file: BufferedReader) -> tuple[int, Iterator[Samples]]:
-    """The first decoder that opens the file: (sample rate, blocks of float32 [frames, channels])."""
-    opened = _open_libsndfile(file)
-    if opened is None:
-        file.seek(0)
-        opened = _open_ffmpeg(file)
-    if opened is None:
+def _decode_links(links: list[Window], sample_rate: int) -> Recording:
+    """All links of a chain as one recording; one that cannot be decoded is left out."""
+    if len(links) == 1:
+        return _decode_link(links[0], sample_rate)
+    recordings, notes, errors = [], [], []
+    for number, link in enumerate(links, 1):
+        try:
+            recordings.append(_decode_link(link, sample_rate))
+            notes += [f"part {number} of {len(links)}: {note}" for note in recordings[-1].notes]
+        except AudioError as error:
+            errors.append(error)
+            notes.append(f"part {number} of {len(links)} is left out: it {error}")
+    if not recordings:
+        raise errors[0]
+    samples = np.concatenate([recording.samples for recording in recordings])
+    seconds = sum(recording.seconds for recording in recordings)
+    return Recording(samples, seconds, all(recording.silent for recording in recordings), notes)
+
+
+def _decode_link(source: Window, sample_rate: int) -> Recording:
+    """What libsndfile gives, if that is all that there is; else the longest that any way gives."""
+    outcome, reasons = sndfile.Outcome(), []
+    best = None
+    try:
+        if sndfile.opens(source):
+            best = record(lambda _: sndfile.blocks(source, outcome), sample_rate=sample_rate)
+    except AudioError as error:
+        reasons.append(error)
+    if best and outcome.whole and not best.silent:
+        return best
+    first = best
+    for attempt in (_decode_raw, _decode_ffmpeg):
+        try:
+            best = _better(best, attempt(source, sample_rate))
+        except AudioError as error:
+            reasons.append(error)
+    if best is None or not (best.seconds or first):
+        raise reasons[0]
+    if best is first and outcome.shortfall:
+        if not best.seconds and outcome.damaged:
+            raise AudioError("is damaged: nothing of it can be decoded")
+        best.notes.append(outcome.shortfall)
+    elif outcome.damaged and not best.notes:
+        best.notes.append(f"is damaged; {best.seconds:.1f} seconds of it could be decoded")
+    return best
+
+
+def _better(one: Recording | None, other: Recording | None) -> Recording | None:
+    """The one that is not silent; then the longer, but the first if there is little between them."""
+    if one is None or other is None:
+        return one or other
+    if one.silent != other.silent and other.seconds:
+        return other if one.silent else one
+    return other if other.seconds > one.seconds + _LITTLE else one
+
+
+def _decode_raw(source: Window, sample_rate: int) -> Recording | None:
+    if sndfile.raw_blocks(source) is None:
+        return None
+    recording = record(lambda _: sndfile.raw_blocks(source) or iter(()), sample_rate=sample_rate)
+    recording.notes.append(
+        f"goes on behind the end that its header gives; all {recording.seconds:.1f} seconds are used"
+    )
+    return recording
+
+
+def _decode_ffmpeg(source: Window, sample_rate: int) -> Recording:
+    """The default stream; if that is silent or cannot be decoded, the next that is neither."""
+    streams = ffmpeg.streams(source)
+    if streams is None:
         raise AudioError("is not audio in any format that libsndfile or FFmpeg reads")
-    return opened
-
-
-def _open_libsndfile(file: BufferedReader) -> tuple[int, Iterator[Samples]] | None:
-    import soundfile
-
-    class ForwardFile(soundfile.SoundFile):
-        """Reads strictly forwards: SoundFile seeks after every block, and in MP3 lands elsewhere."""
-
-        def seekable(self) -> bool:
-            return False
-
-    try:
-        # A descriptor of its own, because libsndfile closes it, also when it refuses the file.
-        opened = ForwardFile(os.dup(file.fileno()), closefd=True)
-    except soundfile.LibsndfileError:
-        return None
-    return opened.samplerate, _libsndfile_blocks(opened)
-
-
-def _libsndfile_blocks(opened: Any) -> Iterator[Samples]:
-    import soundfile
-
-    frames, promised, done = max(1, _BLOCK_SAMPLES // opened.channels), opened.frames, 0
-    with opened:
-        try:
-            while len(block := opened.read(frames, dtype="float32", always_2d=True)):
-                done += len(block)
-                yield block
-        except soundfile.LibsndfileError:
-            _report_damage(done / opened.samplerate)
-            return
-        # An unknown length is given as the largest number.
-        if done < _PROMISE_KEPT * promised < 1 << 50:
-            seconds, expected = done / opened.samplerate, promised / opened.samplerate
-            warnings.warn(f"ends after {seconds:.1f} of {expected:.1f} seconds", AudioWarning, stacklevel=2)
-
-
-def _open_ffmpeg(file: BufferedReader) -> tuple[int, Iterator[Samples]] | None:
-    import av
-
-    try:
-        # Only these bytes: a playlist must not make FFmpeg open other files or addresses.
-        container = av.open(file, options={"protocol_whitelist": "pipe"})
-    except (av.FFmpegError, OSError, ValueError):
-        return None
-    if not container.streams.audio:
-        container.close()
+    if not streams:
         raise AudioError("holds no audio stream")
-    return container.streams.audio[0].codec_context.sample_rate, _ffmpeg_blocks(container)
-
-
-def _ffmpeg_blocks(container: Any) -> Iterator[Samples]:
-    import av
-
-    rate, seconds = container.streams.audio[0].codec_context.sample_rate, 0.0
-    to_float = av.AudioResampler(format="fltp", rate=rate)
-    with container:
+    silent, reasons = None, []
+    for stream in sorted(streams, key=lambda stream: not stream.default):
         try:
-            for frame in container.decode(audio=0):
-                seconds += frame.samples / frame.sample_rate
-                for converted in to_float.resample(frame):
-                    yield np.asarray(converted.to_ndarray().T, np.float32)
-        except (av.FFmpegError, OSError, ValueError):
-            _report_damage(seconds)
+            recording = _decode_stream(source, stream, sample_rate)
+        except AudioError as error:
+            reasons.append((stream.index, str(error)))
+            continue
+        if not recording.silent:
+            recording.notes[:0] = [
+                f"audio stream {index + 1} {reason}; stream {stream.index + 1} is used"
+                for index, reason in reasons
+            ]
+            return recording
+        silent = silent or recording
+        reasons.append((stream.index, "is silent"))
+    if silent is None:
+        raise AudioError(reasons[0][1])
+    return silent
 
 
-def _report_damage(seconds: float) -> None:
-    if not seconds:
+def _decode_stream(source: Window, stream: ffmpeg.Stream, sample_rate: int) -> Recording:
+    if not stream.decodable:
+        raise AudioError("holds audio in a codec that nothing here decodes")
+    recording = record(
+        lambda notes: ffmpeg.blocks(source, notes, index=stream.index), sample_rate=sample_rate
+    )
+    if not recording.seconds:
         raise AudioError("is damaged: nothing of it can be decoded")
-    warnings.warn(f"is damaged after {seconds:.1f} seconds; used up to there", AudioWarning, stacklevel=3)
-
-
-def _clean(blocks: Iterator[Samples]) -> Iterator[Samples]:
-    """Blocks with samples that are no numbers set to 0; too many of them are an error."""
-    bad = total = 0
-    for block in blocks:
-        total += block.size
-        good = np.abs(block) <= LARGEST_SAMPLE  # false for NaN too
-        if not good.all():
-            bad += block.size - int(np.count_nonzero(good))
-            block = np.where(good, block, np.float32(0))
-        yield block
-    if bad > TOLERATED_SHARE * total:
-        raise AudioError(f"holds {bad} of {total} samples that are no numbers in any audio range")
-    if bad:
-        warnings.warn(f"{bad} samples that are no numbers were taken as 0", AudioWarning, stacklevel=2)
-
-
-def _mono(blocks: Iterator[Samples]) -> Iterator[Samples]:
-    for block in blocks:
-        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
-
-
-def _resample(blocks: Iterator[Samples], rate: int, target: int) -> Iterator[Samples]:
-    if rate == target:
-        yield from blocks
-        return
-    import soxr
-
-    stream = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield stream.resample_chunk(np.ascontiguousarray(block))
-    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
-
-
-def _collect(blocks: Iterator[Samples]) -> Samples:
-    """Join blocks in one buffer that grows in place: concatenating would hold everything twice."""
-    samples, end = np.empty(1 << 20, np.float32), 0
-    for block in blocks:
-        needed = end + len(block)
-        if needed > len(samples):
-            samples.resize(max(needed, len(samples) * 5 // 4), refcheck=False)
-        samples[end:needed] = block
-        end = needed
-    samples.resize(end, refcheck=False)
-    return samples
+    return recording

@@ -1,4 +1,4 @@
-"""CQT columns of a recording of any length, in bounded memory: decoded and transformed piece by piece.
+"""CQT columns of a recording of any length: transformed piece by piece, so that memory stays small.
 
 A column depends on the samples under its kernels alone, so pieces that overlap by enough columns give the
 columns of the whole signal, up to what float32 rounds.
@@ -6,7 +6,6 @@ columns of the whole signal, up to what float32 rounds.
 
 import os
 from collections.abc import Callable, Iterable
-from typing import BinaryIO
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from mirex.errors import AudioError
 from mirex.features import audio, cqt
 from mirex.settings import FrontEndSettings
 
+BLOCK = 1 << 20  # samples at a time
 PIECE = 512  # columns at a time, 4 minutes
 _BESIDE = 2  # columns on either side of a piece, more than half a kernel and its filters are long
 
@@ -26,7 +26,7 @@ def columns_of_file(
     implementation: str = "multirate",
     progress: Callable[[int, int], None] | None = None,
 ) -> Columns:
-    """CQT columns of an audio file; memory holds them (3 MB an hour) and a piece of the signal.
+    """CQT columns of an audio file; memory holds the signal (318 MB an hour) and a piece of its transform.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def columns_of_file(
     implementation : {"multirate", "essentia"}
         As for `mirex.features.cqt.columns`.
     progress : callable, optional
-        Called with the file's bytes read so far, and all.
+        Called with the samples transformed so far, and all.
 
     Returns
     -------
@@ -48,10 +48,10 @@ def columns_of_file(
     AudioError
         As `mirex.features.audio.decode`, which also says what it warns of.
     """
-    with audio.open_recording(path) as file:
-        blocks = audio.blocks(file, sample_rate=settings.sample_rate)
-        watched = _watched(blocks, file, progress) if progress else blocks
-        return columns_of_blocks(watched, settings=settings, implementation=implementation)
+    samples = audio.decode(path, sample_rate=settings.sample_rate)
+    blocks = (samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK))
+    watched = _watched(blocks, len(samples), progress) if progress else blocks
+    return columns_of_blocks(watched, settings=settings, implementation=implementation)
 
 
 def columns_of_blocks(
@@ -109,11 +109,11 @@ def columns_of_blocks(
 
 
 def _watched(
-    blocks: Iterable[Samples], file: BinaryIO, progress: Callable[[int, int], None]
+    blocks: Iterable[Samples], size: int, progress: Callable[[int, int], None]
 ) -> Iterable[Samples]:
-    size = os.fstat(file.fileno()).st_size
-    progress(0, size)
+    done = 0
+    progress(done, size)
     for block in blocks:
-        progress(min(os.lseek(file.fileno(), 0, os.SEEK_CUR), size), size)
         yield block
-    progress(size, size)
+        done += len(block)
+        progress(done, size)

@@ -140,10 +140,9 @@ def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
 
 def _vectors(found: Array, network: ResNet50IBN, whitening: Whitening | None) -> Array:
     """Windows, float32 [windows, bins, steps], to vectors of unit length, block by block."""
-    device = next(network.parameters()).device
     blocks = []
     for start in range(0, len(found), BLOCK):
-        x = torch.from_numpy(found[start : start + BLOCK, None]).to(device)
+        x = torch.from_numpy(found[start : start + BLOCK, None]).to(network.device)
         with torch.inference_mode(), full_precision():
             blocks.append(network(x)[1].cpu().numpy())
     vectors = unit(np.concatenate(blocks))

@@ -151,6 +151,11 @@ class ResNet50IBN(nn.Module):
         if not self.neck.weight.is_meta:  # else values are to come, and drawing nothing takes seconds too
             _initialise(self, generator)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.neck.weight.device
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: float [batch, 1, bins, steps], normalised by `mirex.features.views`."""
         pooled = self.pool(self.stages(self.stem(x)))

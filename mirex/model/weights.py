@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mirex.errors import SettingsMismatch, WeightsError
 from mirex.files import appearing_whole
+from mirex.model import backend as backends
 from mirex.settings import CHROMA, FrontEndSettings, NetworkSettings
 
 if TYPE_CHECKING:
@@ -96,16 +97,18 @@ def read_metadata(path: Path | None = None) -> dict[str, str]:
     return metadata
 
 
-def fingerprint(metadata: Mapping[str, str]) -> str:
-    """Stands for tensors and settings: first 16 digits of the content hash."""
-    return metadata["content_sha256"][:16]
+def fingerprint(metadata: Mapping[str, str], *, backend: str = "torch") -> str:
+    """Stands for tensors and settings: first 16 digits of the content hash; then the backend if not torch."""
+    return backends.fingerprint(metadata["content_sha256"][:16], backend=backend)
 
 
-def load(path: Path | None = None, *, device: str = "cpu") -> Sealed:
-    """Load and check weights; None: the shipped ones.
+def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch") -> Sealed:
+    """Load and check weights; None: the shipped ones. backend: see `mirex.model.backend`.
 
     Raises WeightsError for a damaged or foreign file, SettingsMismatch for settings of another version.
     """
+    import torch
+
     from mirex.model.network import tensors_of
 
     path = path or default_path()
@@ -124,8 +127,11 @@ def load(path: Path | None = None, *, device: str = "cpu") -> Sealed:
     if missing:
         raise WeightsError(f"{path}: {len(missing)} tensors are missing, first {min(missing)}")
     network.to(device).eval().requires_grad_(False)
+    if device == "cpu":  # convolutions then need a tenth less time
+        torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     whitening = _whitening(tensors, path)
-    return Sealed(network, front_end, settings, metadata, fingerprint(metadata), whitening)
+    sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), whitening)
+    return backends.compiled(sealed, backend=backend)
 
 
 def save(
@@ -143,13 +149,53 @@ def save(
     tensors of two or more axes as float16.
     """
     import torch
-    from safetensors.torch import save_file
 
     kept = {
         name: (value.half() if half and value.dim() > 1 else value.float()).contiguous().cpu()
         for name, value in tensors.items()
         if torch.is_floating_point(value)
     }
+    return _write(kept, front_end=front_end, settings=settings, metadata=metadata, path=path)
+
+
+def replace_metadata(path: Path, *, entries: Mapping[str, str]) -> str:
+    """Change what a weights file says of itself; tensors, settings and fingerprint stay.
+
+    Parameters
+    ----------
+    path : Path
+        Of sealed weights; the file is replaced.
+    entries : mapping of str to str
+        New metadata entries, such as `calibration`; those that are not named stay.
+
+    Returns
+    -------
+    str
+        The fingerprint.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged, or another kind of file.
+    """
+    metadata, tensors = read_metadata(path), _read_tensors(path)
+    front_end, settings = _checked_settings(path, metadata)
+    kept = {name: value for name, value in metadata.items() if name not in (*REQUIRED, "format")}
+    kept |= entries
+    return _write(tensors, front_end=front_end, settings=settings, metadata=kept, path=path)
+
+
+def _write(
+    kept: Mapping[str, "Tensor"],
+    *,
+    front_end: FrontEndSettings,
+    settings: NetworkSettings,
+    metadata: Mapping[str, str],
+    path: Path,
+) -> str:
+    """Seal tensors as they are."""
+    from safetensors.torch import save_file
+
     sealed = {
         **metadata,
         "format": FORMAT,
@@ -161,7 +207,7 @@ def save(
     sealed["content_sha256"] = content_hash(kept, metadata=sealed)
     sealed["metadata_sha256"] = metadata_hash(sealed)
     with appearing_whole(path) as temporary:
-        save_file(kept, temporary, metadata=sealed)
+        save_file(dict(kept), temporary, metadata=sealed)
         temporary.chmod(0o644)  # safetensors makes files that only their owner can read
     return fingerprint(sealed)
 

@@ -18,7 +18,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,10 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
 
 from mirex.errors import EvaluationError, UsageError, WeightsError
-from mirex.evaluation.evaluate import Evaluation
 from mirex.formats.matrix import Matrix
+
+if TYPE_CHECKING:
+    from mirex.evaluation.evaluate import Evaluation
 
 METADATA_KEY = "calibration"
 MODEL = "two pieces"
@@ -279,7 +281,7 @@ def _fit_pieces(
 
 def pairs_of_matrix(
     matrix: Matrix,
-    evaluation: Evaluation,
+    evaluation: "Evaluation",
     *,
     name: str,
     generator: np.random.Generator,

@@ -10,13 +10,14 @@ import dataclasses
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mirex.errors import AudioError, UsageError
+from mirex.extraction.contents import identify
+from mirex.extraction.pool import TIME_LIMIT
 from mirex.extraction.store import Store, content_hash
 from mirex.retrieval.calibration import EVEN, Calibration, from_metadata
 from mirex.retrieval.distance import distance_matrix
@@ -70,23 +71,30 @@ def search(
     threads: int = 1,
     device: str = "auto",
     cqt: str = "multirate",
+    backend: str = "torch",
+    rehash: bool = False,
+    time_limit: float = TIME_LIMIT,
 ) -> Ranking:
     """Rank a collection by its distance to a query.
 
     query: path of a recording. collection: paths. scratch: folder that `mirex.extract` filled. top: length
     of the list, 1 or more. prior: share of versions expected in the collection, in (0, 1); None: that of one
     version. locations: where the collection's files lie, if that differs from their names. weights, threads,
-    device, cqt: as for `extract`.
+    device, cqt, backend, rehash, time_limit: as for `extract`.
 
     Raises `UsageError`, `AudioError` if the query cannot be analysed, `WeightsError`, `StoreError`.
     """
     if top < 1:
         raise UsageError(f"top {top}: must be 1 or more")
-    settings, fingerprint, calibration = _sealed(weights)
+    settings, fingerprint, calibration = _sealed(weights, backend)
     store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
     content = content_hash(query)
-    embedding = _query_embedding(query, content, store=store, weights=weights, device=device, cqt=cqt)
-    contents, missing = _contents(collection, locations or collection, threads=threads)
+    embedding = _query_embedding(
+        query, content, store=store, weights=weights, device=device, cqt=cqt, backend=backend,
+        time_limit=time_limit,
+    )  # fmt: skip
+    contents, failures = identify(locations or collection, scratch=scratch, threads=threads, rehash=rehash)
+    missing = {collection[index]: reason for index, reason in failures.items()}
     found = _stored(contents, store=store, besides=content)
     rows = [index for index, key in enumerate(contents) if key in found]
     for index, key in enumerate(contents):
@@ -230,30 +238,14 @@ def embed_recordings(
     return result.embeddings
 
 
-def _sealed(weights: str | os.PathLike[str] | None) -> tuple[FrontEndSettings, str, Calibration | None]:
+def _sealed(
+    weights: str | os.PathLike[str] | None, backend: str
+) -> tuple[FrontEndSettings, str, Calibration | None]:
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)
     settings = FrontEndSettings.from_json(metadata["front_end"])
-    return settings, fingerprint(metadata), from_metadata(metadata)
-
-
-def _contents(
-    paths: Sequence[str], locations: Sequence[str], *, threads: int
-) -> tuple[list[str | None], dict[str, str]]:
-    """Content hash of each file, None if it cannot be read; {path: reason} of those."""
-    missing: dict[str, str] = {}
-
-    def identify(index: int) -> str | None:
-        try:
-            return content_hash(locations[index])
-        except (AudioError, OSError) as error:
-            missing[paths[index]] = str(error)
-            return None
-
-    with ThreadPoolExecutor(threads) as executor:
-        contents = list(executor.map(identify, range(len(paths))))
-    return contents, dict(sorted(missing.items()))
+    return settings, fingerprint(metadata, backend=backend), from_metadata(metadata)
 
 
 def _stored(contents: Sequence[str | None], *, store: Store, besides: str) -> dict[str | None, np.ndarray]:

@@ -5,7 +5,6 @@ the batches that the uninterrupted one would have had.
 """
 
 import collections
-import dataclasses
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
@@ -17,6 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mirex.features.views import at_least
+from mirex.training.mixing import Numbering, number_works
+from mirex.training.settings import BatchSettings
 from mirex.training.sources import Lengths, Source, Version
 
 SHORT_STEPS = (20, 56)
@@ -25,7 +26,8 @@ SHORT_STEPS = (20, 56)
 class Batch(NamedTuple):
     """cqt, chroma: network input of each view, float32 [crops, 1, bins, steps]; either may have no crops.
     labels, recordings, sources: int64 [all crops], first those of `cqt`. semitones: int64 [all crops], how
-    far each is still to be moved up (`mirex.training.echoes`), or None.
+    far each is still to be moved up (`mirex.training.echoes`), or None. families: int64 [all crops]: works of
+    one family are no negatives (`mirex.training.mixing`); None: each work is a family.
     """
 
     cqt: Tensor
@@ -34,46 +36,35 @@ class Batch(NamedTuple):
     recordings: Tensor
     sources: Tensor
     semitones: Tensor | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class BatchSettings:
-    """works: P, for each source. versions: K. lengths: of crops in the CQT view, in steps, one a batch;
-    chroma_lengths: in the folded view. short_share: of crops that hold an excerpt of SHORT_STEPS (19 to 52 s)
-    only, over and over, so that short recordings are found among whole songs. multiple: each view's crops
-    in a batch are a multiple of this, those beyond are left out, since a GPU is slow with shapes that it has
-    not met. echoes: how often each batch is learned from again (`mirex.training.echoes`).
-
-    The strength of augmentation rises from start_strength by 1 in curriculum_steps batches, to end_strength.
-    """
-
-    works: tuple[int, ...]
-    versions: int = 3
-    lengths: tuple[int, ...] = (64, 96)
-    chroma_lengths: tuple[int, ...] = (80, 128, 192)
-    short_share: float = 0.0
-    multiple: int = 1
-    echoes: int = 0
-    curriculum_steps: int = 1000
-    start_strength: float = 0.25
-    end_strength: float = 1.0
+    families: Tensor | None = None
 
 
 class BatchMaker:
-    """Draws batches from sources; labels number the works of all sources one after the other."""
+    """Draws batches from sources.
 
-    def __init__(self, sources: Sequence[Source], *, settings: BatchSettings, seed: int) -> None:
+    numbering: labels and families of the works of the sources; None: labels number the works of all sources
+    one after the other.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        settings: BatchSettings,
+        seed: int,
+        numbering: Numbering | None = None,
+    ) -> None:
         self._sources = sources
         self._settings = settings
         self._seed = seed
         counts = [len(source.work_weights) for source in sources]
-        self._first_label = np.concatenate([[0], np.cumsum(counts)])
+        self._numbering = numbering or number_works(counts)
         self._shares = [source.work_weights / source.work_weights.sum() for source in sources]
 
     @property
     def works(self) -> int:
-        """Number of works in all sources."""
-        return int(self._first_label[-1])
+        """Number of different works in all sources."""
+        return len(self._numbering.families)
 
     def batch(self, step: int) -> Batch:
         """The batch of this number; without echoes, of this training step."""
@@ -125,11 +116,14 @@ class BatchMaker:
         self, versions: Sequence[Version], work: int, *, source: int, step: int, place: int
     ) -> list["_Crop"]:
         """Versions of one work as crops; place: of the first in its batch."""
-        label = int(self._first_label[source]) + work
-        return [
-            _Crop(version, label, self._recording(source, version.recording, step, place + offset), source)
-            for offset, version in enumerate(versions)
-        ]
+        label = int(self._numbering.labels[source][work])
+        family = int(self._numbering.families[label])
+        crops = []
+        for offset, version in enumerate(versions):
+            origin = source if version.origin is None else version.origin
+            recording = self._recording(origin, version.recording, step, place + offset)
+            crops.append(_Crop(version, label, recording, origin, family))
+        return crops
 
     @staticmethod
     def _recording(source: int, recording: int | None, step: int, place: int) -> int:
@@ -152,6 +146,7 @@ class _Crop(NamedTuple):
     label: int
     recording: int
     source: int
+    family: int
 
 
 def _stacked(crops: list[_Crop], lengths: Lengths, *, fewest: int, multiple: int) -> Batch:
@@ -164,9 +159,10 @@ def _stacked(crops: list[_Crop], lengths: Lengths, *, fewest: int, multiple: int
         np.stack([at_least(crop.version.view, steps=steps) for crop in found])[:, None] if found else nothing
         for found, steps in zip(kept, lengths, strict=True)
     )
-    _, labels, recordings, sources = zip(*kept[0], *kept[1], strict=True)
-    arrays = (cqt, chroma, *(np.array(numbers) for numbers in (labels, recordings, sources)))
-    return Batch(*(torch.from_numpy(array) for array in arrays))
+    _, *numbers = zip(*kept[0], *kept[1], strict=True)
+    labels, recordings, sources, families = (torch.from_numpy(np.array(each)) for each in numbers)
+    views = torch.from_numpy(cqt), torch.from_numpy(chroma)
+    return Batch(*views, labels, recordings, sources, families=families)
 
 
 def stream(

@@ -27,7 +27,7 @@ def save_checkpoint(
 ) -> None:
     """Write beside and rename, so that a killed run leaves the last whole checkpoint.
 
-    parameters: the optimiser's parameters by name.
+    parameters: the optimiser's parameters by name. Raises TrainingError if it cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     for part, module in modules.items():
@@ -36,8 +36,11 @@ def save_checkpoint(
         for slot, value in optimiser.state[parameter].items():
             tensors[f"optimiser/{name}/{slot}"] = torch.as_tensor(value)
     whole = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    with appearing_whole(path) as temporary:
-        save_file(whole, temporary, metadata={"checkpoint": json.dumps(metadata)})
+    try:
+        with appearing_whole(path) as temporary:
+            save_file(whole, temporary, metadata={"checkpoint": json.dumps(metadata)})
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{path}: the checkpoint cannot be written ({error})") from error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -27,29 +27,8 @@ from mirex.training import losses
 from mirex.training.batches import Batch
 from mirex.training.checkpoint import load_checkpoint, save_checkpoint
 from mirex.training.echoes import shifted
+from mirex.training.settings import LoopSettings
 from mirex.training.validation import ValidationSet, embed_clips, mean_average_precision
-
-
-@dataclasses.dataclass(frozen=True)
-class LoopSettings:
-    """steps: length of the run, the last decay_steps with falling rate. validate_every 0: never. Weights of
-    loss terms as named.
-    """
-
-    steps: int = 3000
-    decay_steps: int = 600
-    warmup_steps: int = 100
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    clip_norm: float = 5.0
-    average_decay: float = 0.998
-    classification_weight: float = 0.3
-    triplet_weight: float = 0.3
-    center_weight: float = 5e-4
-    contrastive_weight: float = 1.0
-    validate_every: int = 200
-    checkpoint_every: int = 100
-    seed: int = 1
 
 
 class Trainer:
@@ -130,8 +109,8 @@ class Trainer:
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One step; returns the terms of the loss, which a GPU may still be at work on."""
-        cqt, chroma, labels, recordings, sources, _ = self._on_device(batch)
-        chosen = losses.pairs(labels, recordings, sources)
+        cqt, chroma, labels, recordings, sources, _, families = self._on_device(batch)
+        chosen = losses.pairs(labels, recordings, sources, families)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, settings=self.settings)
         self.network.train()
@@ -167,10 +146,15 @@ class Trainer:
     ) -> dict[str, Tensor]:
         return {
             "classification": losses.classification(logits, labels),
-            "triplet": losses.batch_hard_triplet(pooled, chosen),
+            "triplet": self._triplet(pooled, embedding, chosen),
             "center": self.centers(pooled, labels),
             "contrastive": losses.supervised_contrastive(embedding, chosen),
         }
+
+    def _triplet(self, pooled: Tensor, embedding: Tensor, chosen: losses.Pairs) -> Tensor:
+        kind, margin = self.settings.triplet_features, self.settings.triplet_margin
+        features = embedding if kind == "embedding" else pooled
+        return losses.batch_hard_triplet(features, chosen, margin=margin, unit_length=kind != "pooled")
 
     def _weighted(self, terms: dict[str, Tensor]) -> Tensor:
         shares = dataclasses.asdict(self.settings)
@@ -273,8 +257,11 @@ def _values(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _log(path: Path, entries: Iterable[dict[str, Any]]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.writelines(json.dumps(entry) + "\n" for entry in entries)
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(entry) + "\n" for entry in entries)
+    except OSError as error:
+        raise TrainingError(f"{path}: the log cannot be written ({error.strerror})") from error
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -9,7 +9,8 @@ A run that begins with trained weights need not begin with a random classifier: 
 Nothing that a training step does here waits for a GPU, so that the next step is under way in time.
 
 Conventions: labels int64 [batch], a work each; recordings int64 [batch]: equal numbers are one recording,
-which is never its own positive; sources int64 [batch]: where the sample comes from.
+which is never its own positive; sources int64 [batch]: where the sample comes from; families int64 [batch]:
+works that may be the same have one family, and are no negatives of each other.
 """
 
 from typing import Any, NamedTuple
@@ -89,29 +90,57 @@ class Pairs(NamedTuple):
     negative: Tensor
 
 
-def pairs(labels: Tensor, recordings: Tensor, sources: Tensor) -> Pairs:
-    """Positive: same work, another recording. Negative: another work of the same source.
+def pairs(labels: Tensor, recordings: Tensor, sources: Tensor, families: Tensor | None = None) -> Pairs:
+    """Which pairs of a batch are versions, and which are not.
 
-    Works of different sources are no pairs: a network that tells rendered scores from real chroma, which is
-    easy, would lower the loss without learning anything about works.
+    Positive: same work, another recording, of whichever source. Negative: a work of another family, of the
+    same source. Other works of different sources are no pairs: a network that tells rendered scores from real
+    chroma, which is easy, would lower the loss without learning anything about works.
+
+    Parameters
+    ----------
+    labels, recordings, sources : int64 [batch]
+        As above.
+    families : int64 [batch], optional
+        None: every work is a family of its own.
+
+    Returns
+    -------
+    Pairs
     """
     same = labels[:, None] == labels[None, :]
     distinct = recordings[:, None] != recordings[None, :]
     together = sources[:, None] == sources[None, :]
-    return Pairs(same & distinct, ~same & together)
+    akin = same if families is None else same | (families[:, None] == families[None, :])
+    return Pairs(same & distinct, ~akin & together)
 
 
-def batch_hard_triplet(features: Tensor, chosen: Pairs, *, margin: float = 0.3) -> Tensor:
+def batch_hard_triplet(
+    features: Tensor, chosen: Pairs, *, margin: float = 0.3, unit_length: bool = True
+) -> Tensor:
     """Mean over anchors of max(0, d(hardest positive) - d(hardest negative) + margin).
 
-    Distances are Euclidean between L2-normalised features. Anchors without a positive or a negative are
-    left out; 0 if none is left.
+    Parameters
+    ----------
+    features : float [batch, size]
+    chosen : Pairs
+        Anchors without a positive or a negative are left out.
+    margin : float
+        In the unit of the distances.
+    unit_length : bool
+        Euclidean distances between features made unit length; False: between features as they are.
+
+    Returns
+    -------
+    float []
+        0 if no anchor is left.
     """
-    unit = functional.normalize(features.float(), dim=1)
+    x = functional.normalize(features.float(), dim=1) if unit_length else features.float()
+    squares = x.square().sum(dim=1)
     # The clamp keeps the square root's gradient finite for coinciding features.
-    distance = (2 - 2 * unit @ unit.T).clamp(min=1e-8).sqrt()
-    hardest_positive = distance.masked_fill(~chosen.positive, -1.0).amax(dim=1)
-    hardest_negative = distance.masked_fill(~chosen.negative, 3.0).amin(dim=1)
+    distance = (squares[:, None] + squares[None, :] - 2 * x @ x.T).clamp(min=1e-8).sqrt()
+    hardest_positive = distance.masked_fill(~chosen.positive, float("-inf")).amax(dim=1)
+    hardest_negative = distance.masked_fill(~chosen.negative, float("inf")).amin(dim=1)
     valid = chosen.positive.any(dim=1) & chosen.negative.any(dim=1)
     losses = functional.relu(hardest_positive - hardest_negative + margin).masked_fill(~valid, 0.0)
     return losses.sum() / valid.sum().clamp(min=1)

@@ -1,90 +1,148 @@
-"""The recipe: from data and settings to sources, batches, validation sets and a trainer.
+"""From data and a recipe to sources, batches and validation sets.
 
-Everything that decides a run is in one frozen `Recipe`, which goes into each checkpoint and from there into
-the metadata of the sealed weights. Where the data lies is a `Corpus`; what it holds decides the sources.
+What a recipe may say stands in `mirex.training.settings`; what data there is decides the sources.
 """
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mirex._typing import Array
+from mirex.corpora.archive import Joined
+from mirex.corpora.cqt_levels import LevelCorpus
 from mirex.corpora.profiles import ProfileCorpus
-from mirex.corpora.recordings import load_columns, read_recordings
+from mirex.corpora.recordings import PackedRecordings, load_columns, read_recordings
 from mirex.corpora.scores import ScoreCorpus
-from mirex.errors import TrainingError
-from mirex.settings import NetworkSettings
-from mirex.training.augmentation.stitching import StitchSettings
-from mirex.training.batches import BatchMaker, BatchSettings
-from mirex.training.loop import LoopSettings
-from mirex.training.sources import ChromaSource, RecordingSource, ScoreSource, Source
+from mirex.errors import UsageError
+from mirex.training.batches import BatchMaker
+from mirex.training.mixing import MixedSource, Numbering, find_links, number_works
+from mirex.training.settings import Corpus, Recipe
+from mirex.training.sources import (
+    ChromaSource,
+    KeptColumns,
+    KeptLevels,
+    Recordings,
+    RecordingSource,
+    ScoreSource,
+    Source,
+)
 from mirex.training.synthesis.patches import load_patches
 from mirex.training.validation import ValidationSet, anthem_sets, chroma_set, score_set, voiced_set
 
-SOURCES = ("scores", "chroma", "recordings")
 SUMMARY = {
-    "scores": "scores.npz, split train: MIDI transcriptions by fans, rendered to CQT as new arrangements",
-    "chroma": "hpcp.npz, split train: pitch-class profiles of real covers (works of SHS100K-TEST)",
-    "recordings": "a private collection of recordings",
+    "scores": "split train: MIDI transcriptions, rendered to CQT as new arrangements",
+    "chroma": "split train: pitch-class profiles of real covers (works of SHS100K-TEST, where hpcp.npz)",
+    "recordings": "split train: real recordings as CQT levels, or a private collection of recordings",
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """All that decides what a run learns and how.
-
-    fold_share: of rendered crops given as chroma view. backwards_weight, mirrored_weight: of works of chroma
-    played backwards and with intervals mirrored. voiced_share: of crops of chroma played by instruments.
-    """
-
-    network: NetworkSettings = dataclasses.field(default_factory=NetworkSettings)
-    batch: BatchSettings = dataclasses.field(default_factory=lambda: BatchSettings(works=(12, 4)))
-    stitching: StitchSettings = dataclasses.field(default_factory=StitchSettings)
-    loop: LoopSettings = dataclasses.field(default_factory=LoopSettings)
-    fold_share: float = 0.25
-    backwards_weight: float = 0.0
-    mirrored_weight: float = 0.0
-    voiced_share: float = 0.0
-
-    def to_json(self) -> str:
-        """Canonical JSON."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+def summary(corpus: Corpus) -> list[str]:
+    """A line for each source: its files' names and what they hold."""
+    return [
+        f"{', '.join(path.name for path in getattr(corpus, name))}, {SUMMARY[name]}"
+        for name in corpus.sources
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
-class Corpus:
-    """Where the data lies; None: not used. patches: files of `mirex patches`, needed for scores and for
-    voiced chroma. scratch: where columns of recordings are kept.
+class Prepared:
+    """A corpus whose recordings have been read: what processes that make batches are to be given.
+
+    Attributes
+    ----------
+    corpus : Corpus
+    packed : PackedRecordings or None
+        The recordings of a user's CSV.
     """
 
-    scores: Path | None = None
-    chroma: Path | None = None
-    recordings: Path | None = None
-    anthems: Path | None = None
-    patches: tuple[Path, ...] = ()
-    scratch: Path = Path("scratch")
-    decoders: int = 1
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the sources that there are, in the order of `BatchSettings.works`."""
-        return tuple(name for name in SOURCES if getattr(self, name) is not None)
+    corpus: Corpus
+    packed: PackedRecordings | None = None
 
 
-def make_batches(corpus: Corpus, *, recipe: Recipe) -> BatchMaker:
-    """Load the sources. Raises TrainingError where data and recipe do not fit."""
-    _check(corpus, recipe)
+def prepare(corpus: Corpus, *, report: Callable[[str], None] = print) -> Prepared:
+    """Read the recordings of a user's CSV, if there is one.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    report : callable
+        Called with a line for each recording that is left out.
+
+    Raises
+    ------
+    TrainingError
+        If no work has two recordings that can be read.
+    """
+    tables = _tables(corpus)
+    if not tables:
+        return Prepared(corpus)
+    works = read_recordings(tables[0])
+    packed = load_columns(works, scratch=corpus.scratch, processes=corpus.decoders, report=report)
+    return Prepared(corpus, packed)
+
+
+def make_batches(corpus: Corpus | Prepared, *, recipe: Recipe) -> BatchMaker:
+    """Load the sources.
+
+    Parameters
+    ----------
+    corpus : Corpus or Prepared
+        What is not prepared yet is, first.
+    recipe : Recipe
+
+    Raises
+    ------
+    UsageError
+        Where data and recipe do not fit.
+    TrainingError
+        Where data cannot be read.
+    """
+    found = corpus if isinstance(corpus, Prepared) else None
+    data = found.corpus if found else corpus
+    assert isinstance(data, Corpus)
+    check(data, recipe)
+    prepared = found or prepare(data)
+    sources, numbering = _sources(prepared, recipe)
+    for name, source, wanted in zip(data.sources, sources, recipe.batch.works, strict=True):
+        there = int(np.count_nonzero(source.work_weights))
+        if wanted > there:
+            raise UsageError(f"{wanted} works of {name} a batch, but there are {there}: give at most so many")
+    return BatchMaker(sources, settings=recipe.batch, seed=recipe.loop.seed, numbering=numbering)
+
+
+def _sources(prepared: Prepared, recipe: Recipe) -> tuple[list[Source], Numbering]:
+    """The sources, those whose works have versions elsewhere mixed, and their works' labels."""
+    corpus = prepared.corpus
     patches = [load_patches(path) for path in corpus.patches]
     made: list[Source] = []
-    if corpus.scores is not None:
-        made.append(_score_source(corpus.scores, patches, recipe))
-    if corpus.chroma is not None:
-        made.append(_chroma_source(corpus.chroma, patches, recipe))
-    if corpus.recordings is not None:
-        made.append(_recording_source(corpus.recordings, corpus, recipe))
-    return BatchMaker(made, settings=recipe.batch, seed=recipe.loop.seed)
+    archives: dict[str, tuple[int, Joined]] = {}
+    if corpus.scores:
+        scores = Joined([ScoreCorpus.load(path) for path in corpus.scores])
+        archives["scores"] = (len(made), scores)
+        made.append(_score_source(scores, patches, recipe))
+    if corpus.chroma:
+        chroma = Joined([ProfileCorpus.load(path) for path in corpus.chroma])
+        archives["chroma"] = (len(made), chroma)
+        made.append(_chroma_source(chroma, patches, recipe))
+    if corpus.recordings:
+        if prepared.packed is None:
+            levels = Joined([LevelCorpus.load(path) for path in corpus.recordings])
+            archives["recordings"] = (len(made), levels)
+            made.append(_recording_source(KeptLevels(levels), patches, recipe))
+        else:
+            made.append(_recording_source(KeptColumns(prepared.packed), patches, recipe))
+    linked = find_links(**archives, table=corpus.links)
+    counts = [len(source.work_weights) for source in made]
+    numbering = number_works(counts, links=linked.links, doubtful=linked.doubtful)
+    mixed: list[Source] = [
+        MixedSource(place, made, numbering=numbering, multiple_weight=recipe.multiple_weight)
+        for place in range(len(made))
+    ]
+    return mixed, numbering
 
 
 def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list[dict[str, Any]]:
@@ -114,61 +172,106 @@ def unused_seed(training: dict[str, Any]) -> int:
 def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSet]:
     """The quick sets that the corpus has data for; see `mirex.training.validation`."""
     sets: dict[str, ValidationSet] = {}
-    voiced = corpus.chroma is not None and recipe.voiced_share > 0
-    if corpus.scores is not None or voiced:
+    voiced = bool(corpus.chroma) and recipe.voiced_share > 0
+    if corpus.scores or voiced:
         patches = load_patches(corpus.patches[0])
-    if corpus.scores is not None:
-        held_out = ScoreCorpus.load(corpus.scores, split="validation")
-        sets["scores"] = score_set(held_out, patches=patches, settings=recipe.network, works=100)
+    if corpus.scores:
+        held_out = ScoreCorpus.load(corpus.scores[0], split="validation")
+        if any(len(songs) > 1 for songs in held_out.works):
+            sets["scores"] = score_set(held_out, patches=patches, settings=recipe.network, works=100)
     if corpus.anthems is not None:
         sets |= anthem_sets(corpus.anthems, settings=recipe.network)
-    if corpus.chroma is not None:
-        sets["chroma"] = chroma_set(corpus.chroma, works=75, settings=recipe.network)
+    if corpus.chroma and ProfileCorpus.load(corpus.chroma[0], split="validation").works:
+        sets["chroma"] = chroma_set(corpus.chroma[0], works=75, settings=recipe.network)
         if voiced:
-            sets["voiced"] = voiced_set(corpus.chroma, works=75, patches=patches, settings=recipe.network)
+            sets["voiced"] = voiced_set(corpus.chroma[0], works=75, patches=patches, settings=recipe.network)
     return sets
 
 
-def _check(corpus: Corpus, recipe: Recipe) -> None:
-    if len(corpus.sources) != len(recipe.batch.works) or not corpus.sources:
-        raise TrainingError(
-            f"works per batch {recipe.batch.works} for the sources {corpus.sources}: give one number a source"
+def check(corpus: Corpus, recipe: Recipe) -> None:
+    """Raise UsageError where recipe and data do not fit, as far as can be told before they are read."""
+    batch = recipe.batch
+    if len(corpus.sources) != len(batch.works) or not corpus.sources:
+        raise UsageError(
+            f"works per batch {batch.works} for the sources {corpus.sources}: give one number a source"
+        )
+    if min(batch.works) < 0 or batch.versions < 1:
+        raise UsageError(
+            f"works per batch {batch.works} of {batch.versions} versions: give no negative number, "
+            "and 1 version or more"
         )
     for name in ("backwards", "mirrored"):
         weight = getattr(recipe, f"{name}_weight")
         if not weight >= 0:
-            raise TrainingError(f"weight of works played {name} {weight}: give 0 or more")
-    for name, share in (("voiced", recipe.voiced_share), ("short", recipe.batch.short_share)):
+            raise UsageError(f"weight of works played {name} {weight}: give 0 or more")
+    shares = {
+        "voiced": recipe.voiced_share,
+        "short": batch.short_share,
+        "folded": recipe.fold_share,
+        "sounded": recipe.sounded_share,
+        "register": recipe.registers_share,
+        "stitched": recipe.stitching.probability,
+    }
+    for name, share in shares.items():
         if not 0 <= share <= 1:
-            raise TrainingError(f"share of {name} crops {share}: give 0 to 1")
+            raise UsageError(f"share of {name} crops {share}: give 0 to 1")
+    if not recipe.multiple_weight > 0:
+        raise UsageError(f"weight of works with several versions {recipe.multiple_weight}: give more than 0")
+    if batch.echoes < 0:
+        raise UsageError(f"echoes {batch.echoes}: give 0 or more")
+    _check_crops(recipe)
+    _check_files(corpus, recipe)
+
+
+def _check_crops(recipe: Recipe) -> None:
     crops, multiple = sum(recipe.batch.works) * recipe.batch.versions, recipe.batch.multiple
     if multiple < 1 or (multiple > 1 and crops < 2 * multiple):
-        raise TrainingError(
+        raise UsageError(
             f"crops in multiples of {multiple}, {crops} in a batch: give 1, or at most half of them"
         )
-    if recipe.batch.echoes < 0:
-        raise TrainingError(f"echoes {recipe.batch.echoes}: give 0 or more")
-    voiced = corpus.chroma is not None and recipe.voiced_share > 0
-    if not corpus.patches and (corpus.scores is not None or voiced):
-        needing = "scores" if corpus.scores is not None else "voiced crops of chroma"
-        raise TrainingError(
-            f"{needing} need note patches: make them with 'mirex patches', give them with --patches"
+    # Of three, two at least are in one view; one alone there has no batch statistics, and is left out.
+    if crops < 3:
+        raise UsageError(
+            f"{crops} crops in a batch may leave one for each view, which nothing can be learned from: "
+            "give more works or versions"
         )
 
 
-def _score_source(path: Path, patches: Sequence[Array], recipe: Recipe) -> ScoreSource:
+def _check_files(corpus: Corpus, recipe: Recipe) -> None:
+    tables = _tables(corpus)
+    if tables and len(corpus.recordings) > 1:
+        raise UsageError(
+            f"recordings {', '.join(map(str, corpus.recordings))}: give one CSV, or archives (.npz) only"
+        )
+    voiced = bool(corpus.chroma) and recipe.voiced_share > 0
+    sounded = bool(corpus.recordings) and recipe.sounded_share > 0
+    if not corpus.patches and (corpus.scores or voiced or sounded):
+        needing = "voiced crops of chroma" if voiced else "crops of recordings that are sounded anew"
+        raise UsageError(
+            f"{'scores' if corpus.scores else needing} need note patches: make them with 'mirex patches', "
+            "give them with --patches"
+        )
+
+
+def _tables(corpus: Corpus) -> list[Path]:
+    """The recordings that are no archives but a user's CSV."""
+    return [path for path in corpus.recordings if path.suffix != ".npz"]
+
+
+def _score_source(corpus: Joined[ScoreCorpus], patches: Sequence[Array], recipe: Recipe) -> ScoreSource:
     return ScoreSource(
-        ScoreCorpus.load(path),
+        corpus,
         patches=patches,
         settings=recipe.network,
         stitching=recipe.stitching,
         fold_share=recipe.fold_share,
+        multiple_weight=recipe.multiple_weight,
     )
 
 
-def _chroma_source(path: Path, patches: Sequence[Array], recipe: Recipe) -> ChromaSource:
+def _chroma_source(corpus: Joined[ProfileCorpus], patches: Sequence[Array], recipe: Recipe) -> ChromaSource:
     return ChromaSource(
-        ProfileCorpus.load(path),
+        corpus,
         settings=recipe.network,
         stitching=recipe.stitching,
         backwards_weight=recipe.backwards_weight,
@@ -179,10 +282,14 @@ def _chroma_source(path: Path, patches: Sequence[Array], recipe: Recipe) -> Chro
     )
 
 
-def _recording_source(path: Path, corpus: Corpus, recipe: Recipe) -> RecordingSource:
-    found = load_columns(
-        read_recordings(path), scratch=corpus.scratch, processes=corpus.decoders, report=print
-    )
+def _recording_source(recordings: Recordings, patches: Sequence[Array], recipe: Recipe) -> RecordingSource:
     return RecordingSource(
-        found, settings=recipe.network, stitching=recipe.stitching, fold_share=recipe.fold_share
+        recordings,
+        settings=recipe.network,
+        stitching=recipe.stitching,
+        fold_share=recipe.fold_share,
+        patches=patches,
+        sounded_share=recipe.sounded_share,
+        registers_share=recipe.registers_share,
+        multiple_weight=recipe.multiple_weight,
     )

@@ -1,7 +1,8 @@
 """Sources of training versions behind one interface: scores, chroma, recordings.
 
 A source knows works and draws versions of them as network input. Everything random comes from the
-generator passed in, so a sample is a pure function of seed, step and place in the batch.
+generator passed in, so a sample is a pure function of seed, step and place in the batch. Works that have
+versions in several sources are drawn from by `mirex.training.mixing`.
 """
 
 from collections.abc import Sequence
@@ -11,28 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex._typing import Array
+from mirex.corpora.archive import Joined
+from mirex.corpora.cqt_levels import LevelCorpus
 from mirex.corpora.profiles import ProfileCorpus
+from mirex.corpora.recordings import PackedRecordings
 from mirex.corpora.scores import ScoreCorpus
 from mirex.features.playing import transpose
-from mirex.features.views import chroma_view, cqt_view, tile
+from mirex.features.views import chroma_view, cqt_view, fold, tile
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.augmentation import recolour
-from mirex.training.augmentation.stitching import StitchSettings, draw_lengths, stitch
+from mirex.training.augmentation.stitching import draw_lengths, stitch
+from mirex.training.settings import StitchSettings
 from mirex.training.synthesis.arrangement import Excerpt, arrange
 from mirex.training.synthesis.rendering import render
-from mirex.training.synthesis.voicing import sound
+from mirex.training.synthesis.voicing import sound, sound_in_registers
 
 POSITION_SPREAD = 0.1
 
 
 class Version(NamedTuple):
     """view: float32 [bins, steps], network input. folded: the chroma view, not the CQT view. recording: its
-    number in the source; None: made anew.
+    number in the source; None: made anew. origin: number of the source that it is of, where a draw mixes
+    sources; None: the one that drew it.
     """
 
     view: Array
     folded: bool
     recording: int | None
+    origin: int | None = None
 
 
 class Lengths(NamedTuple):
@@ -42,12 +49,25 @@ class Lengths(NamedTuple):
     chroma: int
 
 
+class Draw(NamedTuple):
+    """What the versions of one work in one batch share.
+
+    strength: of augmentation, in [0, 1]. anchor: about where in the song, in [0, 1], all of their crops lie.
+    """
+
+    strength: float
+    anchor: float
+    generator: np.random.Generator
+
+
 class Source(Protocol):
     """Works to draw training versions of.
 
-    work_weights: float64 [works], how often each work is wanted, relative.
+    works: versions of each work, int64 [versions] each; there may be further works that are made from these,
+    and come after them. work_weights: float64 [all works], how often each is wanted, relative.
     """
 
+    works: list[NDArray[np.int64]]
     work_weights: NDArray[np.float64]
 
     def draw(
@@ -57,6 +77,22 @@ class Source(Protocol):
 
         Different recordings serve before one is used twice. strength in [0, 1]: how far augmentation goes.
         """
+
+    def version(
+        self, index: int, siblings: NDArray[np.int64], *, lengths: Lengths, draw: Draw, again: bool
+    ) -> Version:
+        """One version. siblings: all of its work in this source. again: it is in the draw already."""
+
+
+def draw_versions(
+    source: Source, versions: NDArray[np.int64], *, lengths: Sequence[Lengths], draw: Draw
+) -> list[Version]:
+    """One for each of `lengths` of the versions of a work; every one is taken once before any is again."""
+    chosen = choose_versions(len(versions), len(lengths), draw.generator).tolist()
+    return [
+        source.version(int(versions[index]), versions, lengths=each, draw=draw, again=place >= len(versions))
+        for place, (index, each) in enumerate(zip(chosen, lengths, strict=True))
+    ]
 
 
 def choose_versions(available: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -91,11 +127,12 @@ class ScoreSource:
     """Rendered scores: a new arrangement for every crop, now and then folded to chroma.
 
     fold_share: share of crops given as the chroma view, so that rendered and real chroma meet.
+    multiple_weight: how often a work of several versions is wanted, where another counts 1.
     """
 
     def __init__(
         self,
-        corpus: ScoreCorpus,
+        corpus: ScoreCorpus | Joined[ScoreCorpus],
         *,
         patches: Sequence[Array],
         settings: NetworkSettings,
@@ -108,39 +145,29 @@ class ScoreSource:
         self._settings = settings
         self._stitching = stitching
         self._fold_share = fold_share
+        self.works = corpus.works
         sizes = np.array([len(songs) for songs in corpus.works])
         self.work_weights = np.where(sizes > 1, multiple_weight, 1.0)
 
     def draw(
         self, work: int, *, lengths: Sequence[Lengths], strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        songs = self._corpus.works[work]
-        chosen = songs[choose_versions(len(songs), len(lengths), generator)]
-        anchor = generator.random()
-        return [
-            self._version(song, songs, each, strength, generator, anchor)
-            for song, each in zip(chosen, lengths, strict=True)
-        ]
+        draw = Draw(strength, generator.random(), generator)
+        return draw_versions(self, self.works[work], lengths=lengths, draw=draw)
 
-    def _version(
-        self,
-        song: int,
-        songs: NDArray[np.int64],
-        lengths: Lengths,
-        strength: float,
-        generator: np.random.Generator,
-        anchor: float,
+    def version(
+        self, index: int, siblings: NDArray[np.int64], *, lengths: Lengths, draw: Draw, again: bool
     ) -> Version:
-        stitching = self._stitching
+        stitching, (strength, anchor, generator) = self._stitching, draw
         folded, steps = draw_view(lengths, fold_share=self._fold_share, generator=generator)
         part_steps = part_lengths(steps, stitching=stitching, generator=generator)
-        others = generator.choice(songs, len(part_steps) - 1)
+        others = generator.choice(siblings, len(part_steps) - 1)
         key = None
         if len(part_steps) > 1 and stitching.share_key:
             key = recolour.draw_key(strength=strength, generator=generator)
         position = near(anchor, strength=strength, generator=generator)
         parts, elapsed = [], 0
-        for each, length in zip([song, *others], part_steps, strict=True):
+        for each, length in zip([index, *others], part_steps, strict=True):
             excerpt = Excerpt(self._seconds(length), self._seconds(steps), self._seconds(elapsed), position)
             parts.append(self._render(each, length, excerpt, strength, generator, key))
             elapsed += length
@@ -162,8 +189,9 @@ class ScoreSource:
         generator: np.random.Generator,
         key: int | None,
     ) -> Array:
+        corpus, place = self._corpus.at(song)
         notes = arrange(
-            self._corpus.score(song),
+            corpus.score(place),
             excerpt=excerpt,
             strength=strength,
             generator=generator,
@@ -214,7 +242,7 @@ class ChromaSource:
 
     def __init__(
         self,
-        corpus: ProfileCorpus,
+        corpus: ProfileCorpus | Joined[ProfileCorpus],
         *,
         settings: NetworkSettings,
         stitching: StitchSettings,
@@ -231,37 +259,36 @@ class ChromaSource:
         self._patches = patches
         self._stitching = stitching
         self._turns = turns(backwards_weight=backwards_weight, mirrored_weight=mirrored_weight)
+        self.works = corpus.works
         self.work_weights = np.repeat([turn.weight for turn in self._turns], len(corpus.works))
 
     def draw(
         self, work: int, *, lengths: Sequence[Lengths], strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        kind, place = divmod(work, len(self._corpus.works))
-        recordings = self._corpus.works[place]
-        chosen = recordings[choose_versions(len(recordings), len(lengths), generator)]
-        anchor = generator.random()
-        turn = self._turns[kind]
+        kind, place = divmod(work, len(self.works))
+        recordings = self.works[place]
+        draw = Draw(strength, generator.random(), generator)
+        chosen = choose_versions(len(recordings), len(lengths), generator).tolist()
         return [
-            self._version(int(recording), recordings, each, strength, generator, anchor, turn)
-            for recording, each in zip(chosen, lengths, strict=True)
+            self._version(int(recordings[index]), recordings, each, draw, self._turns[kind])
+            for index, each in zip(chosen, lengths, strict=True)
         ]
 
-    def _version(
-        self,
-        recording: int,
-        recordings: NDArray[np.int64],
-        lengths: Lengths,
-        strength: float,
-        generator: np.random.Generator,
-        anchor: float,
-        turn: Turn,
+    def version(
+        self, index: int, siblings: NDArray[np.int64], *, lengths: Lengths, draw: Draw, again: bool
     ) -> Version:
+        return self._version(index, siblings, lengths, draw, self._turns[0])
+
+    def _version(
+        self, recording: int, recordings: NDArray[np.int64], lengths: Lengths, draw: Draw, turn: Turn
+    ) -> Version:
+        strength, anchor, generator = draw
         voiced = bool(generator.random() < self._voiced_share)
         fold_share = self._fold_share if voiced else 1.0
         folded, steps = draw_view(lengths, fold_share=fold_share, generator=generator)
         part_steps = part_lengths(steps, stitching=self._stitching, generator=generator)
         chosen = [recording, *generator.choice(recordings, len(part_steps) - 1)]
-        profiles = [self._corpus.profile(each)[turn.rows, turn.columns] for each in chosen]
+        profiles = [self._profile(int(each))[turn.rows, turn.columns] for each in chosen]
         parts = crop_parts(profiles, part_steps, anchor=anchor, strength=strength, generator=generator)
         chroma = np.roll(np.concatenate(parts, axis=1), generator.integers(12), axis=0)
         chroma = recolour.recolour_profile(chroma, strength=strength, generator=generator)
@@ -270,6 +297,10 @@ class ChromaSource:
         else:
             view = self._tiled(chroma, strength, generator)
         return Version(view, folded, recording)
+
+    def _profile(self, recording: int) -> Array:
+        corpus, place = self._corpus.at(recording)
+        return corpus.profile(place)
 
     def _tiled(self, chroma: Array, strength: float, generator: np.random.Generator) -> Array:
         tiled = tile(chroma, octaves=self._settings.chroma_octaves)
@@ -290,62 +321,105 @@ class ChromaSource:
         )
 
 
-class RecordingSource:
-    """A user's own recordings: a CSV of `work,path`, columns from the ordinary front end.
+class Recordings(Protocol):
+    """Recordings of works as CQT columns. works: of each work the indices, int64 [recordings]."""
 
-    columns: for each work the recordings' CQT columns, float32 [84, columns] each.
+    works: list[NDArray[np.int64]]
+
+    def columns(self, recording: int, *, generator: np.random.Generator) -> Array:
+        """The whole recording: float32 [84, columns]. generator: draws what was lost in keeping it."""
+
+
+class KeptLevels:
+    """Recordings of archives of CQT levels; what their rounding took is drawn anew each time."""
+
+    def __init__(self, corpus: Joined[LevelCorpus]) -> None:
+        self.works = corpus.works
+        self._corpus = corpus
+
+    def columns(self, recording: int, *, generator: np.random.Generator) -> Array:
+        corpus, place = self._corpus.at(recording)
+        return corpus.columns(place, generator=generator)
+
+
+class KeptColumns:
+    """A user's own recordings, whose columns were kept as they are."""
+
+    def __init__(self, packed: PackedRecordings) -> None:
+        self.works = [np.array(work, np.int64) for work in packed.works]
+        self._packed = packed
+
+    def columns(self, recording: int, *, generator: np.random.Generator) -> Array:
+        return self._packed.columns(recording)
+
+
+class RecordingSource:
+    """Real recordings: a crop in another key, tempo and colour, or one sounded anew by other instruments.
+
+    Two crops of a recording as it is are never each other's positives, since they tell little of what makes
+    versions; one that is sounded anew counts as a recording of its own.
+
+    patches: of the instruments, one set a SoundFont; without any, nothing is sounded anew. sounded_share:
+    share of crops sounded anew; a recording that is drawn for the second time in a batch always is.
+    registers_share: of those, the share with registers kept (`mirex.training.synthesis.voicing`); the others
+    are sounded from chroma. multiple_weight: how often a work of several recordings is wanted, where another
+    counts 1.
     """
 
     def __init__(
         self,
-        columns: Sequence[Sequence[Array]],
+        recordings: Recordings,
         *,
         settings: NetworkSettings,
         stitching: StitchSettings,
         fold_share: float = 0.25,
+        patches: Sequence[Array] = (),
+        sounded_share: float = 0.0,
+        registers_share: float = 0.5,
+        multiple_weight: float = 1.0,
     ) -> None:
-        self._columns = columns
-        self._first_recording = [0, *np.cumsum([len(work) for work in columns]).tolist()]
+        self._recordings = recordings
         self._settings = settings
         self._stitching = stitching
         self._fold_share = fold_share
-        self.work_weights = np.ones(len(columns))
+        self._patches = patches
+        self._sounded_share = sounded_share
+        self._registers_share = registers_share
+        self.works = recordings.works
+        sizes = np.array([len(work) for work in recordings.works])
+        self.work_weights = np.where(sizes > 1, multiple_weight, 1.0)
 
     def draw(
         self, work: int, *, lengths: Sequence[Lengths], strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        order = choose_versions(len(self._columns[work]), len(lengths), generator).tolist()
-        anchor = generator.random()
-        return [
-            self._version(work, index, each, strength, generator, anchor)
-            for index, each in zip(order, lengths, strict=True)
-        ]
+        draw = Draw(strength, generator.random(), generator)
+        return draw_versions(self, self.works[work], lengths=lengths, draw=draw)
 
-    def _version(
-        self,
-        work: int,
-        index: int,
-        lengths: Lengths,
-        strength: float,
-        generator: np.random.Generator,
-        anchor: float,
+    def version(
+        self, index: int, siblings: NDArray[np.int64], *, lengths: Lengths, draw: Draw, again: bool
     ) -> Version:
-        recordings = self._columns[work]
+        strength, anchor, generator = draw
+        anew = bool(self._patches) and (again or generator.random() < self._sounded_share)
         folded, steps = draw_view(lengths, fold_share=self._fold_share, generator=generator)
         part_steps = part_lengths(steps, stitching=self._stitching, generator=generator)
-        chosen = [index, *generator.integers(0, len(recordings), len(part_steps) - 1)]
+        chosen = [index, *generator.choice(siblings, len(part_steps) - 1)]
         columns = [length * self._settings.columns_per_step for length in part_steps]
-        parts = crop_parts(
-            [recordings[i] for i in chosen], columns, anchor=anchor, strength=strength, generator=generator
-        )
+        kept = [self._recordings.columns(int(each), generator=generator) for each in chosen]
+        parts = crop_parts(kept, columns, anchor=anchor, strength=strength, generator=generator)
         magnitude = stitch(parts, match_level=self._stitching.match_level)
-        magnitude = transpose(
-            magnitude, semitones=recolour.draw_key(strength=strength, generator=generator)
-        )
+        if anew:
+            magnitude = self._sounded(magnitude, generator)
+        magnitude = transpose(magnitude, semitones=recolour.draw_key(strength=strength, generator=generator))
         view = _augmented_view(
             magnitude, steps, folded=folded, strength=strength, settings=self._settings, generator=generator
         )
-        return Version(view, folded, self._first_recording[work] + index)
+        return Version(view, folded, None if anew else index)
+
+    def _sounded(self, columns: Array, generator: np.random.Generator) -> Array:
+        patches = self._patches[int(generator.integers(len(self._patches)))]
+        if generator.random() < self._registers_share:
+            return sound_in_registers(columns, patches=patches, generator=generator)
+        return sound(fold(columns), patches=patches, generator=generator)
 
 
 def crop_parts(

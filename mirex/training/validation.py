@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mirex._typing import Array
-from mirex.benchmarks.testsets import Clip, ProfileClip, anthem_clips, cover_clips
+from mirex.corpora.clips import Clip, ProfileClip, anthem_clips, cover_clips
 from mirex.corpora.scores import ScoreCorpus
 from mirex.evaluation.metrics import score
 from mirex.features.views import chroma_view, cqt_view, profile_view

@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mirex.corpora.fluidsynth import Notes, synthesise
 from mirex.corpora.scores import ScoreCorpus
 from mirex.features.cqt import columns
 from mirex.features.views import cqt_view
 from mirex.settings import NetworkSettings
 from mirex.training.synthesis.arrangement import arrange, from_start
-from mirex.training.synthesis.fluidsynth import Notes, synthesise
 from mirex.training.synthesis.patches import load_patches
 from mirex.training.synthesis.rendering import render
 
@@ -43,13 +44,17 @@ def main() -> None:
     for songs in corpus.works[:SONGS]:
         score = corpus.score(int(songs[0]))
         notes = arrange(score, excerpt=from_start(28.0), strength=0.0, generator=generator, transposition=0)
-        whole = notes.select(notes.onset >= 0)
+        whole = _select(notes, notes.onset >= 0)
         program = np.bincount(whole.program).argmax()
-        alone = whole.select(whole.program == program)
+        alone = _select(whole, whole.program == program)
         pairs.append([correlation(n, soundfont=soundfont, patches=patches) for n in (alone, whole)])
         print(f"program {program:3d} alone {pairs[-1][0]:.3f}, all {pairs[-1][1]:.3f}")
     alone_median, all_median = np.median(pairs, axis=0)
     print(f"median of {SONGS} songs: one program {alone_median:.3f}, all {all_median:.3f}")
+
+
+def _select(notes: Notes, wanted: NDArray[np.bool_]) -> Notes:
+    return Notes(*(values[wanted] for values in notes))
 
 
 if __name__ == "__main__":

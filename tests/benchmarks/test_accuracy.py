@@ -9,8 +9,8 @@ import pytest
 from made_corpus import write_chroma
 from mirex.benchmarks import accuracy
 from mirex.benchmarks.accuracy import Drawing
-from mirex.benchmarks.testsets import Clip
 from mirex.cli import main
+from mirex.corpora.clips import Clip
 from mirex.errors import EvaluationError
 from mirex.model.embedding import embed
 from mirex.settings import FrontEndSettings, NetworkSettings

@@ -5,7 +5,8 @@ import pytest
 
 from mirex.benchmarks import robustness
 from mirex.benchmarks.baselines import compare_vectors
-from mirex.benchmarks.testsets import Clip, Recording
+from mirex.benchmarks.testsets import Recording
+from mirex.corpora.clips import Clip
 from mirex.features.cqt import columns
 from mirex.settings import FrontEndSettings
 from synthesis import RATE, song, tone

@@ -7,6 +7,7 @@ import pytest
 
 from made_corpus import write_scores
 from mirex.benchmarks import testsets
+from mirex.corpora.clips import anthem_clips
 from mirex.corpora.scores import ScoreCorpus
 from mirex.errors import EvaluationError
 from mirex.settings import FrontEndSettings
@@ -109,7 +110,7 @@ class TestAnthems:
 
     def test_levels_become_columns_of_twice_the_length(self, archive):
         path, level = archive
-        clips, confirmed = testsets.anthem_clips(path, front_end=FrontEndSettings())
+        clips, confirmed = anthem_clips(path, front_end=FrontEndSettings())
         assert [(clip.name, clip.work, clip.columns.shape) for clip in clips] == [
             ("x/ad.ogg", "ad", (84, 2)),
             ("y/fr.ogg", "fr", (84, 3)),
@@ -120,9 +121,9 @@ class TestAnthems:
 
     def test_columns_that_cannot_be_joined(self, archive):
         with pytest.raises(EvaluationError, match="25 frames"):
-            testsets.anthem_clips(archive[0], front_end=replace(FrontEndSettings(), frames_per_column=25))
+            anthem_clips(archive[0], front_end=replace(FrontEndSettings(), frames_per_column=25))
 
     def test_not_an_archive(self, tmp_path):
         (tmp_path / "anthems.npz").write_bytes(b"no archive")
         with pytest.raises(EvaluationError, match="not an anthems archive"):
-            testsets.anthem_clips(tmp_path / "anthems.npz", front_end=FrontEndSettings())
+            anthem_clips(tmp_path / "anthems.npz", front_end=FrontEndSettings())

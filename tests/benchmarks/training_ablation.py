@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from mirex.settings import NetworkSettings
-from mirex.training.batches import BatchSettings
-from mirex.training.loop import LoopSettings, Trainer, train, validate
-from mirex.training.recipe import Corpus, Recipe, make_batches, validation_sets
+from mirex.training.loop import Trainer, train, validate
+from mirex.training.recipe import make_batches, validation_sets
+from mirex.training.settings import BatchSettings, Corpus, LoopSettings, Recipe
 
 
 class Experiment(NamedTuple):
@@ -130,9 +130,9 @@ def corpus_of(source: str, folder: Path, *, patches: tuple[Path, ...]) -> Corpus
     """The files that an experiment needs."""
     chroma, scores = folder / "hpcp.npz", folder / "scores.npz"
     return {
-        "chroma": Corpus(chroma=chroma),
-        "scores": Corpus(scores=scores, patches=patches),
-        "both": Corpus(scores=scores, chroma=chroma, anthems=folder / "anthems.npz", patches=patches),
+        "chroma": Corpus(chroma=(chroma,)),
+        "scores": Corpus(scores=(scores,), patches=patches),
+        "both": Corpus(scores=(scores,), chroma=(chroma,), anthems=folder / "anthems.npz", patches=patches),
     }[source]
 
 

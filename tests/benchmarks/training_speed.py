@@ -18,11 +18,11 @@ from statistics import median
 
 import torch
 
-from mirex.commands.train import add_parser, corpus_of, recipe_of
+from mirex.commands.train import Plan, add_parser, options_of
 from mirex.extraction.extract import resolve_device
 from mirex.training.batches import Batch, stream
 from mirex.training.loop import Trainer
-from mirex.training.recipe import make_batches
+from mirex.training.recipe import make_batches, prepare
 
 STEPS = 30  # a repeat
 REPEATS = 3
@@ -33,18 +33,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_parser(parser.add_subparsers())
     args = parser.parse_args(["train", *sys.argv[1:]])
-    torch.set_num_threads(args.threads)
-    trainer, batches = prepare(args)
-    print(json.dumps(measure(trainer, batches, ahead=2 * args.processes)))
+    plan = options_of(args)
+    torch.set_num_threads(plan.settings.threads)
+    trainer, batches = set_up(plan)
+    print(json.dumps(measure(trainer, batches, ahead=2 * plan.settings.processes)))
 
 
-def prepare(args: argparse.Namespace) -> tuple[Trainer, Iterator[Batch]]:
+def set_up(plan: Plan) -> tuple[Trainer, Iterator[Batch]]:
     """A trainer and as many batches as are needed, as `mirex train` has them."""
-    recipe, device = recipe_of(args, seed=1), resolve_device(args.device)
-    make = partial(make_batches, corpus_of(args), recipe=recipe)
-    trainer = Trainer(make().works, settings=recipe.loop, embedding_size=args.embedding_size, device=device)
-    wanted = range(STEPS + REPEATS * (2 * args.processes + 2 * STEPS))
-    batches = stream(make, wanted=wanted, processes=args.processes, pinned=device == "cuda")
+    recipe, device = plan.recipe, resolve_device(plan.settings.device)
+    processes, size = plan.settings.processes, recipe.network.embedding_size
+    make = partial(make_batches, prepare(plan.corpus), recipe=recipe)
+    trainer = Trainer(make().works, settings=recipe.loop, embedding_size=size, device=device)
+    wanted = range(STEPS + REPEATS * (2 * processes + 2 * STEPS))
+    batches = stream(make, wanted=wanted, processes=processes, pinned=device == "cuda")
     return trainer, batches
 
 

@@ -67,6 +67,9 @@ def test_help_fits_a_screen(command, capsys, monkeypatch):
         ["extract", "-numThreads", "0", "scratch", "list"],
         ["extract", "-numThreads", "two", "scratch", "list"],
         ["extract", "--device", "tpu", "scratch", "list"],
+        ["extract", "--shard", "0/3", "scratch", "list"],
+        ["extract", "--shard", "4/3", "scratch", "list"],
+        ["extract", "--shard", "2", "scratch", "list"],
         ["query", "collection", "queries", "scratch"],
         ["query", "collection", "queries", "scratch", "matrix", "7"],
         ["query", "--stric", "collection", "queries", "scratch", "matrix"],
@@ -105,6 +108,18 @@ def test_errors_are_one_line(monkeypatch, capsys):
     assert message.count("\n") == 1
     assert fail_with(KeyboardInterrupt(), monkeypatch) == 1
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_errors_of_the_system_name_the_file_and_are_no_defect(monkeypatch, capsys):
+    for error, line in (
+        (OSError(5, "Input/output error", "/data/a.wav"), "/data/a.wav: Input/output error"),
+        (PermissionError(13, "Permission denied", b"/\xff"), "/\\udcff: Permission denied"),
+        (OSError(28, "No space", "/.m-1.part", None, "/m"), "/m: No space; make room and start again"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (TimeoutError(), "TimeoutError"),
+    ):
+        assert fail_with(error, monkeypatch) == 1
+        assert capsys.readouterr().err == f"mirex: error: {line}\n"
 
 
 def test_debug_shows_the_traceback(monkeypatch, capsys):

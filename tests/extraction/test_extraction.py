@@ -12,7 +12,7 @@ import pytest
 import mirex
 from mirex.errors import AudioError, MirexError, StoreError, UsageError, WeightsError
 from mirex.extraction import pool
-from mirex.extraction.extract import REPORT, Extraction, extract, locate
+from mirex.extraction.extract import REPORT, Extraction, extract, locate, read_columns
 from mirex.extraction.store import FOLDER, Store, content_hash
 from mirex.features.audio import decode
 from mirex.features.cqt import columns
@@ -102,7 +102,8 @@ def test_a_second_run_reuses_under_any_name(first, paths, scratch, folder, tmp_p
     assert progress == []
     expected = first.embeddings[[paths.index(path) for path in good]]
     assert again.embeddings.tobytes() == expected.tobytes()
-    assert (scratch / REPORT).read_bytes() == b"", "the report is of the latest run"
+    before, after = ((place / REPORT).read_text("utf-8").splitlines() for place in (tmp_path, scratch))
+    assert sorted(after) == sorted(before) != [], "the other list's failures stay in the report"
 
 
 def test_a_damaged_entry_is_computed_again(first, paths, scratch, tmp_path, caplog):
@@ -128,6 +129,14 @@ def test_columns_are_stored_on_request(first, paths, scratch):
     np.testing.assert_allclose(kept, expected, rtol=1e-3, atol=1e-6)
 
 
+def test_columns_are_added_to_a_run_without_them(first, paths, scratch, tmp_path):
+    path = paths[position(paths, "song 0 é.wav")]
+    shutil.copytree(scratch / FOLDER / "embedding", tmp_path / FOLDER / "embedding")
+    for keep, reused in ((False, 1), (True, 0), (True, 1)):
+        assert extract([path], scratch=tmp_path, keep_columns=keep).reused == reused
+        assert (tmp_path / FOLDER / "columns").exists() == keep
+
+
 def test_essentia_gives_nearly_the_same_and_is_kept_apart(first, paths, scratch):
     index = position(paths, "song 0 é.wav")
     other = extract([paths[index]], scratch=scratch, cqt="essentia")
@@ -147,20 +156,18 @@ def test_no_files_give_no_rows(tmp_path):
 
 
 @pytest.mark.usefixtures("fragile")
-def test_a_worker_that_dies_costs_its_own_file_only(first, paths, folder, tmp_path, caplog):
-    names = ["a killer.wav", "fine.wav", "once.wav", "of memory.wav", "defect.wav", "also fine.wav"]
+def test_what_fails_costs_its_own_file_only(tmp_path, caplog):
+    names = ["fine.wav", "of memory.wav", "defect.wav", "broken.wav"]
     fatal = []
     for number, name in enumerate(names):
         # Different contents, so that each is a job of its own.
         fatal.append(str(write(tmp_path / name, song(number, seconds=1.5 + number / 8))))
     result = extract(fatal, scratch=tmp_path / "scratch", threads=2)
-    reasons = {Path(fatal[i]).stem: reason for i, reason in result.failures.items()}
-    assert set(reasons) == {"a killer", "of memory", "defect"}
-    assert "twice (SIGSEGV)" in reasons["a killer"]
-    assert "perhaps for lack of memory" in reasons["of memory"]
-    assert reasons["defect"] == "ZeroDivisionError: a defect"
-    assert result.computed == 3
-    assert (tmp_path / "once.wav.seen").exists()
+    assert set(result.failures) == {1, 2, 3}
+    assert "perhaps for lack of memory" in result.failures[1]
+    assert result.failures[2] == "ZeroDivisionError: a defect"
+    assert result.failures[3] == "cannot be read: input/output error"
+    assert result.computed == 1
     assert caplog.text.count("failed: ") == 3
 
 
@@ -213,6 +220,57 @@ def test_workers_compute_columns_and_this_process_embeds_them(first, paths, tmp_
     assert result.computed == SONGS
     np.testing.assert_allclose(result.embeddings, first.embeddings[good], atol=1e-5)
     assert not (tmp_path / FOLDER / "columns").exists(), "columns are kept only on request"
+
+
+def test_an_exception_on_the_device_costs_its_own_file_only(first, paths, tmp_path, monkeypatch):
+    from mirex.model import embedding
+
+    load, embed = weights.load, embedding.embed
+
+    def failing(columns, *, sealed):
+        if columns[0].shape[1] >= 10:  # the longest song
+            raise RuntimeError("CUDA error: out of\nluck")
+        return embed(columns, sealed=sealed)
+
+    monkeypatch.setattr("mirex.extraction.extract.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr(weights, "load", lambda path, device: load(path))
+    monkeypatch.setattr(embedding, "embed", failing)
+    good = [path for path in paths if "song" in path]
+    result = extract(good, scratch=tmp_path, device="cuda")
+    assert result.failures == {3: "RuntimeError: CUDA error: out of luck"}
+    assert (tmp_path / REPORT).read_text("utf-8") == f"{good[3]}\t{result.failures[3]}\n"
+
+
+def test_a_device_that_has_stopped_working_ends_the_run(paths, tmp_path, monkeypatch):
+    """Else it would cost every recording from there on."""
+    from mirex.model import embedding
+
+    load = weights.load
+
+    def failing(columns, *, sealed):
+        sealed.network.to("meta")  # which gives no values, as a device after a fatal error
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("mirex.extraction.extract.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr(weights, "load", lambda path, device: load(path))
+    monkeypatch.setattr(embedding, "embed", failing)
+    with pytest.raises(MirexError, match=r"stopped working \(CUDA error: an illegal.*--device cpu"):
+        extract([path for path in paths if "song" in path], scratch=tmp_path, device="cuda")
+
+
+def test_columns_for_those_who_train(first, paths, scratch, tmp_path):
+    """From the store, or computed; the same either way, and reasons for what cannot be read."""
+    stored, computed = (list(read_columns(paths, scratch=folder)) for folder in (scratch, tmp_path))
+    assert [index for index, _ in computed] == list(range(len(paths)))
+    for (index, kept), (_, made) in zip(stored, computed, strict=True):
+        if index in first.failures:
+            assert kept == made == first.failures[index]
+        else:
+            assert isinstance(kept, np.ndarray)
+            assert kept.dtype == np.float32
+            assert np.array_equal(kept, made)
+    assert not (tmp_path / FOLDER / "embedding").exists()
+    assert (tmp_path / FOLDER / "columns").exists()
 
 
 def test_works_in_a_program_without_a_main_guard(first, paths, tmp_path):

@@ -1,6 +1,9 @@
 """The scratch store: whole entries or none, keyed by content and settings."""
 
+import errno
 import hashlib
+import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -146,9 +149,34 @@ def test_an_entry_that_cannot_be_written(store, tmp_path, embedding):
         store.put(CONTENT, embedding)
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk(store, tmp_path, embedding, monkeypatch, number):
+    def full(path, data):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("mirex.extraction.store.write_whole", full)
+    with pytest.raises(StoreError, match=rf"{os.strerror(number)}; make room and start again"):
+        store.put(CONTENT, embedding)
+
+
+def test_a_folder_that_is_removed_is_not_made_anew(store, tmp_path, embedding):
+    """The results that it held are gone: who goes on would end without them."""
+    store.put(CONTENT, embedding)
+    shutil.rmtree(tmp_path / FOLDER)
+    with pytest.raises(StoreError, match="was removed during the run; start again"):
+        store.put("d" * 64, embedding)
+    assert not (tmp_path / FOLDER).exists()
+
+
 def test_content_hash(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(b"some bytes" * 100_000)
     assert content_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(AudioError, match="no such file"):
         content_hash(tmp_path / "none")
+
+
+def test_what_another_decoder_made_is_not_reused(store, embedding, monkeypatch):
+    store.put(CONTENT, embedding)
+    monkeypatch.setattr("mirex.extraction.store.DECODER_REVISION", -1)
+    assert store.get(CONTENT) is None

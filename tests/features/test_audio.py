@@ -55,7 +55,7 @@ def test_resampling_is_soxr_hq_as_if_in_one_piece(wav, rate):
 def test_blocks_give_the_same_as_the_whole(wav, rng, monkeypatch):
     write(wav, rng.uniform(-1, 1, (30_000, 2)), rate=44100)
     whole = decode(wav)
-    monkeypatch.setattr("mirex.features.audio._BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr("mirex.features.sndfile.BLOCK_SAMPLES", 1000)
     assert np.array_equal(decode(wav), whole)
 
 
@@ -63,7 +63,7 @@ def test_blocks_give_the_same_as_the_whole(wav, rng, monkeypatch):
 def test_formats_of_libsndfile(tmp_path, ending, monkeypatch):
     path = write(tmp_path / f"a.{ending}", song(0))
     expected, _ = soundfile.read(path, dtype="float32")
-    monkeypatch.setattr("mirex.features.audio._BLOCK_SAMPLES", 1 << 14)
+    monkeypatch.setattr("mirex.features.sndfile.BLOCK_SAMPLES", 1 << 14)
     # In MP3, soundfile's own reading by blocks was 0.25 off: it seeks after every block.
     np.testing.assert_allclose(decode(path), expected, atol=1e-6)
 
@@ -92,12 +92,6 @@ def test_too_short_for_one_sample(wav):
         decode(write(wav, np.full(2, 0.5), rate=192_000))
 
 
-def test_silence_is_zeros_and_a_warning(wav):
-    write(wav, np.zeros(RATE))
-    with pytest.warns(AudioWarning, match="only silence"):
-        assert np.array_equal(decode(wav), np.zeros(RATE, np.float32))
-
-
 def test_clipped_and_dc_pass_as_they_are(wav):
     clipped = np.clip(5 * tone(440, seconds=0.5), -1, 1)
     assert np.array_equal(decode(write(wav, clipped, subtype="FLOAT")), clipped)
@@ -120,6 +114,60 @@ def test_many_samples_that_are_no_numbers_are_an_error(wav):
     samples[20:] = 0.5
     with pytest.raises(AudioError, match="20 of 1000 samples"):
         decode(write(wav, samples, subtype="FLOAT"))
+
+
+@pytest.mark.parametrize("level", [17.0, 1e5, -1e5])
+def test_a_few_samples_far_beyond_full_scale_are_zeros(wav, level):
+    samples = np.full((10_000, 2), 0.5, np.float32)
+    samples[100, 0] = level
+    write(wav, samples, subtype="FLOAT")
+    with pytest.warns(AudioWarning, match="^1 samples beyond 16 x full scale"):
+        decoded = decode(wav)
+    assert decoded[100] == 0.25
+    assert np.all(np.delete(decoded, 100) == 0.5)
+
+
+@pytest.mark.parametrize("scale", [20.0, 32768.0])
+def test_another_full_scale_passes_as_it_is(wav, scale):
+    samples = scale * song(0)
+    assert np.array_equal(decode(write(wav, samples, subtype="FLOAT")), samples)
+
+
+class TestSilence:
+    """It has no embedding: any two silent files would be the same work."""
+
+    @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+    def test_digital(self, tmp_path, ending):
+        with pytest.raises(AudioError, match="is silent"):
+            decode(write(tmp_path / f"a.{ending}", np.zeros((2 * RATE, 2))))
+
+    def test_encoded_by_ffmpeg(self, tmp_path):
+        with pytest.raises(AudioError, match="is silent"):
+            decode(write_m4a(tmp_path / "a.m4a", np.zeros(2 * RATE, np.float32)))
+
+    def test_with_dither(self, wav, rng):
+        with pytest.raises(AudioError, match="is silent"):
+            decode(write(wav, rng.integers(-1, 2, RATE).astype(np.int16)))
+
+    def test_music_that_is_as_quiet_is_none(self, wav):
+        samples = (2e-5 * song(0)).astype(np.float32)
+        assert np.array_equal(decode(write(wav, samples, subtype="FLOAT")), samples)
+
+
+class TestCancellation:
+    """Channels whose mean is nothing."""
+
+    @pytest.mark.parametrize("subtype", ["FLOAT", "PCM_16", "PCM_24"])
+    def test_the_louder_channel_is_used(self, wav, subtype):
+        samples = 0.9 * song(0)
+        write(wav, np.stack([samples, -1.001 * samples], axis=1), subtype=subtype)
+        with pytest.warns(AudioWarning, match="cancel each other out; channel 2 is used"):
+            np.testing.assert_allclose(decode(wav), -1.001 * samples, atol=1e-4)
+
+    def test_one_sample_late_is_left_alone(self, wav):
+        samples = song(0)
+        both = np.stack([samples, -np.roll(samples, 1)], axis=1)
+        np.testing.assert_allclose(decode(write(wav, both, subtype="FLOAT")), both.mean(axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])

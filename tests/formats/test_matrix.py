@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mirex.errors import MatrixFormatError
-from mirex.formats.matrix import format_values, open_matrix, read_matrix, write_matrix, write_sparse
+from mirex.formats import matrix
+from mirex.formats.matrix import format_values, open_matrix, read_matrix, write_matrix
 from mirex.retrieval.distance import rows as distance_rows
 
 NAMES = ("/m/abc.wav", "/m/def.wav", "/m/ghi.wav")
@@ -129,6 +130,17 @@ def test_large_finite_distances_are_written(out: Path) -> None:
 @given(hnp.arrays(np.float32, st.integers(1, 20), elements=st.floats(0, 12, width=32)))
 def test_format_is_percent_8f_for_every_float32(values: np.ndarray) -> None:
     assert format_values(values) == "\t".join(f"{value:.8f}" for value in values.tolist()).encode()
+
+
+def test_rows_longer_than_a_piece_are_formatted_whole(out: Path, rng: np.random.Generator) -> None:
+    count = 2 * matrix._PIECE + 5
+    rows = rng.uniform(0, 2, (1, count)).astype(np.float32)
+    rows[0, [matrix._PIECE - 1, 0]] = 8.99999999, 0
+    rows[0, -1] = 12.5  # beyond the template, in the last piece alone
+    expected = "\t".join(f"{value:.8f}" for value in rows[0].tolist()).encode()
+    assert format_values(rows[0]) == expected
+    names = [str(number) for number in range(count)]
+    assert written(out, names=names, query_positions=[0], rows=rows).endswith(b"\n1\t" + expected + b"\n")
 
 
 def test_format_rounds_halves_as_percent_8f_does() -> None:
@@ -444,32 +456,3 @@ def test_numbers_in_any_notation_are_read_as_float_reads_them(
     text = "\n".join(lines).encode()
     matrix = read_text(tmp_path_factory.mktemp("matrix"), text)
     assert matrix.distances[0].tolist() == [float(np.float32(float(field))) for field in fields]
-
-
-# The sparse matrix of Audio Music Similarity
-
-
-def test_sparse_matrix_byte_by_byte(out: Path) -> None:
-    write_sparse(out, names=NAMES, query_positions=POSITIONS, rows=DISTANCES, system="a system")
-    assert out.read_bytes() == (
-        b"a system\n"
-        b"/m/ghi.wav\t/m/def.wav,0.25000000\t/m/abc.wav,0.50000000\n"
-        b"/m/abc.wav\t/m/def.wav,1.00000000\t/m/ghi.wav,2.00000000\n"
-    )
-
-
-def test_sparse_matrix_holds_the_100_nearest_others_ascending(out: Path, rng: np.random.Generator) -> None:
-    names = [f"/m/{n:03d}.wav" for n in range(150)]
-    row = rng.integers(0, 20, (1, 150)).astype(np.float32) / 16  # many ties
-    row[0, 7] = 0
-    write_sparse(out, names=names, query_positions=[7], rows=row)
-    fields = out.read_text().splitlines()[1].split("\t")
-    expected = [i for i in sorted(range(150), key=lambda i: (row[0, i], i)) if i != 7][:100]
-    assert fields == [names[7], *(f"{names[i]},{row[0, i]:.8f}" for i in expected)]
-
-
-def test_sparse_matrix_of_1_file_and_of_names_with_commas(out: Path) -> None:
-    write_sparse(out, names=["abc.wav"], query_positions=[0], rows=np.zeros((1, 1), np.float32))
-    assert out.read_bytes() == b"mirex\nabc.wav\n"
-    with pytest.raises(MatrixFormatError, match="holds one of"):
-        write_sparse(out, names=["a,b.wav"], query_positions=[0], rows=np.zeros((1, 1), np.float32))

@@ -368,3 +368,17 @@ def test_shipped_weights_load_and_say_what_they_are():
         assert sealed.metadata.get(name), name
     assert json.loads(sealed.metadata["training"])
     assert all(torch.isfinite(value).all() for value in sealed.network.state_dict().values())
+
+
+def test_metadata_are_replaced_and_the_fingerprint_stays(whole, tmp_path):
+    path = tmp_path / "copy.safetensors"
+    path.write_bytes(whole.read_bytes())
+    before = weights.load(path)
+    assert weights.replace_metadata(path, entries={"calibration": "new"}) == before.fingerprint
+    after = weights.load(path)
+    assert after.metadata["calibration"] == "new"
+    assert after.metadata["licence"] == before.metadata["licence"]
+    changed = ("calibration", "metadata_sha256")
+    assert {k: v for k, v in after.metadata.items() if k not in changed} == {
+        k: v for k, v in before.metadata.items() if k not in changed
+    }

@@ -55,8 +55,7 @@ def test_a_recoloured_profile_is_one_still():
     profile /= profile.max(axis=0)
     profile[:, 20:30] = 0
     first, second = (
-        recolour.recolour_profile(profile, strength=1.0, generator=np.random.default_rng(5))
-        for _ in range(2)
+        recolour.recolour_profile(profile, strength=1.0, generator=np.random.default_rng(5)) for _ in range(2)
     )
     assert np.array_equal(first, second)
     assert np.array_equal(first.max(axis=0)[[0, 10, 35]], np.ones(3))

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirex.training.augmentation.stitching import StitchSettings, draw_lengths, stitch
+from mirex.training.augmentation.stitching import draw_lengths, stitch
+from mirex.training.settings import StitchSettings
 
 
 @settings(deadline=None, derandomize=True, max_examples=200)

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import made_corpus
+from mirex.corpora.fluidsynth import DRUMS, Notes, synthesise
 from mirex.corpora.profiles import ProfileCorpus
 from mirex.corpora.scores import ScoreCorpus
 from mirex.errors import TrainingError
 from mirex.features.cqt import columns
 from mirex.settings import NetworkSettings
-from mirex.training.augmentation.stitching import StitchSettings
-from mirex.training.batches import Batch, BatchMaker, BatchSettings, Portion, stream
+from mirex.training.batches import Batch, BatchMaker, Portion, stream
+from mirex.training.settings import BatchSettings, StitchSettings
 from mirex.training.sources import (
     ChromaSource,
     Lengths,
@@ -27,7 +28,6 @@ from mirex.training.sources import (
 )
 from mirex.training.synthesis import patches as patch_module
 from mirex.training.synthesis.arrangement import ENSEMBLES, Excerpt, arrange, from_start
-from mirex.training.synthesis.fluidsynth import DRUMS, Notes, synthesise
 from mirex.training.synthesis.patches import FRAME_SECONDS, PRE_FRAMES, load_patches, save_patches
 from mirex.training.synthesis.rendering import render
 
@@ -280,7 +280,7 @@ def test_versions_are_used_once_before_any_is_used_twice(rng):
 @pytest.mark.parametrize("lengths", [Lengths(9, 12), Lengths(40, 60)])
 def test_every_source_gives_views_of_the_wanted_shape(scores, chroma, patches, rng, lengths):
     recording = RecordingSource(
-        [[rng.random((84, n), dtype=np.float32) for n in (50, 300)] for _ in range(3)],
+        made_corpus.Columns([[rng.random((84, n), dtype=np.float32) for n in (50, 300)] for _ in range(3)]),
         settings=SETTINGS,
         stitching=STITCHING,
     )
@@ -439,7 +439,8 @@ def test_a_batch_is_p_works_by_k_versions_of_one_length_a_view(scores, chroma, p
     maker = _maker(scores, chroma, patches)
     lengths = set()
     for step in range(8):
-        cqt, folded, labels, recordings, sources, _ = maker.batch(step)
+        cqt, folded, labels, recordings, sources, _, families = maker.batch(step)
+        assert families.tolist() == labels.tolist()
         assert cqt.shape[1:3] == (1, 84)
         assert folded.shape[1:3] == (1, 36)
         assert len(cqt) + len(folded) == len(labels) == 20

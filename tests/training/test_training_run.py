@@ -14,22 +14,27 @@ import torch
 import made_corpus
 from mirex.cli import main
 from mirex.corpora.recordings import load_columns, read_recordings
-from mirex.errors import SettingsMismatch, TrainingError
+from mirex.errors import SettingsMismatch, TrainingError, UsageError
+from mirex.features.audio import decode
+from mirex.features.cqt import columns
 from mirex.model import weights
 from mirex.model.embedding import embed
 from mirex.model.network import tensors_of
-from mirex.training.batches import BatchSettings
+from mirex.settings import NetworkSettings
 from mirex.training.checkpoint import read_metadata
 from mirex.training.echoes import DELAY, shifted
-from mirex.training.loop import LoopSettings, Trainer, lay_out_gradients, learning_rate, train
+from mirex.training.loop import Trainer, lay_out_gradients, learning_rate, train
 from mirex.training.plot import plot_log, read_log
-from mirex.training.recipe import Corpus, Recipe, changed_recipes, make_batches, unused_seed, validation_sets
+from mirex.training.recipe import changed_recipes, make_batches, unused_seed, validation_sets
 from mirex.training.seal import seal
+from mirex.training.settings import BatchSettings, Corpus, LoopSettings, Recipe
 from mirex.training.synthesis.patches import save_patches
 
 LOOP = LoopSettings(steps=4, decay_steps=2, warmup_steps=1, validate_every=4, checkpoint_every=2)
 RECIPE = Recipe(
-    batch=BatchSettings(works=(2,), versions=2, chroma_lengths=(16,), curriculum_steps=4), loop=LOOP
+    network=NetworkSettings(embedding_size=256),
+    batch=BatchSettings(works=(2,), versions=2, chroma_lengths=(16,), curriculum_steps=4, end_strength=1.0),
+    loop=LOOP,
 )
 
 
@@ -37,7 +42,7 @@ RECIPE = Recipe(
 def corpus(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus") / "hpcp.npz"
     made_corpus.write_chroma(path)
-    return Corpus(chroma=path)
+    return Corpus(chroma=(path,))
 
 
 class _Killed(Exception):
@@ -61,7 +66,7 @@ def _run(corpus, folder, *, stop_at=None, deadline=math.inf):
     """Train in `folder`, or go on there; `stop_at` ends the run early, as a kill would."""
     folder.mkdir(exist_ok=True)
     maker = make_batches(corpus, recipe=RECIPE)
-    trainer = Trainer(maker.works, settings=RECIPE.loop)
+    trainer = Trainer(maker.works, settings=RECIPE.loop, embedding_size=256)
     checkpoint = folder / "checkpoint.safetensors"
     if checkpoint.exists():
         trainer.load(checkpoint)
@@ -139,7 +144,7 @@ def continued(corpus, finished, tmp_path_factory):
     start, checkpoint = folder / "start.safetensors", folder / "checkpoint.safetensors"
     seal(finished, path=start, half=False)
     batches = make_batches(corpus, recipe=RECIPE)
-    trainer = Trainer(batches.works, settings=LOOP)
+    trainer = Trainer(batches.works, settings=LOOP, embedding_size=256)
     origin = trainer.start_from(start)
     trainer.train_step(batches.batch(0))
     metadata = {"recipe": dataclasses.asdict(RECIPE), "data": ["made"], "works": batches.works}
@@ -185,7 +190,9 @@ def test_a_checkpoint_of_other_settings_is_not_sealed_with_this_versions(tmp_pat
     recipe = dataclasses.asdict(RECIPE)
     del recipe["network"]["beside_peaks"]
     path = tmp_path / "checkpoint.safetensors"
-    Trainer(2, settings=LOOP).save(path, metadata={"recipe": recipe, "data": ["made"], "works": 2})
+    Trainer(2, settings=LOOP, embedding_size=256).save(
+        path, metadata={"recipe": recipe, "data": ["made"], "works": 2}
+    )
     with pytest.raises(SettingsMismatch, match="beside_peaks"):
         seal(path, path=tmp_path / "weights.safetensors")
     assert not (tmp_path / "weights.safetensors").exists()
@@ -194,27 +201,27 @@ def test_a_checkpoint_of_other_settings_is_not_sealed_with_this_versions(tmp_pat
 def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_path):
     path = tmp_path / "weights.safetensors"
     fingerprint = seal(finished, path=path)
-    trainer = Trainer(9, settings=LOOP)
+    trainer = Trainer(9, settings=LOOP, embedding_size=256)
     assert trainer.start_from(path)["fingerprint"] == fingerprint
     sealed = tensors_of(weights.load(path).network)
     assert all(torch.equal(value, sealed[name]) for name, value in tensors_of(trainer.network).items())
-    with pytest.raises(TrainingError, match="2048 dimensions cannot begin a network of 256"):
-        Trainer(9, settings=LOOP, embedding_size=256).start_from(path)
+    with pytest.raises(TrainingError, match="256 dimensions cannot begin a network of 512"):
+        Trainer(9, settings=LOOP, embedding_size=512).start_from(path)
 
 
 @pytest.mark.parametrize("kind", ["backwards", "mirrored"])
 @pytest.mark.parametrize("weight", [-0.5, float("nan")])
 def test_a_weight_that_is_none_is_refused(corpus, kind, weight):
-    with pytest.raises(TrainingError, match=f"played {kind} {weight}: give 0 or more"):
+    with pytest.raises(UsageError, match=f"played {kind} {weight}: give 0 or more"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, **{f"{kind}_weight": weight}))
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_a_share_that_is_none_is_refused(corpus, share):
-    with pytest.raises(TrainingError, match=f"voiced crops {share}: give 0 to 1"):
+    with pytest.raises(UsageError, match=f"voiced crops {share}: give 0 to 1"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, voiced_share=share))
     batch = dataclasses.replace(RECIPE.batch, short_share=share)
-    with pytest.raises(TrainingError, match=f"short crops {share}: give 0 to 1"):
+    with pytest.raises(UsageError, match=f"short crops {share}: give 0 to 1"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
 
 
@@ -232,14 +239,14 @@ def test_a_batch_in_other_keys_is_learned_from_as_if_it_had_been_made_in_them(co
 
 def test_echoes_less_than_none_are_refused(corpus):
     batch = dataclasses.replace(RECIPE.batch, echoes=-1)
-    with pytest.raises(TrainingError, match="echoes -1: give 0"):
+    with pytest.raises(UsageError, match="echoes -1: give 0"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
 
 
 @pytest.mark.parametrize("multiple", [0, 3])
 def test_a_multiple_that_leaves_no_crops_is_refused(corpus, multiple):
     batch = dataclasses.replace(RECIPE.batch, multiple=multiple)
-    with pytest.raises(TrainingError, match=f"multiples of {multiple}, 4 in a batch: give 1"):
+    with pytest.raises(UsageError, match=f"multiples of {multiple}, 4 in a batch: give 1"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
 
 
@@ -257,7 +264,7 @@ def test_a_run_that_is_never_validated_logs_every_step(corpus, tmp_path):
 
 def test_voiced_chroma_needs_patches_and_is_validated_too(corpus, tmp_path):
     voiced = dataclasses.replace(RECIPE, voiced_share=0.5)
-    with pytest.raises(TrainingError, match="voiced crops of chroma need note patches"):
+    with pytest.raises(UsageError, match="voiced crops of chroma need note patches"):
         make_batches(corpus, recipe=voiced)
     levels = np.round(np.log10(made_corpus.patches() + 1e-12) * 20 + 240).clip(0, 255).astype(np.uint8)
     save_patches(levels, path=tmp_path / "made.npz")
@@ -302,7 +309,7 @@ def test_another_file_is_not_taken_for_a_checkpoint(corpus, finished, tmp_path):
     with pytest.raises(TrainingError, match="not a checkpoint"):
         read_metadata(path)
     with pytest.raises(TrainingError, match="does not fit"):
-        Trainer(99, settings=LOOP).load(finished)
+        Trainer(99, settings=LOOP, embedding_size=256).load(finished)
 
 
 def test_a_checkpoint_of_one_work_does_not_spread_over_many(tmp_path):
@@ -336,7 +343,7 @@ def test_a_run_that_goes_on_with_another_recipe_says_so(finished):
 def test_a_run_can_start_from_sealed_weights(finished, tmp_path):
     path = tmp_path / "weights.safetensors"
     fingerprint = seal(finished, path=path, half=False)
-    trainer = Trainer(4, settings=LOOP)
+    trainer = Trainer(4, settings=LOOP, embedding_size=256)
     origin = trainer.start_from(path)
     assert origin["fingerprint"] == fingerprint
     assert origin["training"]["samples"] == 16
@@ -350,8 +357,8 @@ def test_a_run_can_start_from_sealed_weights(finished, tmp_path):
 def test_a_run_that_starts_from_weights_draws_what_their_runs_did_not(corpus, finished, tmp_path):
     path = tmp_path / "weights.safetensors"
     seal(finished, path=path, half=False)
-    command = ["train", str(tmp_path / "run"), "--chroma", str(corpus.chroma), "--works", "2"]
-    command += ["--versions", "2", "--lengths", "32", "--chroma-lengths", "32", "--embedding-size", "2048"]
+    command = ["train", str(tmp_path / "run"), "--chroma", str(corpus.chroma[0]), "--works", "2"]
+    command += ["--versions", "2", "--lengths", "32", "--chroma-lengths", "32", "--embedding-size", "256"]
 
     def seed_of_a_run(*more):
         assert main([*command, "--steps", "1", *more]) == 0
@@ -364,7 +371,7 @@ def test_a_run_that_starts_from_weights_draws_what_their_runs_did_not(corpus, fi
 
 def test_a_run_with_echoes_ends_with_the_same_bytes_however_it_is_run(corpus, tmp_path):
     def checkpoint(folder, *more):
-        command = ["train", str(tmp_path / folder), "--chroma", str(corpus.chroma), "--works", "2"]
+        command = ["train", str(tmp_path / folder), "--chroma", str(corpus.chroma[0]), "--works", "2"]
         command += ["--versions", "2", "--lengths", "16", "--chroma-lengths", "16", "--embedding-size", "256"]
         command += ["--steps", "54", "--decay-steps", "9", "--validate-every", "0", "--echoes", "1"]
         assert main([*command, *more]) == 0
@@ -379,7 +386,7 @@ def test_a_run_with_echoes_ends_with_the_same_bytes_however_it_is_run(corpus, tm
 def test_training_on_a_missing_cuda_is_wrong_usage(corpus, tmp_path, capfd):
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device here")
-    assert main(["train", str(tmp_path), "--chroma", str(corpus.chroma), "--device", "cuda"]) == 2
+    assert main(["train", str(tmp_path), "--chroma", str(corpus.chroma[0]), "--device", "cuda"]) == 2
     assert "no CUDA device" in capfd.readouterr().err
 
 
@@ -395,7 +402,7 @@ def test_no_seed_of_any_run_behind_the_weights_is_used_again():
 
 
 def test_recipe_and_data_must_fit(corpus):
-    with pytest.raises(TrainingError, match="one number a source"):
+    with pytest.raises(UsageError, match="one number a source"):
         make_batches(corpus, recipe=Recipe())
 
 
@@ -409,11 +416,38 @@ def test_recordings_are_read_cached_and_bad_ones_reported(tmp_path):
     works = read_recordings(table)
     said: list[str] = []
     first = load_columns(works, scratch=tmp_path / "scratch", processes=1, report=said.append)
-    assert [len(work) for work in first] == [2]
+    assert first.works == ((0, 1),)
     assert len(said) == 1
     assert "b2.wav" in said[0]
     again = load_columns(works, scratch=tmp_path / "scratch", processes=1, report=said.append)
-    assert all(np.array_equal(x, y) for x, y in zip(first[0], again[0], strict=True))
+    assert again == first
+    for name, index in (("a1", 0), ("a2", 1)):
+        expected = columns(decode(tmp_path / f"{name}.wav")).astype(np.float16)
+        assert np.array_equal(first.columns(index), expected.astype(np.float32))
+
+
+def test_a_recording_that_a_work_has_twice_is_no_version_of_itself(tmp_path, rng):
+    soundfile.write(tmp_path / "a.wav", rng.normal(0, 0.1, 22050), 22050)
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "a.wav").read_bytes())
+    works = {"A": [tmp_path / "a.wav", tmp_path / "copy.wav"]}
+    with pytest.raises(TrainingError, match="two readable recordings"):
+        load_columns(works, scratch=tmp_path / "scratch", processes=1, report=print)
+
+
+def test_recordings_of_ones_own_are_learned_from_in_several_processes(tmp_path, capfd):
+    generator = np.random.default_rng(0)
+    for name in ("a1", "a2", "b1", "b2"):
+        soundfile.write(tmp_path / f"{name}.wav", generator.normal(0, 0.1, 8 * 22050), 22050)
+    table = "work,path\nA,a1.wav\nA,a2.wav\nB,b1.wav\nB,b2.wav\nB,none.wav\n"
+    (tmp_path / "works.csv").write_text(table, encoding="utf-8")
+    command = ["train", str(tmp_path / "run"), "--recordings", str(tmp_path / "works.csv")]
+    command += ["--works", "2", "--versions", "2", "--lengths", "16", "--chroma-lengths", "16"]
+    command += ["--steps", "2", "--embedding-size", "256", "--processes", "2"]
+    assert main(command) == 0
+    said = capfd.readouterr()
+    assert said.out.count("left out") == 1, "they are read once, not once a process"
+    assert "none.wav" in said.out
+    assert read_metadata(tmp_path / "run" / "checkpoint.safetensors")["step"] == 2
 
 
 def test_a_csv_without_the_columns_is_an_error(tmp_path):

@@ -5,26 +5,12 @@ that the network cannot tell songs by what only one recording has. The paper lea
 segments, how short, whether levels are matched and whether the parts share a key: see StitchSettings.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from mirex._typing import Array
-
-
-@dataclasses.dataclass(frozen=True)
-class StitchSettings:
-    """probability: share of samples that are stitched. segments: most parts in one. shortest: steps of
-    the shortest part. match_level: scale every part to one mean level first. share_key: the parts'
-    arrangements are all drawn in one key.
-    """
-
-    probability: float = 0.3
-    segments: int = 3
-    shortest: int = 16
-    match_level: bool = True
-    share_key: bool = True
+from mirex.training.settings import StitchSettings
 
 
 def draw_lengths(total: int, *, settings: StitchSettings, generator: np.random.Generator) -> list[int]:

@@ -13,9 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mirex.corpora.fluidsynth import DRUMS, Notes
 from mirex.corpora.scores import Score
 from mirex.training.augmentation.recolour import draw_key, draw_tempo
-from mirex.training.synthesis.fluidsynth import DRUMS, Notes
 
 MAX_TEMPO = 1.4  # and down to 1 / 1.4
 LONGEST_NOTE = 10.2

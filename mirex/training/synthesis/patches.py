@@ -10,16 +10,18 @@ percussion), pitch - 24, time, bin; decibels = level / 2 - 120, 0 dB a tone of a
 silence. PRE_FRAMES frames lie before the onset, since a constant-Q window sees a note coming.
 """
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mirex.corpora.archive import save_archive
+from mirex.corpora.fluidsynth import DRUMS, Notes, synthesise
 from mirex.errors import TrainingError
 from mirex.features.cqt import columns
-from mirex.files import appearing_whole
 from mirex.settings import FrontEndSettings
-from mirex.training.synthesis.fluidsynth import DRUMS, Notes, synthesise
 
 LOWEST_PITCH = 24
 PITCHES = 84
@@ -34,24 +36,60 @@ REFERENCE_LEVEL_DB = -26.0
 PatchLevels = NDArray[np.uint8]
 
 
-def make_patches(soundfont: Path, *, programs: range = range(DRUMS + 1)) -> PatchLevels:
-    """Patches of a SoundFont: uint8 [len(programs), 84, PATCH_FRAMES, 84].
+def make_patches(
+    soundfont: Path,
+    *,
+    programs: range = range(DRUMS + 1),
+    progress: Callable[[int, int], None] | None = None,
+) -> PatchLevels:
+    """Patches of a SoundFont.
 
     Every program is levelled to the same median energy, else some drown the rest.
+
+    Parameters
+    ----------
+    soundfont : Path
+        An SF2 or SF3 file.
+    programs : range
+        General MIDI programs; 128 is percussion.
+    progress : callable, optional
+        Called with the programs done, and all there are.
+
+    Returns
+    -------
+    uint8 [len(programs), 84, PATCH_FRAMES, 84]
+
+    Raises
+    ------
+    TrainingError
+        Where FluidSynth is missing or fails.
+    MirexError
+        Where mido is missing.
     """
-    return np.stack([_program_patches(soundfont, program) for program in programs])
+    if not soundfont.is_file():
+        raise TrainingError(f"{soundfont}: no such file; give an SF2 or SF3 file")
+    found = []
+    for done, program in enumerate(programs):
+        if progress:
+            progress(done, len(programs))
+        found.append(_program_patches(soundfont, program))
+    if progress:
+        progress(len(programs), len(programs))
+    return np.stack(found)
 
 
 def save_patches(levels: PatchLevels, *, path: Path) -> None:
-    """Write a patch file, compressed."""
-    with appearing_whole(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, level=levels)
+    """Write a patch file, compressed. Raises TrainingError if it cannot be written."""
+    save_archive({"level": levels}, path=path)
 
 
 def load_patches(path: Path) -> NDArray[np.float32]:
-    """Patches as power: float32 [129, 84, PATCH_FRAMES, 84]. Raises TrainingError for another shape."""
-    with np.load(path, allow_pickle=False) as archive:
-        levels = archive["level"]
+    """Patches as power: float32 [129, 84, PATCH_FRAMES, 84]. Raises TrainingError for another file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            levels = archive["level"]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{path}: not a file of 'mirex patches' ({error})") from error
     if levels.shape != (DRUMS + 1, PITCHES, PATCH_FRAMES, 84):
         raise TrainingError(f"{path}: patches of shape {levels.shape}; make them again with 'mirex patches'")
     power = (10.0 ** ((np.arange(256) / 2 - 120) / 10)).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from mirex.training.synthesis.fluidsynth import Notes
+from mirex.corpora.fluidsynth import Notes
 from mirex.training.synthesis.patches import FRAME_SECONDS, LOWEST_PITCH, PATCH_FRAMES, PITCHES, PRE_FRAMES
 
 FRAMES_PER_COLUMN = 5  # patch frames: 20 hops

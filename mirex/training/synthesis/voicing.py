@@ -5,6 +5,8 @@ each of them a General MIDI program in octaves of its own, play all twelve class
 them, and the power of their note patches (`mirex.training.synthesis.patches`) is summed. It is no music, but
 has what only real covers have: their order of sections, their chords, their breaks, and the errors of their
 profiles.
+
+Of a recording more is known: at which height its notes sound. `sound_in_registers` keeps that.
 """
 
 from typing import NamedTuple
@@ -12,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mirex._typing import Array
+from mirex.features.views import sharpen
 from mirex.training.synthesis.patches import LOWEST_PITCH, PRE_FRAMES
 
 CLASSES = 12
@@ -37,6 +40,17 @@ VOICE = Part(60, 2, (40, 88), (1.5, 4.0))
 LEVEL_SPREAD_DB = 6.0
 
 
+class Register(NamedTuple):
+    """Bins of the CQT, first and after the last, whose peaks one of the parts plays."""
+
+    bins: tuple[int, int]
+    part: Part
+
+
+# They overlap, so that what lies between two is played by both.
+REGISTERS = (Register((0, 30), BASS), Register((20, 56), CHORDS), Register((40, 84), VOICE))
+
+
 def sound(profile: Array, *, patches: Array, generator: np.random.Generator) -> Array:
     """CQT magnitudes of a profile played by instruments drawn at random.
 
@@ -49,6 +63,39 @@ def sound(profile: Array, *, patches: Array, generator: np.random.Generator) -> 
         contrast = generator.uniform(*part.contrast)
         level = 10 ** (generator.normal(0, LEVEL_SPREAD_DB) / 10)
         power += np.float32(level) * (spectra.T @ profile ** np.float32(2 * contrast))
+    return np.sqrt(power)
+
+
+def sound_in_registers(columns: Array, *, patches: Array, generator: np.random.Generator) -> Array:
+    """A recording's notes, each at its own height, played by instruments drawn at random.
+
+    The peaks of the CQT count as notes, overtones among them. They are shared out among three registers that
+    overlap; a bass, chords and a high voice play one each, which are General MIDI programs.
+
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        Magnitudes.
+    patches : float32 [129, 84, PATCH_FRAMES, 84]
+        Power (`load_patches`).
+    generator : numpy.random.Generator
+        Draws programs, contrasts and levels.
+
+    Returns
+    -------
+    float32 [84, columns]
+        Magnitudes.
+    """
+    peaks = sharpen(columns, gain=0.0)
+    loudest = max(float(peaks.max(initial=0.0)), 1e-30)
+    power = np.zeros_like(peaks)
+    for (first, last), part in REGISTERS:
+        notes = patches[int(generator.integers(*part.programs))]
+        spectra = notes[first:last, SUSTAINED].mean(axis=1)
+        contrast = generator.uniform(0.7, 1.3)
+        level = 10 ** (generator.normal(0, LEVEL_SPREAD_DB) / 10)
+        heard = (peaks[first:last] / np.float32(loudest)) ** np.float32(2 * contrast)
+        power += np.float32(level) * (spectra.T @ heard)
     return np.sqrt(power)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mirex.errors import TrainingError
 from mirex.features.audio import decode
+from mirex.training.extras import need
 
 TICKS_PER_SECOND = 960
 DRUM_CHANNEL = 9
@@ -33,16 +34,6 @@ class Notes(NamedTuple):
     pitch: NDArray[np.int64]
     velocity: NDArray[np.int64]
     program: NDArray[np.int64]
-
-    def select(self, wanted: NDArray[np.bool_]) -> "Notes":
-        """The notes where `wanted`, bool [notes], holds."""
-        return Notes(
-            self.onset[wanted],
-            self.duration[wanted],
-            self.pitch[wanted],
-            self.velocity[wanted],
-            self.program[wanted],
-        )
 
 
 def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[np.float32]:
@@ -73,6 +64,7 @@ def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[n
 
 def write_midi(notes: Notes, *, path: Path) -> None:
     """Write the notes as a Standard MIDI File with one tick per 1/960 s."""
+    need(("mido",), extra="train")
     import mido
 
     channels = _channels(notes.program)

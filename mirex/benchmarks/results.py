@@ -1,0 +1,140 @@
+"""Results: one JSON file with every system's figures on every set, which README and model card quote.
+
+    {"made": {...}, "drawing": {...},
+     "tables": {title: {"source": ..., "recordings": ..., "queries": ..., "cliques": ...,
+                        "query_cliques": [...],
+                        "systems": {key: {"system", "settings", "figures", "lead", "hubness",
+                                          "describe_seconds", "compare_seconds",
+                                          "average_precision": [...], "first_rank": [...]}}}},
+     "robustness": {"source": ..., "recordings": ...,
+                    "systems": {key: {"system", "settings", "rows": [...]}}}}
+
+`source` is a fingerprint of the recordings: the same source and settings give the same distances, so a slow
+baseline is measured once and kept while the weights change. Values per query are kept too, since paired
+differences need them.
+"""
+
+import hashlib
+import json
+import re
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mirex.benchmarks.accuracy import Drawing, Measured, Row, Table, TestSet, tabulate
+from mirex.errors import EvaluationError
+from mirex.files import write_whole
+
+ARRAYS = ("average_precision", "first_rank")
+WIDTH = 110
+
+
+def fingerprint(conditions: Mapping[str, Any]) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of what a set is made from, as canonical JSON."""
+    text = json.dumps(conditions, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Results:
+    """The file's content; tables are taken from it and put into it."""
+
+    def __init__(self, content: dict[str, Any] | None = None) -> None:
+        self.content = content or {"made": {}, "drawing": {}, "tables": {}, "robustness": {}}
+
+    @classmethod
+    def load(cls, path: Path) -> "Results":
+        """Read the file, or begin anew where there is none. Raises EvaluationError if it is no such file."""
+        try:
+            content = json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError) as error:
+            raise EvaluationError(f"{path}: no results to add to ({error}); name another file") from error
+        if not isinstance(content, dict) or not {"made", "tables"} <= set(content):
+            raise EvaluationError(f"{path}: JSON, but no results of this command; name another file")
+        return cls(content)
+
+    def save(self, path: Path) -> None:
+        """Write the file, which appears whole or not at all. Raises EvaluationError if that fails."""
+        try:
+            write_whole(path, self.text())
+        except OSError as error:
+            raise EvaluationError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def text(self) -> str:
+        """The JSON, indented; numbers of an array share lines."""
+        plain = json.dumps(self.content, indent=1, ensure_ascii=False)
+        return re.sub(r"\[([^\[\]{}\"]*)\]", _folded, plain) + "\n"
+
+    def test_set(self, title: str, *, source: str) -> TestSet | None:
+        """The set as it was measured, if it was, from this source."""
+        found = self.content["tables"].get(title)
+        if not found or found["source"] != source:
+            return None
+        return TestSet(found["recordings"], np.array(found["query_cliques"], np.int64))
+
+    def measured(self, title: str, *, source: str) -> dict[str, Measured]:
+        """{key: what is kept of the system}, of those measured from this source."""
+        found = self.content["tables"].get(title)
+        if not found or found["source"] != source:
+            return {}
+        return {key: _measured(system) for key, system in found["systems"].items()}
+
+    def put_table(
+        self,
+        title: str,
+        measured: Mapping[str, Measured],
+        *,
+        test_set: TestSet,
+        source: str,
+        drawing: Drawing,
+    ) -> Table:
+        """Replace a set's figures; the first system is compared with each of the others.
+
+        Parameters
+        ----------
+        title : str
+            The set's name.
+        measured : mapping of str to Measured
+            By the systems' keys, all on the same queries.
+        test_set : TestSet
+            Of these.
+        source : str
+            Fingerprint of the recordings.
+        drawing : Drawing
+            How intervals and tests are drawn.
+
+        Returns
+        -------
+        Table
+        """
+        table = tabulate(title, list(measured.values()), test_set=test_set, drawing=drawing)
+        self.content["tables"][title] = {
+            "source": source,
+            "recordings": table.recordings,
+            "queries": table.queries,
+            "cliques": table.cliques,
+            "systems": {key: _row_json(row) for key, row in zip(measured, table.rows, strict=True)},
+            "query_cliques": test_set.query_cliques.tolist(),
+        }
+        return table
+
+
+def _measured(system: Mapping[str, Any]) -> Measured:
+    values = {name: system[name] for name in Measured._fields}
+    return Measured(**values | {name: np.array(values[name]) for name in ARRAYS})
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    plain = row.measured._asdict()
+    arrays = {name: plain.pop(name).tolist() for name in ARRAYS}
+    figures = {name: vars(figure) for name, figure in row.figures.items()}
+    lead = {name: vars(difference) for name, difference in row.lead.items()} if row.lead else None
+    return {**plain, "figures": figures, "lead": lead, **arrays}
+
+
+def _folded(match: re.Match[str]) -> str:
+    return "[" + textwrap.fill(" ".join(match[1].split()), WIDTH - 2, break_on_hyphens=False) + "]"

@@ -1,0 +1,35 @@
+"""`mirex export`: the network as an ONNX file, for other runtimes."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "export",
+        help="the network as an ONNX file",
+        description="Write the network as an ONNX file: input 'windows' [windows, 1, bins, steps], output "
+        "'embedding' [windows, dimensions]. Needs the extra mirex[export]. Exit status: 0 complete, "
+        "1 failed, 2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("output", type=Path, help="the file to write")
+    parser.add_argument(
+        "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
+    )
+    parser.add_argument("--view", choices=("cqt", "chroma"), default="cqt", help="input (default cqt)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load the weights and write the file."""
+    from mirex.model.backend import export_onnx
+    from mirex.model.weights import load
+
+    sealed = load(Path(args.weights) if args.weights else None)
+    export_onnx(sealed, args.output, view=args.view)
+    print(f"network of weights {sealed.fingerprint} in {args.output}")
+    return 0

@@ -1,0 +1,37 @@
+"""`mirex weights`: what a sealed weights file says of itself."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command to the argument tree."""
+    parser = subparsers.add_parser(
+        "weights",
+        help="what a weights file says of itself",
+        description="Print what a sealed weights file says of itself: fingerprint, date, licence, settings, "
+        "what it was trained on, results. Exit status: 0 complete, 1 not a whole weights file, "
+        "2 wrong usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("file", type=Path, nargs="?", help="a weights file (default: the shipped one)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--history", action="store_true", help="the runs of training behind it, with recipes")
+    form.add_argument("--json", action="store_true", help="all of it, as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the metadata, print them."""
+    import json
+
+    from mirex.model import description
+    from mirex.model.weights import read_metadata
+
+    metadata = read_metadata(args.file)
+    if args.json:
+        print(json.dumps(description.parsed(metadata), indent=2, sort_keys=True))
+    else:
+        print(description.history(metadata) if args.history else description.describe(metadata))
+    return 0

@@ -1,0 +1,151 @@
+"""Hubness: recordings that are near to everything, and unrelated pairs that lie close together.
+
+k-occurrence (M. Radovanovic, A. Nanopoulos, M. Ivanovic, "Hubs in space", JMLR 11, 2010): among the k
+nearest of how many queries a recording is, the query itself left out. Without hubs it is about the same for
+each recording; the skewness of its distribution says how far from that it is: 0 is even, above 1 means that a
+few recordings stand in front of many others. Ties keep the order of the list.
+
+Unrelated pairs, for those who look for a threshold: of pairs of a query and a reference that have not the
+same clique, the share that lies nearer than a distance. A reference without a clique is unrelated to all.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import skew
+
+from mirex.evaluation.evaluate import row_blocks
+from mirex.formats.cliques import NO_CLIQUE
+from mirex.formats.matrix import Matrix
+
+LIMITS = (0.2, 0.3, 0.45)
+NEIGHBOURS = 10
+HUBS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Hubness:
+    """How far some recordings are near to everything.
+
+    Attributes
+    ----------
+    pairs : int
+        Pairs of a query and an unrelated reference; in a square matrix each pair of recordings counts twice.
+    nearer : dict of float to int
+        How many of them lie nearer than each distance.
+    neighbours : int
+        k of the k-occurrence: NEIGHBOURS, or all other recordings where there are fewer.
+    skewness : float
+        Of the k-occurrence over the recordings; 0 where all are the same.
+    hubs : list of (str, int)
+        The recordings of the largest k-occurrence, by name, and it.
+    """
+
+    pairs: int
+    nearer: dict[float, int]
+    neighbours: int
+    skewness: float
+    hubs: list[tuple[str, int]]
+
+    def share(self, limit: float) -> float:
+        """Of unrelated pairs, the share that lies nearer than one of the limits; 0 without pairs."""
+        return self.nearer[limit] / max(self.pairs, 1)
+
+
+def hubness(
+    matrix: Matrix,
+    *,
+    labels: NDArray[np.int64],
+    limits: tuple[float, ...] = LIMITS,
+    neighbours: int = NEIGHBOURS,
+    hubs: int = HUBS,
+) -> Hubness:
+    """Count unrelated pairs and k-occurrences of a matrix, block by block.
+
+    Parameters
+    ----------
+    matrix : Matrix
+        Of any system; free of NaN.
+    labels : int64 [names]
+        The clique of each recording, NO_CLIQUE for none.
+    limits : tuple of float
+        Distances below which unrelated pairs are counted.
+    neighbours : int
+        k of the k-occurrence.
+    hubs : int
+        How many recordings are named.
+
+    Returns
+    -------
+    Hubness
+    """
+    positions = np.asarray(matrix.query_positions, np.int64)
+    count = len(matrix.names)
+    k = min(neighbours, count - 1)
+    occurrence, pairs, nearer = np.zeros(count, np.int64), 0, np.zeros(len(limits), np.int64)
+    for part in row_blocks(np.arange(len(positions)), columns=count):
+        block = matrix.distances[part]
+        own = positions[part]
+        same = (labels[own][:, None] == labels) & (labels != NO_CLIQUE)
+        same[np.arange(len(part)), own] = True
+        unrelated = block[~same]
+        pairs += len(unrelated)
+        nearer += [int((unrelated < limit).sum()) for limit in limits]
+        if k:
+            occurrence += _nearest(block, own=own, count=k).sum(axis=0)
+    order = np.argsort(-occurrence, kind="stable")[:hubs]
+    return Hubness(
+        pairs=pairs,
+        nearer=dict(zip(limits, nearer.tolist(), strict=True)),
+        neighbours=k,
+        skewness=float(skew(occurrence)) if np.ptp(occurrence) else 0.0,
+        hubs=[(matrix.names[index], int(occurrence[index])) for index in order if occurrence[index]],
+    )
+
+
+def _nearest(block: NDArray[np.floating], *, own: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """bool [q, n]: which references are the `count` nearest of each query, itself left out."""
+    # Infinite distances are allowed, so the query itself leaves by its place, not by a large distance.
+    others = np.ones(block.shape, bool)
+    others[np.arange(len(own)), own] = False
+    values = block[others].reshape(len(own), -1)
+    last = np.partition(values, count - 1, axis=1)[:, count - 1 : count]
+    nearer, equal = values < last, values == last
+    wanted = count - nearer.sum(axis=1, keepdims=True)
+    chosen = np.zeros(block.shape, bool)
+    chosen[others] = (nearer | (equal & (np.cumsum(equal, axis=1) <= wanted))).ravel()
+    return chosen
+
+
+def hubness_json(found: Hubness) -> dict[str, Any]:
+    """The figures as a dictionary for `json.dumps`."""
+    return {
+        "unrelated_pairs": found.pairs,
+        "unrelated_pairs_nearer": {str(limit): number for limit, number in found.nearer.items()},
+        "k": found.neighbours,
+        "k_occurrence_skewness": found.skewness,
+        "hubs": [{"recording": name, "k_occurrence": number} for name, number in found.hubs],
+    }
+
+
+def hubness_facts(found: Hubness) -> list[tuple[str, str]]:
+    """(name, value) lines on unrelated pairs and hubs, for a person."""
+    near = ", ".join(
+        f"{number} ({_percent(found.share(limit))}) nearer than {limit:g}"
+        for limit, number in found.nearer.items()
+    )
+    k = found.neighbours
+    return [
+        ("unrelated pairs", f"{found.pairs}, of them {near}"),
+        (
+            f"skewness of {k}-occurrence",
+            f"{found.skewness:.2f} (0: even)",
+        ),
+        (f"most often among the {k} nearest", ", ".join(f"{name} ({number})" for name, number in found.hubs)),
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -1,0 +1,107 @@
+"""The report of failures, `failed.tsv` in the scratch folder: one `path<TAB>reason` a line.
+
+It holds this run's failures, in the order of its list, and after them those of other runs on the folder: of
+other lists, of other shares of one list. A later run of the same list replaces that list's, and any run that
+can analyse a file takes the file off the report.
+
+Each failure is kept in a small file of its own, named by run and path, and the report is made from all of
+them. So runs need no lock: after a run has renamed its report into place it looks whether the failures are
+still those that the report was made from, and else makes it again. Whichever run is last has seen them all.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mirex.extraction.store import FOLDER
+from mirex.files import TEMPORARY_SUFFIX, write_whole
+
+NAME = "failed.tsv"
+_KEPT = "failed"  # in the store's folder
+
+log = logging.getLogger(__name__)
+
+
+def write_report(
+    scratch: str | os.PathLike[str],
+    *,
+    run: str,
+    paths: Sequence[str],
+    failures: Sequence[tuple[str, str]],
+) -> None:
+    """Bring the report of failures up to date; a folder that cannot be written is warned of.
+
+    Parameters
+    ----------
+    scratch : path-like
+        The scratch folder.
+    run : str
+        What tells this run's list from others: the same again replaces what it reported before.
+    paths : sequence of str
+        All files of the run.
+    failures : sequence of (path, reason)
+        Those that failed, in the order of the list.
+    """
+    report, folder = Path(scratch) / NAME, Path(scratch) / FOLDER / _KEPT
+    try:
+        _keep(folder, run, paths, failures)
+        made_from = None
+        while (now := _names(folder)) != made_from:
+            made_from = now
+            text = _text(folder, now, failures)
+            if not report.is_file() or report.read_bytes() != text:
+                write_whole(report, text)
+    except OSError as error:
+        log.warning("%s cannot be written: %s; this log names what failed", report, error.strerror)
+
+
+def _keep(folder: Path, run: str, paths: Sequence[str], failures: Sequence[tuple[str, str]]) -> None:
+    """One file for each failure; none for the run's other paths, nor for what the run reported before."""
+    kept = {f"{_digits(run)}-{_digits(path)}": _line(path, reason) for path, reason in failures}
+    good = {_digits(path) for path in paths} - {_digits(path) for path, _ in failures}
+    for name in _names(folder):
+        of_run, _, of_path = name.partition("-")
+        if of_path in good or (of_run == _digits(run) and name not in kept):
+            (folder / name).unlink(missing_ok=True)
+    if kept:
+        # The scratch folder itself is there, unless it was removed under the run.
+        folder.mkdir(exist_ok=True)
+    for name, line in kept.items():
+        if _read(folder / name) != line:
+            write_whole(folder / name, line)
+
+
+def _text(folder: Path, names: Iterable[str], failures: Sequence[tuple[str, str]]) -> bytes:
+    """The report: this run's failures, then the others', each path once."""
+    lines = {_digits(path): _line(path, reason) for path, reason in failures}
+    others = {name.partition("-")[2]: name for name in names}
+    found = [_read(folder / name) for of_path, name in others.items() if of_path not in lines]
+    return b"".join([*lines.values(), *sorted(found)])
+
+
+def _read(path: Path) -> bytes:
+    """A failure's line; nothing if another run has just removed it, or it is damaged."""
+    try:
+        line = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    failed, tab, reason = line.decode("utf-8", "surrogateescape").partition("\t")
+    whole = tab and reason.endswith("\n") and reason[:-1].isprintable()
+    return line if whole and _digits(failed) == path.name.partition("-")[2] else b""
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.endswith(TEMPORARY_SUFFIX))
+    except FileNotFoundError:
+        return []
+
+
+def _line(path: str, reason: str) -> bytes:
+    return f"{path}\t{reason}\n".encode("utf-8", "surrogateescape")
+
+
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]

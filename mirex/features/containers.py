@@ -1,0 +1,368 @@
+"""Where in a file its audio lies, as far as decoders must be helped with that.
+
+* `Window`: a part of a file as a file of its own.
+* `links`: several recordings one after the other in one file (chained Ogg, RFC 3533; files that
+  were joined byte by byte), of which decoders read the first.
+* `pcm_body`: the samples of an uncompressed file (WAV, RF64, AIFF, AU, CAF, W64), and where its
+  header says that they end.
+* `tail`: bytes at the end that are known to be no audio: tags (ID3v1, ID3v2, APE, Lyrics3), zeros.
+"""
+
+import dataclasses
+import io
+import mmap
+import os
+import re
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+SLACK = 4096  # bytes that a good file may leave unread
+
+_MOST_CHUNKS = 10_000  # more than a file has, fewer than a walk through samples would find
+_MOST_LINKS = 1_000  # more are no recordings
+_LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes, of Ogg
+_LONGEST_TAG = 1 << 24  # bytes, looked for
+_OGG_START = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
+_ID3_START = re.compile(rb"ID3[\x02-\x04]\x00[\x00-\xf0][\x00-\x7f]{4}")
+_TTA_START = re.compile(rb"TTA1[\x01-\x03]\x00[\x01-\x08]\x00")
+_ASF_START = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"caff", b".snd", b"riff", b"fLaC", b"OggS")
+
+
+class Window(io.RawIOBase):
+    """A part of a file, read as if it were the whole of one.
+
+    Parameters
+    ----------
+    file : file object
+        An open file with a descriptor. It stays open when the window is closed.
+    start, end : int
+        In bytes, `end` excluded; by default the whole file.
+    """
+
+    def __init__(self, file: io.BufferedReader, start: int = 0, end: int | None = None) -> None:
+        super().__init__()
+        size = os.fstat(file.fileno()).st_size
+        self.file, self.start, self.end = file, start, size if end is None else end
+        self.is_whole = self.start == 0 and self.end == size
+        self._position = 0
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.end - self.start
+
+    def part(self, start: int, end: int) -> "Window":
+        """A window on a part of this one."""
+        return Window(self.file, self.start + start, self.start + end)
+
+    def at(self, position: int, size: int) -> bytes:
+        """Up to `size` bytes from a position, wherever reading stands."""
+        position, size = max(0, position), min(size, self.size - position)
+        return os.pread(self.file.fileno(), size, self.start + position) if size > 0 else b""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.at(self._position, len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
+@dataclasses.dataclass(frozen=True)
+class Body:
+    """The samples of an uncompressed file.
+
+    Attributes
+    ----------
+    start : int
+        Where they begin, in bytes.
+    size : int
+        How many bytes the header gives them; -1 if it says "to the end".
+    chunk : str
+        `struct` form of the chunk headers that may follow: identifier and size.
+    """
+
+    start: int
+    size: int
+    chunk: str = ""
+
+
+def links(source: Window) -> list[Window]:
+    """The recordings that follow each other in a file.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    list of Window
+        At least one; the file itself if there is nothing to part.
+    """
+    begin = _id3_length(source, 0)
+    head = source.at(begin, 16)
+    if head[:4] == b"OggS":
+        starts = _ogg_starts(source)
+    elif head[:4] == b"fLaC":
+        starts = _found(source, _FLAC_START)
+    elif head[:4] == b"TTA1":
+        starts = _found(source, _TTA_START)
+    elif head == _ASF_START:
+        starts = _found(source, re.compile(re.escape(_ASF_START)))
+    elif head[4:8] == b"ftyp":
+        starts = _mp4_starts(source)
+    elif head[:4] in _MAGICS:
+        starts = _joined_starts(source)
+    else:
+        return [source]
+    edges = [0, *starts[1:], source.size]
+    if len(edges) == 2 or len(edges) > _MOST_LINKS:
+        return [source]
+    return [source.part(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def pcm_body(source: Window) -> Body | None:
+    """Where the samples of a WAV, RF64, AIFF, AU, CAF or W64 file lie; None for other files."""
+    head = source.at(0, 16)
+    if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+        return _riff_body(source, "<4sI")
+    if head[:4] == b"RIFX" and head[8:12] == b"WAVE":
+        return _riff_body(source, ">4sI")
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _aiff_body(source)
+    if head[:4] == b"caff":
+        return _caf_body(source)
+    if head[:4] == b".snd":
+        start, size = struct.unpack(">II", source.at(4, 8).ljust(8, b"\0"))
+        return Body(start, -1 if size == 0xFFFFFFFF else size)
+    if head == _W64_RIFF:
+        return _w64_body(source)
+    return None
+
+
+def rest(source: Window, body: Body) -> int:
+    """Where what nobody accounts for begins: behind the samples, and the chunks that follow them."""
+    end = source.size if body.size < 0 else min(body.start + body.size, source.size)
+    return _after_chunks(source, end, body.chunk) if body.chunk else end
+
+
+def tail(source: Window) -> int:
+    """Where the audio of a file ends at the latest: behind it are tags and zeros only.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    int
+        In bytes; the file's size if it ends with neither.
+    """
+    end = _without_tags(source)
+    while end and not (block := source.at(max(0, end - 65536), min(end, 65536))).rstrip(b"\0"):
+        end -= len(block)
+    return end - (len(block) - len(block.rstrip(b"\0"))) if end else 0
+
+
+def tag_before(source: Window, end: int) -> int:
+    """Where an ID3v2 tag without a footer begins that ends here; the end given if none does."""
+    start = max(0, end - _LONGEST_TAG)
+    data = source.at(start, end - start)
+    place = len(data)
+    for _ in range(_MOST_CHUNKS):
+        place = data.rfind(b"ID3", 0, place)
+        if place < 0:
+            break
+        if abs(place + _id3_length(source, start + place) - len(data)) <= SLACK:
+            return start + place
+    return end
+
+
+def tag_bytes(source: Window) -> int:
+    """How many bytes are tags: ID3v2 anywhere, the others at the end."""
+    inside = sum(_id3_length(source, position) for position in _found(source, _ID3_START))
+    return min(source.size, inside + source.size - tail(source))
+
+
+def find(source: Window, pattern: re.Pattern[bytes], *, after: int) -> int | None:
+    """Where a pattern stands next; None if nowhere."""
+    with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        found = pattern.search(data, source.start + after + 1, source.end)
+        return found.start() - source.start if found else None
+
+
+def _without_tags(source: Window) -> int:
+    end = source.size
+    while (shorter := _without_tag(source, end)) < end:
+        end = shorter
+    return end
+
+
+def _without_tag(source: Window, end: int) -> int:
+    """The end less one tag that stands there, if one does."""
+    last = source.at(end - 128, min(end, 128))
+    if len(last) == 128 and last.startswith(b"TAG"):
+        return end - 128
+    if last[-32:-24] == b"APETAGEX":
+        size, _, flags = struct.unpack("<III", last[-20:-8])
+        return max(0, end - size - (32 if flags >> 31 else 0))
+    if last[-9:] == b"LYRICS200" and last[-15:-9].isdigit():
+        return max(0, end - 15 - int(last[-15:-9]))
+    if last[-10:-7] == b"3DI":
+        return max(0, end - 20 - _synchsafe(last[-4:]))
+    return end
+
+
+def _id3_length(source: Window, position: int) -> int:
+    head = source.at(position, 10)
+    return 10 + _synchsafe(head[6:10]) if head[:3] == b"ID3" and len(head) == 10 else 0
+
+
+def _synchsafe(digits: bytes) -> int:
+    return sum((digit & 127) << 7 * place for place, digit in enumerate(reversed(digits)))
+
+
+def _found(source: Window, pattern: re.Pattern[bytes]) -> list[int]:
+    with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return [found.start() - source.start for found in pattern.finditer(data, source.start, source.end)]
+
+
+def _ogg_starts(source: Window) -> list[int]:
+    """First pages of the links: those that begin a stream, but for those that only join them."""
+    starts, due = [], -1
+    for position in _found(source, _OGG_START):
+        if position != due:
+            starts.append(position)
+        header = source.at(position, 27 + 255)
+        segments = header[26] if len(header) > 26 else 0
+        due = position + 27 + segments + sum(header[27 : 27 + segments])
+    return starts
+
+
+def ogg_is_cut(source: Window) -> bool:
+    """Whether an Ogg file ends in the middle of a page."""
+    start = max(0, source.size - 2 * _LONGEST_PAGE)
+    data = source.at(start, source.size - start)
+    page = data.rfind(b"OggS\0")
+    if source.at(0, 4) != b"OggS" or page < 0:
+        return False
+    segments = data[page + 27 : page + 27 + data[page + 26]] if page + 26 < len(data) else b""
+    return len(data) < page + 27 or len(data) < page + 27 + len(segments) + sum(segments)
+
+
+def _mp4_starts(source: Window) -> list[int]:
+    starts, position = [], 0
+    for _ in range(_MOST_CHUNKS):
+        head = source.at(position, 16)
+        if len(head) < 8:
+            break
+        size, kind = struct.unpack(">I4s", head[:8])
+        if size == 1 and len(head) == 16:
+            size = int.from_bytes(head[8:], "big")
+        if kind == b"ftyp":
+            starts.append(position)
+        if size < 8:
+            break
+        position += size
+    return starts or [0]
+
+
+def _joined_starts(source: Window) -> list[int]:
+    starts = [0]
+    for _ in range(_MOST_CHUNKS):
+        part = source.part(starts[-1], source.size)
+        body = pcm_body(part)
+        if body is None or body.size <= 0:
+            break
+        end = rest(part, body)
+        if part.at(end, 4) not in _MAGICS or part.size - end < 44:
+            break
+        starts.append(starts[-1] + end)
+    return starts
+
+
+def _chunks(source: Window, position: int, form: str) -> Iterator[tuple[bytes, int, int]]:
+    """(identifier, start of the content, its size) of the chunks from a position."""
+    length = struct.calcsize(form)
+    for _ in range(_MOST_CHUNKS):
+        head = source.at(position, length)
+        if len(head) < length:
+            return
+        name, size = struct.unpack(form, head)
+        yield name, position + length, size
+        position += length + size + (size & 1 if length == 8 else 0)
+
+
+def _after_chunks(source: Window, end: int, form: str) -> int:
+    """The end of the chunks that follow the samples; where they do not make sense, the end given."""
+    position = end + (end & 1) if struct.calcsize(form) == 8 and source.at(end, 1) == b"\0" else end
+    for name, start, size in _chunks(source, position, form):
+        sensible = re.fullmatch(rb"[ -~\xa9]{4}", name) and name not in _MAGICS
+        if not sensible or size < 0 or start + size > source.size + SLACK:
+            break
+        position = min(source.size, start + size + (size & 1 if struct.calcsize(form) == 8 else 0))
+    return position
+
+
+def _riff_body(source: Window, form: str) -> Body | None:
+    long_size = 0
+    for name, start, size in _chunks(source, 12, form):
+        if name == b"ds64":
+            long_size = int.from_bytes(source.at(start + 8, 8), "little")
+        if name == b"data":
+            if size == 0xFFFFFFFF:
+                size = long_size if source.at(0, 4) != b"RIFF" else -1
+            return Body(start, size, form)
+    return None
+
+
+def _aiff_body(source: Window) -> Body | None:
+    for name, start, size in _chunks(source, 12, ">4sI"):
+        if name == b"SSND":
+            offset = int.from_bytes(source.at(start, 4), "big")
+            return Body(start + 8 + offset, max(0, size - 8 - offset), ">4sI")
+    return None
+
+
+def _caf_body(source: Window) -> Body | None:
+    for name, start, size in _chunks(source, 8, ">4sq"):
+        if name == b"data":
+            return Body(start + 4, size if size < 0 else max(0, size - 4), ">4sq")
+        if size < 0:
+            return None
+    return None
+
+
+_W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+_W64_DATA = bytes.fromhex("64617461f3acd3118cd100c04f8edb8a")
+
+
+def _w64_body(source: Window) -> Body | None:
+    position = 40
+    for _ in range(_MOST_CHUNKS):
+        head = source.at(position, 24)
+        if len(head) < 24:
+            return None
+        size = int.from_bytes(head[16:], "little")
+        if head[:16] == _W64_DATA:
+            return Body(position + 24, max(0, size - 24))
+        position += max(24, (size + 7) // 8 * 8)
+    return None

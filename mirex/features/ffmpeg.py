@@ -1,0 +1,257 @@
+"""FFmpeg (PyAV) as a decoder: every audio stream of a container, packet by packet.
+
+A packet that cannot be demuxed or decoded is skipped, and how much that was is reported. A stream
+may change its sample rate, sample format and channels at any frame. Only the file's own bytes are
+read: no protocol handler is reached, whatever a playlist says.
+"""
+
+import dataclasses
+import re
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from mirex._typing import Samples
+from mirex.features import containers
+from mirex.features.containers import Window
+from mirex.features.track import HIGHEST_RATE, LOWEST_RATE, Blocks
+
+_BLOCK_FRAMES = 1 << 15  # gathered before they are passed on; a packet holds about 1,000
+_MOST_ERRORS = 10_000  # of the demuxer; more than a damaged file has, fewer than a loop
+_REPORTED = 0.1  # seconds; less is lost at the ends of good files too
+_BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}  # containers that are none
+# Those that write a length that they know; others have it guessed from the bit rate.
+_TRUE_LENGTHS = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "asf"}
+_PROMISE_KEPT = 0.99
+_SYNCS = {"wv": re.compile(b"wvpk")}  # where a demuxer that gives up can begin again
+_LOSSLESS = {"flac", "tta", "wavpack"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """An audio stream of a container.
+
+    Attributes
+    ----------
+    index : int
+        Among the audio streams, from 0.
+    default : bool
+        Whether the container names it as the one to play.
+    decodable : bool
+        Whether FFmpeg knows its codec.
+    """
+
+    index: int
+    default: bool
+    decodable: bool
+
+
+def streams(source: Window) -> list[Stream] | None:
+    """The audio streams of a file, in the file's order.
+
+    Parameters
+    ----------
+    source : Window
+        The file's bytes.
+
+    Returns
+    -------
+    list of Stream, or None
+        None if FFmpeg knows no such container.
+    """
+    container = _open(source)
+    if container is None:
+        return None
+    with container:
+        return [
+            Stream(index, "default" in _flags(stream), stream.codec_context is not None)
+            for index, stream in enumerate(container.streams.audio)
+        ]
+
+
+def blocks(source: Window, notes: list[str], *, index: int) -> Blocks:
+    """Decode one audio stream.
+
+    Parameters
+    ----------
+    source : Window
+        The file's bytes.
+    notes : list of str
+        What was skipped is appended at the end.
+    index : int
+        Which audio stream, from 0.
+
+    Yields
+    ------
+    tuple of int and float32 [frames, channels]
+        Sample rate in Hz, samples with full scale 1.0.
+    """
+    container, losses, whole = _open(source), None, source
+    while container is not None:
+        with container:
+            if index >= len(container.streams.audio):  # a damaged header may show them only at times
+                break
+            name, stream = container.format.name, container.streams.audio[index]
+            # Else a damaged frame passes as noise. In bare FLAC, whose damage libsndfile has seen, the
+            # noise is better: with the frame its neighbours in the packet would go.
+            if stream.codec_context.name in _LOSSLESS and name != "flac":
+                stream.codec_context.options = {"err_detect": "crccheck+explode"}
+            losses = losses or _Losses(whole, container, stream)
+            yield from _gathered(_frames(_packets(container, stream, source, losses), losses))
+        behind = containers.find(source, _SYNCS[name], after=source.tell()) if name in _SYNCS else None
+        if behind is None:
+            break
+        source = source.part(behind, source.size)
+        container = _open(source)
+    notes += losses.notes() if losses else []
+
+
+def _open(source: Window) -> Any:
+    import av
+
+    source.seek(0)
+    try:
+        return av.open(source, options={"protocol_whitelist": "pipe"})
+    except (av.FFmpegError, OSError, ValueError):
+        return None
+
+
+def _flags(stream: Any) -> str:
+    return str(stream.disposition.name or "") if stream.disposition else ""
+
+
+class _Losses:
+    """Adds up what was skipped.
+
+    Containers give each packet its time; in a stream of bare frames the parser lengthens a packet by
+    the garbage behind it, and only the bytes tell. Lossless formats know their length.
+    """
+
+    def __init__(self, source: Window, container: Any, stream: Any) -> None:
+        self._source = source
+        self._bare = container.format.name in _BARE
+        exact = stream.codec_context.name in _LOSSLESS and self._bare and stream.duration
+        self._promised = float(stream.duration * stream.time_base) if exact else 0.0
+        # Matroska knows the length of the whole file only, which a video may make longer.
+        kept = container.format.name in _TRUE_LENGTHS and stream.duration
+        alone = container.format.name in _TRUE_LENGTHS and len(container.streams) == 1
+        self._length = float(stream.duration * stream.time_base) if kept else 0.0
+        if not kept and alone and container.duration:
+            self._length = container.duration / 1e6
+        self._sizes, self._lengths = array("d"), array("d")  # bytes and seconds of the packets
+        self._seconds = self._missing = self._failed = 0.0
+        self._next: float | None = None  # when the next frame is due
+        self.errors = 0
+
+    def packet(self, packet: Any, seconds: float) -> None:
+        if self._bare:
+            self._sizes.append(packet.size)
+            self._lengths.append(seconds)
+
+    def failed(self, packet: Any) -> None:
+        self.errors += 1
+        self.packet(packet, 0.0)
+        if packet.duration and packet.time_base:
+            self._failed += float(packet.duration * packet.time_base)
+
+    def frame(self, frame: Any) -> float:
+        seconds = frame.samples / frame.sample_rate
+        self._seconds += seconds
+        if frame.time is not None:
+            if self._next is not None and frame.time > self._next + _REPORTED:
+                self._missing += frame.time - self._next
+            self._next = frame.time + seconds
+        return float(seconds)
+
+    def notes(self) -> list[str]:
+        lost = self._lost()
+        if lost >= _REPORTED and self._seconds:
+            return [f"is damaged: about {lost:.1f} seconds of it were skipped"]
+        if self._seconds < _PROMISE_KEPT * self._length:
+            length = f"{self._length:.1f} seconds that its header promises"
+            return [f"gives only {self._seconds:.1f} of the {length}"]
+        return []
+
+    def _lost(self) -> float:
+        if not self._bare:
+            return max(self._missing, self._failed)
+        if self._promised:
+            return max(self._promised - self._seconds, self._failed)
+        return self._lost_bytes()
+
+    def _lost_bytes(self) -> float:
+        """Bytes that the demuxer dropped, and those that make packets far longer than usual, in seconds."""
+        sizes, lengths = np.array(self._sizes), np.array(self._lengths)
+        good = lengths > 0
+        if not good.any():
+            return 0.0
+        rates = sizes[good] / lengths[good]
+        usual = 2 * float(np.percentile(rates, 99))  # bytes a second
+        most = usual * np.maximum(lengths, np.median(lengths[good]))
+        rate = float(np.minimum(sizes, most)[good].sum() / lengths[good].sum())
+        lost = np.where(good, np.maximum(0, sizes - most), sizes).sum() + self._source.size - sizes.sum()
+        if lost > _REPORTED * rate:
+            lost -= containers.tag_bytes(self._source)
+        return float(lost / rate)
+
+
+def _packets(container: Any, stream: Any, source: Window, losses: _Losses) -> Iterator[Any]:
+    """Packets of a stream, also those behind an error of the demuxer."""
+    import av
+
+    last, stuck = -1, 0
+    for _ in range(_MOST_ERRORS):
+        try:
+            yield from container.demux(stream)
+            return
+        except (av.FFmpegError, OSError, ValueError):
+            losses.errors += 1
+            stuck, last = (stuck + 1 if source.tell() == last else 0), source.tell()
+            if stuck > 100:  # at one place of the file
+                return
+
+
+def _frames(packets: Iterator[Any], losses: _Losses) -> Blocks:
+    import av
+
+    for packet in packets:
+        try:
+            frames = packet.decode()
+        except (av.FFmpegError, OSError, ValueError):
+            losses.failed(packet)
+            continue
+        seconds = 0.0
+        for frame in frames:
+            if frame.samples and LOWEST_RATE <= frame.sample_rate <= HIGHEST_RATE:
+                seconds += losses.frame(frame)
+                yield frame.sample_rate, _samples(frame)
+        losses.packet(packet, seconds)
+
+
+def _samples(frame: Any) -> Samples:
+    """Float32 [frames, channels] of a frame in any of FFmpeg's sample formats."""
+    array, channels = frame.to_ndarray(), len(frame.layout.channels)
+    if not frame.format.is_planar:
+        array = array.reshape(-1, channels).T
+    if array.dtype.kind == "f":
+        return np.asarray(array.T, np.float32)
+    if array.dtype == np.uint8:
+        return (array.T.astype(np.float32) - np.float32(128)) / np.float32(128)
+    return array.T.astype(np.float32) * np.float32(1 / -float(np.iinfo(array.dtype).min))
+
+
+def _gathered(frames: Blocks) -> Blocks:
+    """Joins frames of one rate and as many channels: each block costs as much as many samples."""
+    held: list[Samples] = []
+    key, size = (0, 0), 0
+    for rate, samples in frames:
+        if held and ((rate, samples.shape[1]) != key or size >= _BLOCK_FRAMES):
+            yield key[0], np.concatenate(held)
+            held, size = [], 0
+        key = (rate, samples.shape[1])
+        held.append(samples)
+        size += len(samples)
+    if held:
+        yield key[0], np.concatenate(held)

@@ -1,0 +1,210 @@
+"""libsndfile as a decoder, and whether it read all of a file.
+
+libsndfile believes what a header says of the length. How far it really read is seen from where its
+descriptor, or its window, stands at the end; samples behind the end that an uncompressed file's
+header names are read as raw samples, if they look like samples.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+
+from mirex.features import containers
+from mirex.features.containers import SLACK, Window
+from mirex.features.track import Blocks
+
+BLOCK_SAMPLES = 1 << 15  # decoded at a time, over all channels
+_PROMISE_KEPT = 0.99  # of the header's length; lossy formats round theirs
+_UNREAD_SHARE = 0.01
+_UNKNOWN_FRAMES = 1 << 50  # an unknown length is given as the largest number
+_PLACEHOLDER = 0x7FFF0000  # bytes; a length that a program wrote which did not know it
+_PROBES, _PROBE_FRAMES, _SMOOTH = 16, 4096, 0.4
+_RAW = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How decoding ended.
+
+    Attributes
+    ----------
+    whole : bool
+        Whether everything that the file holds was read, as far as can be told.
+    damaged : bool
+        Whether it ended with an error.
+    shortfall : str
+        If something is missing: what to tell the user, if no other decoder finds more.
+    """
+
+    whole: bool = False
+    damaged: bool = False
+    shortfall: str = ""
+
+
+def opens(source: Window) -> bool:
+    """Whether libsndfile knows the format."""
+    opened = _open(source)
+    if opened is None:
+        return False
+    opened.close()
+    return True
+
+
+def blocks(source: Window, outcome: Outcome) -> Blocks:
+    """Decode a file that `opens`.
+
+    Parameters
+    ----------
+    source : Window
+        The file's bytes.
+    outcome : Outcome
+        Is filled in at the end.
+
+    Yields
+    ------
+    tuple of int and float32 [frames, channels]
+        Sample rate in Hz, samples with full scale 1.0.
+    """
+    import soundfile
+
+    opened, done = _open(source), 0
+    assert opened is not None, "blocks() of a file that opens() refuses"
+    with opened:
+        frames = size = max(1, BLOCK_SAMPLES // opened.channels)
+        try:
+            while len(block := opened.read(size, dtype="float32", always_2d=True)):
+                done += len(block)
+                # No further than promised: it takes tags behind the last FLAC frame for a damaged one.
+                size = min(frames, max(1, opened.frames - done))
+                yield opened.samplerate, block
+        except soundfile.LibsndfileError:
+            outcome.damaged = True
+        reached = source.tell() if not source.is_whole else os.lseek(source.file.fileno(), 0, os.SEEK_CUR)
+        outcome.shortfall = _shortfall(source, opened, done, reached, outcome.damaged)
+    outcome.whole = not outcome.shortfall and done > 0
+
+
+def raw_blocks(source: Window) -> Blocks | None:
+    """Decode all that lies behind an uncompressed file's header, if it goes on behind the end given.
+
+    Parameters
+    ----------
+    source : Window
+        The file's bytes.
+
+    Returns
+    -------
+    iterator of (int, float32 [frames, channels]), or None
+        None if the file is not uncompressed, or if what follows its samples does not look like more.
+    """
+    opened, body = _open(source), containers.pcm_body(source)
+    if opened is None:
+        return None
+    with opened:
+        form = {
+            "samplerate": opened.samplerate, "channels": opened.channels, "format": "RAW",
+            "subtype": opened.subtype, "endian": _endian(source, opened),
+        }  # fmt: skip
+    if body is None or form["subtype"] not in _RAW:
+        return None
+    samples = source.part(body.start, containers.tail(source))
+    width = _frame_bytes(form)
+    begin = -(-(max(0, containers.rest(source, body) - body.start)) // width) * width
+    if samples.size - begin <= SLACK or not _looks_like_samples(samples.part(begin, samples.size), form):
+        return None
+    return _raw_frames(samples, form)
+
+
+def _open(source: Window) -> Any:
+    """An open SoundFile, or None."""
+    import soundfile
+
+    class ForwardFile(soundfile.SoundFile):
+        """Reads strictly forwards: SoundFile seeks after every block, and in MP3 lands elsewhere."""
+
+        def seekable(self) -> bool:
+            return False
+
+    source.seek(0)
+    try:
+        if not source.is_whole:
+            return ForwardFile(source)
+        # A descriptor of its own, because libsndfile closes it, also when it refuses the file. Its
+        # offset is shared, and tells how far libsndfile read.
+        os.lseek(source.file.fileno(), 0, os.SEEK_SET)
+        return ForwardFile(os.dup(source.file.fileno()), closefd=True)
+    except soundfile.LibsndfileError:
+        return None
+
+
+def _shortfall(source: Window, opened: Any, done: int, reached: int, damaged: bool) -> str:
+    seconds, promised = done / opened.samplerate, opened.frames / opened.samplerate
+    if damaged:
+        return f"is damaged after {seconds:.1f} seconds; used up to there"
+    body = containers.pcm_body(source)
+    if body is not None and 0 < source.size - body.start < _PROMISE_KEPT * body.size < _PLACEHOLDER:
+        promised = seconds * body.size / (source.size - body.start)
+    if done < _PROMISE_KEPT * promised * opened.samplerate and opened.frames < _UNKNOWN_FRAMES:
+        return f"gives only {seconds:.1f} of the {promised:.1f} seconds that its header promises"
+    if containers.ogg_is_cut(source):
+        return f"is cut off: it ends after {seconds:.1f} seconds, in the middle of a page"
+    unread = _unread(source, body, reached)
+    if unread:
+        return f"its last {_amount(unread)} of {_amount(source.size)} could not be read as audio"
+    return ""
+
+
+def _unread(source: Window, body: containers.Body | None, reached: int) -> int:
+    """How many bytes were left that may be audio; 0 if it is no more than sound files leave."""
+    end = containers.tail(source)
+    few = max(SLACK, _UNREAD_SHARE * source.size)
+    if body is not None:  # exactly known
+        few, reached = SLACK, max(reached, containers.rest(source, body))
+    if end - reached > few:
+        end = containers.tag_before(source, end)
+    return end - reached if end - reached > few else 0
+
+
+def _amount(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+
+
+def _endian(source: Window, opened: Any) -> str:
+    if opened.endian in ("LITTLE", "BIG"):
+        return str(opened.endian)
+    return "LITTLE" if source.at(0, 4) in (b"RIFF", b"RF64", b"BW64", b"riff") else "BIG"
+
+
+def _frame_bytes(form: dict[str, Any]) -> int:
+    widths = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+    return int(form["channels"]) * widths.get(form["subtype"], 1)
+
+
+def _looks_like_samples(source: Window, form: dict[str, Any]) -> bool:
+    """Whether neighbouring values are alike, as in sound and unlike in other data, in most places."""
+    width, smooth, sounding = _frame_bytes(form), 0, 0
+    for place in range(_PROBES):
+        start = source.size * place // _PROBES // width * width
+        piece = source.part(start, min(source.size, start + _PROBE_FRAMES * width))
+        pieces = [np.zeros(0, np.float32), *(block[:, 0] for _, block in _raw_frames(piece, form))]
+        channel = np.nan_to_num(np.concatenate(pieces).astype(float), posinf=0, neginf=0)
+        channel -= channel.mean() if len(channel) else 0
+        power = float(np.dot(channel, channel))
+        if power > 0 and np.isfinite(power):
+            sounding += 1
+            smooth += float(np.dot(channel[1:], channel[:-1])) > _SMOOTH * power
+    return sounding > 0 and smooth >= 0.75 * sounding
+
+
+def _raw_frames(source: Window, form: dict[str, Any]) -> Blocks:
+    import soundfile
+
+    source.seek(0)
+    if source.size < _frame_bytes(form):
+        return
+    with soundfile.SoundFile(source, **form) as opened:
+        frames = max(1, BLOCK_SAMPLES // opened.channels)
+        while len(block := opened.read(frames, dtype="float32", always_2d=True)):
+            yield opened.samplerate, block

@@ -1,0 +1,219 @@
+"""Decoded blocks to one mono track at one sample rate.
+
+Channels are averaged and resampled (soxr, "HQ") block by block, so that memory holds one float32
+copy of the result. A stream may change its rate or its channels on the way: each rate has its own
+resampler. Samples that cannot be audio are taken as 0; where the channels cancel each other out,
+the louder one is taken instead of their mean.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from mirex._typing import Samples
+from mirex.errors import AudioError
+
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; outside, a header is damaged rather than unusual
+LARGEST_SAMPLE = 1e6  # full scale is 1.0; beyond this the bytes were no samples
+WILD_SAMPLE = 16.0  # beyond this a few samples are damage; many are a file with another full scale
+TOLERATED_SHARE = 0.01  # of samples that are no numbers
+_CANCELLED = 1e-4  # power of the mean by power of the channels, -40 dB
+_STEP = 2.0**-15  # of 16 bit; silence is dithered with up to two of them
+_NOTHING = 2.0**-22  # what lossy codecs, or 24 bit with dither, make of silence
+
+Blocks = Iterator[tuple[int, Samples]]
+"""Pairs of sample rate in Hz and float32 [frames, channels]."""
+Open = Callable[[list[str]], Blocks]
+"""Decodes from the start; what is to be reported is appended to the list."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recording:
+    """A decoded recording.
+
+    Attributes
+    ----------
+    samples : float32 [samples]
+        Mono, full scale 1.0.
+    seconds : float
+        How much was decoded.
+    silent : bool
+        Whether nothing but silence, or its dither, was decoded.
+    notes : list of str
+        What a user must know about it.
+    """
+
+    samples: Samples
+    seconds: float
+    silent: bool
+    notes: list[str]
+
+
+def record(decoder: Open, *, sample_rate: int) -> Recording:
+    """Run a decoder and make a mono recording of what it gives.
+
+    Parameters
+    ----------
+    decoder : callable
+        Starts decoding; it is called again where a first pass shows that the channels cancel each
+        other out or that the file has a full scale of its own.
+    sample_rate : int
+        Of the result, in Hz.
+
+    Returns
+    -------
+    Recording
+        May hold no samples.
+
+    Raises
+    ------
+    AudioError
+        If the sample rate is none, or if more than 1 % of the samples are no numbers.
+    """
+    track, notes = _run(decoder, _Track(sample_rate))
+    if track.has_other_scale:
+        track, notes = _run(decoder, _Track(sample_rate, limit=LARGEST_SAMPLE))
+    if track.cancels:
+        limit, channel = track.limit, int(np.argmax(track.channel_powers))
+        track, notes = _run(decoder, _Track(sample_rate, limit=limit, channel=channel))
+        notes.append(f"its channels cancel each other out; channel {channel + 1} is used alone")
+    notes += track.complaints()
+    return Recording(track.samples(), track.seconds, track.silent, notes)
+
+
+def _run(decoder: Open, track: "_Track") -> tuple["_Track", list[str]]:
+    notes: list[str] = []
+    for rate, block in decoder(notes):
+        track.add(rate, block)
+    return track, notes
+
+
+class _Track:
+    """Takes blocks in, and counts what the decisions on the whole recording need."""
+
+    def __init__(self, sample_rate: int, *, limit: float = WILD_SAMPLE, channel: int | None = None) -> None:
+        self.limit = limit
+        self.seconds = 0.0
+        self.silent = True
+        self.channel_powers = np.zeros(0)
+        self._mono_power = 0.0
+        self._total = self._bad = self._wild = 0
+        self._sample_rate, self._channel = sample_rate, channel
+        self._rate = 0
+        self._resampler: Any = None
+        self._buffer, self._end = np.empty(1 << 20, np.float32), 0
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the channels' mean lies more than 40 dB below their power."""
+        if self._channel is not None or len(self.channel_powers) < 2:
+            return False
+        return bool(self._mono_power < _CANCELLED * self.channel_powers.mean())
+
+    @property
+    def has_other_scale(self) -> bool:
+        """Whether samples beyond the limit are the recording itself: too many, or the rest is loud too."""
+        if not self._wild:
+            return False
+        power = self.channel_powers.sum() / max(1, self._total - self._wild - self._bad)
+        return self._wild > TOLERATED_SHARE * self._total or power >= 1
+
+    def add(self, rate: int, block: Samples) -> None:
+        """Append float32 [frames, channels]."""
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise AudioError(f"has a sample rate of {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be used")
+        block = self._clean(block)
+        mono = self._mono(block)
+        self._measure(block, mono)
+        self.seconds += len(block) / rate
+        self._append(self._resample(rate, mono))
+
+    def samples(self) -> Samples:
+        """The whole track; nothing can be added after it."""
+        self._append(self._flush())
+        self._buffer.resize(self._end, refcheck=False)
+        return self._buffer
+
+    def complaints(self) -> list[str]:
+        """What there is to say about the samples' values; `AudioError` if too many are no numbers."""
+        if self._bad > TOLERATED_SHARE * self._total:
+            raise AudioError(
+                f"holds {self._bad} of {self._total} samples that are no numbers in any audio range"
+            )
+        notes = [f"{self._bad} samples that are no numbers were taken as 0"] if self._bad else []
+        if self._wild:
+            notes.append(f"{self._wild} samples beyond {WILD_SAMPLE:.0f} x full scale were taken as 0")
+        return notes
+
+    def _clean(self, block: Samples) -> Samples:
+        self._total += block.size
+        if not block.size or (block.max() <= self.limit and block.min() >= -self.limit):  # false for NaN
+            return block
+        level = np.abs(block)
+        good, numbers = level <= self.limit, int(np.count_nonzero(level <= LARGEST_SAMPLE))
+        self._bad += block.size - numbers
+        self._wild += numbers - int(np.count_nonzero(good))
+        return np.where(good, block, np.float32(0))
+
+    def _mono(self, block: Samples) -> Samples:
+        channels = block.shape[1]
+        if channels == 1:
+            return block[:, 0]
+        if self._channel is not None:
+            return block[:, min(self._channel, channels - 1)]
+        if channels == 2:
+            return (block[:, 0] + block[:, 1]) / np.float32(2)  # as mean(), several times as fast
+        return block.mean(axis=1, dtype=np.float32)
+
+    def _measure(self, block: Samples, mono: Samples) -> None:
+        powers = np.array([np.dot(channel, channel) for channel in block.T], float)
+        if len(powers) > len(self.channel_powers):
+            self.channel_powers = np.pad(self.channel_powers, (0, len(powers) - len(self.channel_powers)))
+        self.channel_powers[: len(powers)] += powers
+        self._mono_power += float(np.dot(mono, mono))
+        if self.silent and len(block):
+            self.silent = _is_silent(block)
+
+    def _resample(self, rate: int, mono: Samples) -> Samples:
+        flushed = np.empty(0, np.float32)
+        if rate != self._rate:
+            flushed = self._flush()
+            self._rate, self._resampler = rate, _resampler(rate, self._sample_rate)
+        if self._resampler is None:
+            return np.concatenate([flushed, mono]) if len(flushed) else mono
+        resampled = self._resampler.resample_chunk(np.ascontiguousarray(mono))
+        return np.concatenate([flushed, resampled]) if len(flushed) else resampled
+
+    def _flush(self) -> Samples:
+        if self._resampler is None:
+            return np.empty(0, np.float32)
+        rest = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
+        self._resampler = None
+        return rest
+
+    def _append(self, block: Samples) -> None:
+        """One buffer grows in place: concatenating at the end would hold everything twice."""
+        needed = self._end + len(block)
+        if needed > len(self._buffer):
+            self._buffer.resize(max(needed, len(self._buffer) * 5 // 4), refcheck=False)
+        self._buffer[self._end : needed] = block
+        self._end = needed
+
+
+def _is_silent(block: Samples) -> bool:
+    peak = max(block.max(), -block.min())
+    if peak <= _NOTHING:
+        return True
+    # Noise of two steps of 16 bit is dither, if it is made of such steps; else very quiet music.
+    steps = block / np.float32(_STEP)
+    return bool(peak <= 2 * _STEP and np.array_equal(steps, np.round(steps)))
+
+
+def _resampler(rate: int, target: int) -> Any:
+    if rate == target:
+        return None
+    import soxr
+
+    return soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")

@@ -1,0 +1,229 @@
+"""Backends: what computes the network on a processor, and the network as an ONNX file.
+
+"torch" is the backend of record: every published figure and every shipped vector is its. "openvino"
+(the extra `fast`) compiles the same network, still in float32, whatever lower precision the processor has:
+quicker, and its embeddings have a cosine of more than 0.999999 with torch's. They are other bytes all the
+same, so that the fingerprint of a backend other than torch says its name, and stored embeddings of two
+backends never meet.
+
+OpenVINO's converter reports its use over the network unless told not to; the front end that it calls, which
+is used here, does not.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from mirex.errors import MirexError, UsageError
+from mirex.features.views import BINS, BINS_PER_OCTAVE
+from mirex.files import appearing_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mirex.model.network import ResNet50IBN, TwoViewNetwork
+    from mirex.model.weights import Sealed
+
+BACKENDS = ("torch", "openvino")
+VIEWS = ("cqt", "chroma")
+_STEPS = 96  # of the input to trace the network with; the result takes any number
+
+
+def check(backend: str, *, device: str = "cpu") -> None:
+    """Raise an error unless the backend can be used here.
+
+    Parameters
+    ----------
+    backend : str
+        One of BACKENDS.
+    device : str
+        Where the network is to run: "cuda" is for torch alone.
+
+    Raises
+    ------
+    UsageError
+        For an unknown backend, or one that does not run on the device.
+    MirexError
+        If the backend is not installed; the message says how to install it.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    if backend == "openvino":
+        if device == "cuda":
+            raise UsageError("backend openvino computes on the processor; use --device cpu, or backend torch")
+        with _extra("fast", "the backend openvino"):
+            import openvino  # noqa: F401
+
+
+def fingerprint(weights: str, *, backend: str = "torch") -> str:
+    """What stands for embeddings by these weights and this backend.
+
+    Examples
+    --------
+    >>> fingerprint("0123456789abcdef"), fingerprint("0123456789abcdef", backend="openvino")
+    ('0123456789abcdef', '0123456789abcdef-openvino')
+    """
+    return weights if backend == "torch" else f"{weights}-{backend}"
+
+
+def compiled(sealed: "Sealed", *, backend: str) -> "Sealed":
+    """The same weights, computed by a backend.
+
+    Parameters
+    ----------
+    sealed : Sealed
+        Weights by torch, on the CPU.
+    backend : str
+        One of BACKENDS.
+
+    Returns
+    -------
+    Sealed
+        Itself for torch. Else one whose network can be called, and nothing else, on the CPU; its fingerprint
+        names the backend. It computes on as many threads as torch is set to.
+
+    Raises
+    ------
+    UsageError, MirexError
+        As `check`.
+    """
+    check(backend)
+    if backend == "torch":
+        return sealed
+    network = cast("TwoViewNetwork", _CompiledViews(sealed))
+    return sealed._replace(network=network, fingerprint=fingerprint(sealed.fingerprint, backend=backend))
+
+
+class _CompiledViews:
+    """In place of a TwoViewNetwork: the networks of the views that the settings ask for."""
+
+    def __init__(self, sealed: "Sealed") -> None:
+        self.cqt = _CompiledNetwork(sealed.network.cqt)
+        if sealed.settings.chroma_weight > 0:
+            self.chroma = _CompiledNetwork(sealed.network.chroma)
+
+
+class _CompiledNetwork:
+    """In place of a ResNet50IBN in evaluation mode: (pooled, embedding), window by window.
+
+    One window at a time, because OpenVINO prepares anew for every number of windows that it meets.
+    """
+
+    def __init__(self, network: "ResNet50IBN") -> None:
+        import torch
+
+        self.device = torch.device("cpu")
+        self._request = _compile(network, threads=torch.get_num_threads())
+
+    def __call__(self, x: "Tensor") -> tuple["Tensor", "Tensor"]:
+        import torch
+
+        found = []
+        for window in x.numpy():
+            result = self._request.infer([np.ascontiguousarray(window[None])])
+            found.append([torch.from_numpy(result[index].copy()) for index in range(2)])
+        pooled, embedding = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return pooled, embedding
+
+
+def _compile(network: "ResNet50IBN", *, threads: int) -> Any:
+    """An OpenVINO request that computes (pooled, embedding)."""
+    import openvino
+    import torch
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still the quickest to convert
+        traced = torch.jit.trace(network, torch.zeros(1, 1, BINS, _STEPS), check_trace=False)
+        front_end = FrontEndManager().load_by_framework("pytorch")
+        decoder = TorchScriptPythonDecoder(traced)  # held until the conversion is done: it is called back
+        model = front_end.convert(front_end.load(decoder))
+    # On one stream, and in the precision that is asked for, not in the one that the processor is best at.
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+
+
+def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
+    """Write a view's network as an ONNX file, which says in its metadata what it is.
+
+    Input "windows": float32 [windows, 1, bins, steps], normalised by `mirex.features.views`, any number of
+    windows and steps. Output "embedding": float32 [windows, embedding_size], before it is made unit length.
+
+    Parameters
+    ----------
+    sealed : Sealed
+        Weights by torch, on the CPU.
+    path : Path
+        The file to write; it appears whole.
+    view : {"cqt", "chroma"}
+        The folded view has BatchNorm statistics of its own.
+
+    Raises
+    ------
+    UsageError
+        For an unknown view.
+    MirexError
+        If the extra `export` is missing.
+    """
+    if view not in VIEWS:
+        raise UsageError(f"view {view!r}: choose one of {', '.join(VIEWS)}")
+    with _extra("export", "ONNX files"):
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    bins = BINS if view == "cqt" else BINS_PER_OCTAVE * sealed.settings.chroma_octaves
+    program = _onnx_program(getattr(sealed.network, view), bins)
+    described: dict[str, str] = {"mirex_weights": sealed.fingerprint, "mirex_view": view}
+    described |= {"front_end": sealed.front_end.to_json(), "network": sealed.settings.to_json()}
+    described |= {name: value for name, value in sealed.metadata.items() if name in ("licence", "date")}
+    program.model.metadata_props.update(described)
+    with appearing_whole(path) as temporary:
+        program.save(temporary, external_data=False)
+
+
+def _onnx_program(network: "ResNet50IBN", bins: int) -> Any:
+    import logging
+
+    import torch
+    from torch import nn
+
+    class Embedding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, windows: "Tensor") -> "Tensor":
+            return self.network(windows)[1]
+
+    free = torch.export.Dim.DYNAMIC
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)  # it warns of operators of torchvision, which nothing here uses
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.onnx.export(
+                Embedding().eval(),
+                (torch.zeros(2, 1, bins, _STEPS),),
+                input_names=["windows"],
+                output_names=["embedding"],
+                dynamic_shapes={"windows": {0: free, 3: free}},
+                verbose=False,
+            )
+    finally:
+        log.setLevel(before)
+
+
+@contextlib.contextmanager
+def _extra(name: str, what: str) -> Iterator[None]:
+    """A package that is missing is an error that says how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        raise MirexError(
+            f'{what} needs the extra {name} ({error.name}): pip install "mirex[{name}]"'
+        ) from error

@@ -1,0 +1,83 @@
+"""Embedding for people who bring their own loop: weights by the name of their file, the shipped ones unless
+others are given, loaded once.
+"""
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mirex._typing import Array, Columns
+
+if TYPE_CHECKING:
+    from mirex.model.weights import Sealed
+
+
+def embed(
+    columns: Sequence[Columns],
+    *,
+    weights: "str | os.PathLike[str] | Sealed | None" = None,
+    device: str = "cpu",
+) -> Array:
+    """Embeddings of recordings, to be compared with `mirex.distance_matrix`.
+
+    Parameters
+    ----------
+    columns : sequence of float32 [84, columns]
+        One array a recording, as `mirex.columns` gives it, 0.464 s a column; at least 20 s of music.
+    weights : path-like or Sealed, optional
+        A sealed file, or what `mirex.model.weights.load` gave; the shipped weights if None. A file is loaded
+        again only when it has changed.
+    device : str
+        Torch device that the network of a file is put on.
+
+    Returns
+    -------
+    float32 [recordings, 2048]
+        Rows of unit length. A row depends on its recording alone, not on the others.
+
+    Raises
+    ------
+    AudioError
+        For columns of another shape, or with values that are not finite.
+    WeightsError, SettingsMismatch
+        If the weights cannot be used.
+
+    Examples
+    --------
+    >>> import mirex
+    >>> import numpy as np
+    >>> time = np.arange(22050 * 25) / 22050
+    >>> scale = 261.63 * 2 ** (np.floor(time % 8) / 12)  # eight semitones up from C, and again
+    >>> samples = np.sin(2 * np.pi * np.cumsum(scale) / 22050).astype(np.float32)
+    >>> loud, quiet = mirex.columns(samples), mirex.columns(samples / 4)
+    >>> embeddings = mirex.embed([loud, quiet])
+    >>> embeddings.shape
+    (2, 2048)
+    >>> mirex.distance_matrix(embeddings[:1], embeddings).round(2).tolist()
+    [[0.0, 0.0]]
+    """
+    from mirex.model import embedding
+    from mirex.model.weights import Sealed, default_path
+
+    if isinstance(weights, Sealed):
+        return embedding.embed(columns, sealed=weights)
+    path = Path(weights) if weights else default_path()
+    return embedding.embed(columns, sealed=_loaded(path, _state(path), device))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What changes when a file does; of none where there is no file, which `load` will say."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: Path, state: tuple[int, int], device: str) -> "Sealed":
+    from mirex.model.weights import load
+
+    return load(path, device=device)

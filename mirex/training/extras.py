@@ -1,0 +1,28 @@
+"""What training needs that the rest of the package does not: named, with the command that installs it."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from mirex.errors import MirexError
+
+
+def need(modules: Sequence[str], *, extra: str) -> None:
+    """Find out that modules are there, before any work is done.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        Names to import.
+    extra : str
+        The extra of this package that installs them.
+
+    Raises
+    ------
+    MirexError
+        If one is missing; the message has the command that installs it.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise MirexError(
+            f"{', '.join(missing)}: not installed; install it with: pip install 'mirex[{extra}]'"
+        )

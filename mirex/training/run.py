@@ -1,0 +1,150 @@
+"""A run of the training from beginning to end, or on from its checkpoint, in a folder."""
+
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mirex.errors import UsageError
+from mirex.extraction.extract import resolve_device
+from mirex.model import weights
+from mirex.training.batches import stream
+from mirex.training.checkpoint import read_metadata
+from mirex.training.echoes import echoed, needed, uses
+from mirex.training.loop import Trainer, train
+from mirex.training.plot import plot_log
+from mirex.training.recipe import (
+    changed_recipes,
+    check,
+    make_batches,
+    prepare,
+    summary,
+    unused_seed,
+    validation_sets,
+)
+from mirex.training.settings import Corpus, Recipe, RunSettings
+
+IMPRINT_WORKS = 128  # a batch
+CHECKPOINT = "checkpoint.safetensors"
+
+Report = Callable[[str], None]
+
+
+def run(folder: Path, *, corpus: Corpus, recipe: Recipe, settings: RunSettings, report: Report) -> int:
+    """Train in a folder, or go on there.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets checkpoint.safetensors, log.jsonl and, where matplotlib is installed, curve.png; made if missing.
+    corpus : Corpus
+    recipe : Recipe
+    settings : RunSettings
+    report : callable
+        Called with lines that say how the run goes.
+
+    Returns
+    -------
+    int
+        The step that the run has come to.
+
+    Raises
+    ------
+    UsageError, TrainingError, WeightsError
+        As `make_batches`, `Trainer.load` and `Trainer.start_from` raise them.
+    """
+    deadline = time.monotonic() + 60 * settings.minutes
+    torch.set_num_threads(settings.threads)
+    device, checkpoint = resolve_device(settings.device), folder / CHECKPOINT
+    check(corpus, recipe)
+    report(f"draws of seed {recipe.loop.seed}")
+    prepared = prepare(corpus, report=report)
+    maker = make_batches(prepared, recipe=recipe)
+    size = recipe.network.embedding_size
+    trainer = Trainer(maker.works, settings=recipe.loop, embedding_size=size, device=device)
+    _make(folder)
+    origin = _begin(trainer, recipe, checkpoint=checkpoint, start=settings.start_from, report=report)
+    new = trainer.step == 0 and origin["started_from"] is not None
+    portions = maker.portions(works=IMPRINT_WORKS) if new else []
+    steps = list(enumerate(uses(recipe.loop.steps, echoes=recipe.batch.echoes)))[trainer.step :]
+    numbers = needed(steps)
+    further = range(numbers.stop, numbers.stop + recipe.loop.statistics_batches) if steps else range(0)
+    batches = stream(
+        partial(make_batches, prepared, recipe=recipe) if settings.processes else lambda: maker,
+        wanted=[*portions, *numbers, *further],
+        processes=settings.processes,
+        pinned=device == "cuda",
+    )
+    if portions:
+        report(f"imprinting {maker.works} works")
+        trainer.imprint(itertools.islice(batches, len(portions)))
+    train(
+        trainer,
+        batches=itertools.chain(echoed(batches, steps=steps, seed=recipe.loop.seed), batches),
+        validation=validation_sets(corpus, recipe=recipe) if recipe.loop.validate_every else {},
+        folder=folder,
+        metadata={
+            "recipe": dataclasses.asdict(recipe),
+            "data": summary(corpus),
+            "works": maker.works,
+            **origin,
+        },
+        report=report,
+        deadline=deadline,
+    )
+    _plot(folder, report)
+    return trainer.step
+
+
+def choose_seed(values: Mapping[str, Any], *, checkpoint: Path, start: Path | None) -> int:
+    """The seed asked for, the checkpoint's, or one that no run behind the start has used; else 1.
+
+    Parameters
+    ----------
+    values : mapping of str to object
+        The options that were given, by path.
+    checkpoint : Path
+        Of the run, if there is one.
+    start : Path, optional
+        Sealed weights that the run begins with.
+    """
+    if "loop.seed" in values:
+        return int(values["loop.seed"])
+    if checkpoint.exists():
+        return int(read_metadata(checkpoint)["recipe"]["loop"]["seed"])
+    if start:
+        return unused_seed(json.loads(weights.read_metadata(start)["training"]))
+    return 1
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"folder {folder} of the run: {error.strerror}") from error
+
+
+def _begin(
+    trainer: Trainer, recipe: Recipe, *, checkpoint: Path, start: Path | None, report: Report
+) -> dict[str, Any]:
+    """Go on from the checkpoint, or begin with the weights of `start` if any; what the metadata say of it."""
+    if checkpoint.exists():
+        earlier = trainer.load(checkpoint)
+        report(f"going on from step {trainer.step}")
+        history = changed_recipes(earlier, recipe=dataclasses.asdict(recipe))
+        return {"history": history, "started_from": earlier.get("started_from")}
+    return {"history": [], "started_from": trainer.start_from(start) if start else None}
+
+
+def _plot(folder: Path, report: Report) -> None:
+    """The curve; without matplotlib a run is as good, as was said before it began."""
+    try:
+        plot_log(folder / "log.jsonl", path=folder / "curve.png")
+    except ImportError:
+        report(f"no {folder / 'curve.png'}: matplotlib is not installed")

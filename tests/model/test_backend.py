@@ -1,0 +1,168 @@
+"""Backends: the same embeddings by other code, and never taken for each other; the network as ONNX."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mirex.cli import main
+from mirex.errors import MirexError, UsageError
+from mirex.extraction.extract import extract
+from mirex.features.audio import decode
+from mirex.features.cqt import columns
+from mirex.model import backend, weights
+from mirex.model.embedding import embed
+from mirex.model.network import TwoViewNetwork, tensors_of
+from mirex.settings import FrontEndSettings, NetworkSettings
+from random_network import random_sealed
+
+VECTORS = {"cosine": 0.999999, "value": 1e-4}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Weights of a narrow network in a file."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    settings = NetworkSettings(embedding_size=64)
+    network = TwoViewNetwork(embedding_size=64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("norm3.weight"):
+                parameter.fill_(0.5)
+    metadata = {"licence": "none", "date": "2025-01-01"}
+    weights.save(
+        tensors_of(network), front_end=FrontEndSettings(), settings=settings, metadata=metadata, path=path
+    )
+    return path
+
+
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return (first.astype(np.float64) * second.astype(np.float64)).sum(axis=1)
+
+
+# --- which can be used ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "onnx", "Torch"])
+def test_an_unknown_backend_is_wrong_usage(name, tmp_path):
+    with pytest.raises(UsageError, match="choose one of torch, openvino"):
+        backend.check(name)
+    with pytest.raises(UsageError, match="choose one of torch, openvino"):
+        extract([], scratch=tmp_path, backend=name)
+
+
+def test_openvino_on_cuda_is_wrong_usage():
+    with pytest.raises(UsageError, match="--device cpu"):
+        backend.check("openvino", device="cuda")
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MirexError, match=r'the extra fast \(openvino\): pip install "mirex\[fast\]"'):
+        backend.check("openvino")
+    (tmp_path / "list").write_text("a.wav\n")
+    assert main(["extract", "--backend", "openvino", str(tmp_path / "s"), str(tmp_path / "list")]) == 1
+    assert "the extra fast" in capsys.readouterr().err
+
+
+def test_a_missing_exporter_is_named_with_its_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MirexError, match=r'pip install "mirex\[export\]"'):
+        backend.export_onnx(random_sealed(), tmp_path / "network.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_torch_is_the_weights_themselves():
+    sealed = random_sealed()
+    assert backend.compiled(sealed, backend="torch") is sealed
+
+
+def test_weights_on_the_processor_lie_as_convolutions_like_them(small):
+    kernel = dict(weights.load(small).network.cqt.named_parameters())["stages.0.0.conv2.weight"]
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    assert not kernel.is_contiguous()
+
+
+# --- another backend, other embeddings -----------------------------------------------------------
+
+
+def test_a_backend_other_than_torch_has_a_fingerprint_of_its_own(small):
+    metadata = weights.read_metadata(small)
+    assert weights.fingerprint(metadata) == metadata["content_sha256"][:16]
+    assert weights.fingerprint(metadata, backend="openvino") == f"{weights.fingerprint(metadata)}-openvino"
+
+
+def test_openvino_gives_the_embeddings_of_torch(small, rng):
+    pytest.importorskip("openvino")
+    recordings = [(10 ** rng.uniform(-4, 0, (84, count))).astype(np.float32) for count in (32, 93, 900)]
+    by_torch, by_openvino = (weights.load(small, backend=name) for name in backend.BACKENDS)
+    expected = embed(recordings, sealed=by_torch)
+    found = embed(recordings, sealed=by_openvino)
+    assert by_openvino.fingerprint == f"{by_torch.fingerprint}-openvino"
+    assert cosines(found, expected).min() > VECTORS["cosine"]
+    assert embed(recordings, sealed=by_openvino).tobytes() == found.tobytes()
+    assert embed(recordings[1:2], sealed=by_openvino).tobytes() == found[1:2].tobytes()
+
+
+def test_stored_embeddings_of_two_backends_never_meet(small, tmp_path, demo_file):
+    pytest.importorskip("openvino")
+    options = {"scratch": tmp_path / "scratch", "weights": small, "device": "cpu"}
+    by_torch = extract([demo_file], **options)
+    by_openvino = extract([demo_file], **options, backend="openvino")
+    assert (by_torch.computed, by_openvino.computed) == (1, 1)
+    assert by_openvino.weights == f"{by_torch.weights}-openvino"
+    assert cosines(by_openvino.embeddings, by_torch.embeddings)[0] > VECTORS["cosine"]
+    for name, first in (("openvino", by_openvino), ("torch", by_torch)):
+        again = extract([demo_file], **options, backend=name)
+        assert (again.reused, again.computed) == (1, 0)
+        assert again.embeddings.tobytes() == first.embeddings.tobytes()
+
+
+@pytest.fixture
+def demo_file(tmp_path):
+    """Ten seconds of the demo."""
+    import soundfile
+
+    import make_vectors
+
+    path = tmp_path / "ten.wav"
+    soundfile.write(path, decode(make_vectors.DEMO / "bay.ogg")[: 10 * 22050], 22050)
+    return str(path)
+
+
+# --- ONNX ----------------------------------------------------------------------------------------
+
+
+def test_the_exported_network_gives_the_embeddings_of_torch(small, tmp_path, capsys):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "network.onnx"
+    assert main(["export", str(path), "--weights", str(small)]) == 0
+    sealed = weights.load(small)
+    assert capsys.readouterr().out == f"network of weights {sealed.fingerprint} in {path}\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["network.onnx"]
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    described = session.get_modelmeta().custom_metadata_map
+    assert described["mirex_weights"] == sealed.fingerprint
+    assert NetworkSettings.from_json(described["network"]) == sealed.settings
+    assert FrontEndSettings.from_json(described["front_end"]) == sealed.front_end
+    for count, steps in ((1, 96), (3, 33), (2, 400)):
+        x = torch.rand(count, 1, 84, steps, generator=torch.Generator().manual_seed(steps))
+        expected = sealed.network.cqt(x)[1].numpy()
+        found = session.run(["embedding"], {"windows": x.numpy()})[0]
+        np.testing.assert_allclose(found, expected, atol=VECTORS["value"] * np.abs(expected).max())
+
+
+def test_an_unknown_view_is_wrong_usage(tmp_path):
+    with pytest.raises(UsageError, match="choose one of cqt, chroma"):
+        backend.export_onnx(random_sealed(), tmp_path / "network.onnx", view="both")
+
+
+def test_columns_are_computed_on_the_device_that_is_given(rng):
+    samples = rng.uniform(-1, 1, 22050).astype(np.float32)
+    assert columns(samples, device="cpu").tobytes() == columns(samples).tobytes()
+    with pytest.raises(RuntimeError):
+        columns(samples, device="no-device")
