@@ -156,8 +156,10 @@ def search_index(
     """
     from mirex.extraction.extract import extract
 
-    index.check(fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate")))
-    _, weights, calibration = _sealed(options.get("weights"))
+    backend = options.get("backend", "torch")
+    marks = fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate"), backend=backend)
+    index.check(marks)
+    _, weights, calibration = _sealed(options.get("weights"), backend)
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         result = extract(queries, scratch=scratch or temporary, **options)
     rows = [row for row in range(len(queries)) if row not in result.failures]
