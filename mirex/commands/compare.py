@@ -26,7 +26,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "compare",
         help="how likely recordings are versions of one work",
         description="Compare every two of the recordings given: cosine distance and, if the weights have a "
-        "calibration, the probability that they are the same work.",
+        "calibration, the probability that they are the same work. For two recordings also where they match: "
+        "times, difference of key and ratio of tempi. Exit status: 0 complete, 1 failed, 2 wrong usage.",
         allow_abbrev=False,
     )
     parser.add_argument("recordings", nargs="+", metavar="recording", help="two or more audio files")
@@ -50,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
         new_figure(1, 1)  # a missing library is found out now, not after the work
     metadata = read_metadata(Path(args.weights) if args.weights else None)
     result = _compare(args, metadata)
-    if args.plot:
-        result["match"] = _plot(args, metadata["front_end"])
-        result["picture"] = args.plot
+    if len(args.recordings) == 2 and (args.plot or not result["pairs"][0]["same_recording"]):
+        result["match"] = _match(args, metadata["front_end"])
+        if args.plot:
+            result["picture"] = args.plot
     print(json.dumps(result, indent=2) if args.json else _text(result))
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mirex._typing import Array
-from mirex.errors import AudioError, StoreError
+from mirex.errors import AudioError, IndexFileError, StoreError, UsageError
 from mirex.extraction.store import Store
 from mirex.model.weights import Sealed
 from mirex.retrieval.index import Index, Songs, append
@@ -72,13 +72,12 @@ def index_collection(
     IndexFileError
         If the index is damaged or cannot be written.
     """
-    from mirex.errors import UsageError
     from mirex.extraction.extract import extract
 
-    backend = options.get("backend", "torch")
+    cqt, backend = options.get("cqt", "multirate"), options.get("backend", "torch")
+    marks = fingerprints(options.get("weights"), cqt=cqt, backend=backend)
     if layout and backend != "torch":
-        raise UsageError(f"backend {backend}: windows are indexed with torch alone; use it, or index songs")
-    marks = fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate"), backend=backend)
+        raise UsageError(f"windows are embedded with the backend torch, not {backend}")
     check_output(output, add=add, marks=marks)
     if add:
         layout = OF_SONGS if Index(output).window_layout == str(OF_SONGS) else None
@@ -160,8 +159,6 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
 
 def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[str, str]) -> None:
     """Find out before hours of work, not after them, that an index cannot be written or added to."""
-    from mirex.errors import IndexFileError, UsageError
-
     if add:
         Index(output).check(marks)
     elif os.path.lexists(output):
@@ -177,5 +174,8 @@ def fingerprints(
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)
-    named = fingerprint(metadata, backend=backend)
-    return {"front_end": metadata["front_end_fingerprint"], "cqt": cqt, "weights": named}
+    return {
+        "front_end": metadata["front_end_fingerprint"],
+        "cqt": cqt,
+        "weights": fingerprint(metadata, backend=backend),
+    }
