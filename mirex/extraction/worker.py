@@ -18,13 +18,16 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from mirex.errors import AudioError, MirexError, SettingsMismatch
 from mirex.features.audio import AudioWarning, decode
 from mirex.settings import FrontEndSettings
+
+if TYPE_CHECKING:
+    from mirex.model.weights import Sealed
 
 Arrays = dict[str, np.ndarray]
 Analyse = Callable[[str, Callable[[float], None]], Arrays]
@@ -69,7 +72,6 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     import torch
 
     from mirex.features import cqt
-    from mirex.model import embedding
     from mirex.model.weights import load
 
     torch.set_num_threads(1)
@@ -85,12 +87,21 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
         del samples  # an hour is 318 MB; the network needs the room
         arrays = {} if sealed else {"columns": columns}
         if sealed:
-            arrays["embedding"] = embedding.embed([columns], sealed=sealed)[0]
+            arrays |= embedded(columns, sealed)
         if setup["columns"]:
             arrays["columns"] = columns
         return arrays
 
     return analyse
+
+
+def embedded(columns: np.ndarray, sealed: "Sealed") -> Arrays:
+    """What is kept of a recording: its embedding, and its seconds of sound."""
+    from mirex.features.short import seconds_of_sound
+    from mirex.model.embedding import embed
+
+    seconds = seconds_of_sound(columns, front_end=sealed.front_end, settings=sealed.settings)
+    return {"embedding": embed([columns], sealed=sealed)[0], "seconds": np.array(seconds)}
 
 
 def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:

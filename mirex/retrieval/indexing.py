@@ -74,10 +74,10 @@ def index_collection(
     """
     from mirex.extraction.extract import extract
 
-    cqt, backend = options.get("cqt", "multirate"), options.get("backend", "torch")
-    marks = fingerprints(options.get("weights"), cqt=cqt, backend=backend)
-    if layout and backend != "torch":
-        raise UsageError(f"windows are embedded with the backend torch, not {backend}")
+    chosen = {"cqt": "multirate", "backend": "torch"} | options
+    marks = fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"])
+    if layout and chosen["backend"] != "torch":
+        raise UsageError(f"windows are embedded with the backend torch, not {chosen['backend']}")
     check_output(output, add=add, marks=marks)
     if add:
         layout = OF_SONGS if Index(output).window_layout == str(OF_SONGS) else None
@@ -92,7 +92,8 @@ def index_collection(
         windows.fill(
             options.get("weights"), device=options.get("device", "auto"), threads=options.get("threads", 1)
         )
-    songs = Songs([paths[row] for row in rows], contents, result.embeddings[rows], windows)
+    names = [paths[row] for row in rows]
+    songs = Songs(names, contents, result.embeddings[rows], windows, result.seconds[rows])
     failures = {paths[row]: reason for row, reason in result.failures.items()}
     if add:
         index = append(output, songs, fingerprints=marks, window_layout=str(layout or ""))
@@ -169,12 +170,9 @@ def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[st
 def fingerprints(
     weights: str | os.PathLike[str] | None, *, cqt: str, backend: str = "torch"
 ) -> dict[str, str]:
-    """What embeddings made with these weights (None: the shipped), transform and backend must share."""
+    """What embeddings by these weights (None: the shipped), transform and backend must share."""
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)
-    return {
-        "front_end": metadata["front_end_fingerprint"],
-        "cqt": cqt,
-        "weights": fingerprint(metadata, backend=backend),
-    }
+    named = fingerprint(metadata, backend=backend)
+    return {"front_end": metadata["front_end_fingerprint"], "cqt": cqt, "weights": named}
