@@ -11,6 +11,7 @@ MODULES = (
     "retrieval.calibration",
     "retrieval.distance",
     "features.cqt",
+    "features.short",
     "features.streaming",
     "formats.cliques",
     "evaluation.metrics",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mirex.commands import add_extraction_options, extraction_options, program
+from mirex.commands import add_extraction_options, extraction_options, program, read_lists, require_any
 
 MOST_SHOWN = 50  # nearest matches on a terminal
 
@@ -51,21 +51,22 @@ def run(args: argparse.Namespace) -> int:
     """Read the lists, extract, write the matrix, say where it is."""
     from mirex import __version__
     from mirex.extraction.extract import extract, locate
-    from mirex.formats.filelist import name_warnings, number_collection, read_list
+    from mirex.formats.filelist import file_identity, name_warnings, number_collection
     from mirex.formats.matrix import write_matrix
     from mirex.logs import ProgressLine
     from mirex.retrieval.distance import rows
     from mirex.retrieval.hubness import csls
 
-    collection, queries = read_list(args.collection).paths, read_list(args.queries).paths
-    numbering = number_collection(collection, queries)
+    collection, queries = (found.paths for found in read_lists(args.collection, args.queries))
+    places = dict(zip(queries, locate(queries, list_file=args.queries), strict=True))
+    places |= zip(collection, locate(collection, list_file=args.collection), strict=True)
+    numbering = number_collection(collection, queries, identity=lambda path: file_identity(places[path]))
     output = check_output(args.output, inputs=(args.collection, args.queries))
     for warning in name_warnings(numbering.paths):
         log.warning("%s", warning)
     if numbering.appended:
         log.warning("%d queries are missing from the collection and were appended to it", numbering.appended)
-    appended = numbering.paths[len(collection) :]
-    locations = locate(collection, list_file=args.collection) + locate(appended, list_file=args.queries)
+    locations = [places[path] for path in numbering.paths]
     with ProgressLine() as progress:
         extraction = extract(
             numbering.paths,
@@ -75,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             **extraction_options(args),
         )
+    require_any(numbering.paths, extraction.failures)
     positions = np.array(numbering.query_positions)
     nearest = Nearest(positions)
     compare = csls if args.hubness else rows
@@ -96,6 +98,8 @@ def check_output(path: str, *, inputs: Sequence[str]) -> Path:
     """The file to write, links followed; found out now, not after hours of work, if it cannot be."""
     from mirex.errors import MirexError, UsageError
 
+    if _is_stream(path):
+        raise UsageError(f"output {path!r} is no file but a stream; name a file")
     output = Path(os.path.realpath(path))
     if output.exists() and not output.is_file():
         raise UsageError(f"output {path!r} exists and is not a regular file; name a file")
@@ -108,6 +112,18 @@ def check_output(path: str, *, inputs: Sequence[str]) -> Path:
     except OSError as error:
         raise MirexError(f"output {path!r} cannot be written: {error.strerror}") from error
     return output
+
+
+def _is_stream(path: str) -> bool:
+    """Whether a name, or what it links to, lies in /dev or /proc: where stdout goes is not replaced."""
+    for _ in range(40):
+        place = os.path.abspath(path)
+        if place.startswith(("/dev/", "/proc/")) and not place.startswith("/dev/shm/"):
+            return True
+        if not os.path.islink(place):
+            return False
+        path = os.path.join(os.path.dirname(place), os.readlink(place))
+    return False
 
 
 class Nearest:

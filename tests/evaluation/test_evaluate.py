@@ -238,3 +238,16 @@ def test_every_metric_has_a_label_and_words():
     text = tables.explanation_text()
     assert set(tables.LABELS) == set(metrics.DEFINITIONS)
     assert all(words in text for words in (*metrics.DEFINITIONS.values(), *metrics.CONVENTIONS.values()))
+
+
+def test_a_path_that_begins_with_a_hash_has_a_clique_and_a_comment_has_not(tmp_path):
+    path = tmp_path / "cliques.tsv"
+    path.write_text("# path and clique\n#1 hit.wav\tx\nother.wav\tx\n")
+    assert read_cliques(path) == {"#1 hit.wav": "x", "other.wav": "x"}
+
+
+def test_swapped_columns_are_said(tmp_path):
+    path = tmp_path / "cliques.tsv"
+    path.write_text("x\ta.wav\ny\tb.wav\n")
+    with pytest.raises(EvaluationError, match="swapped"):
+        read_cliques(path)
