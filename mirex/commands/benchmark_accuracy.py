@@ -112,6 +112,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="add the figures to a file of results; without a name, print them as JSON instead of text",
     )
     parser.add_argument(
+        "--show",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing; print MAP, MR1 and Rank-1 of a file of results as one Markdown table",
+    )
+    parser.add_argument(
         "--save",
         type=Path,
         metavar="FOLDER",
@@ -122,6 +128,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, return the exit status."""
+    if args.show:
+        return _show(args.show)
     sets = _sets(args)
     for name in sets:
         _check(args, name)
@@ -140,6 +148,15 @@ def run(args: argparse.Namespace) -> int:
         print(results.text(), end="")
     else:
         print("\n\n".join([*texts, _made_text(results)]))
+    return 0
+
+
+def _show(path: Path) -> int:
+    from mirex.benchmarks.results import Results
+
+    if not path.is_file():
+        raise UsageError(f"{path}: no file of results; make it with --json {path}")
+    print(Results.load(path).markdown())
     return 0
 
 

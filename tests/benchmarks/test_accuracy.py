@@ -224,6 +224,18 @@ class TestCommand:
         assert self.run("demo", "--demo", demo, "--json", kept, systems=["qmax"]) == 0
         assert "demo: Qmax is kept" in capsys.readouterr().err
 
+    def test_results_as_one_table(self, demo, tmp_path, capsys):
+        kept = tmp_path / "results.json"
+        assert self.run("demo", "--demo", demo, "--json", kept) == 0
+        capsys.readouterr()
+        assert main(["benchmark-accuracy", "--show", str(kept)]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "| set | 2-D Fourier magnitude | Qmax |",
+            "|---|---|---|",
+            "| demo (2 queries of 4) | 1.000, 1.00, 1.000 | 1.000, 1.00, 1.000 |",
+        ]
+        assert main(["benchmark-accuracy", "--show", str(tmp_path / "none.json")]) == 2
+
     def test_other_recordings_are_measured_anew(self, demo, tmp_path):
         kept = tmp_path / "results.json"
         for _ in range(2):

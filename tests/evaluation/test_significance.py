@@ -158,4 +158,4 @@ def test_median_interval_draws_whole_groups(rng):
 
 def test_unknown_interval():
     with pytest.raises(EvaluationError, match="percentile"):
-        bootstrap_intervals(np.zeros((3, 1)), generator=seeded(), method="studentized")
+        bootstrap_intervals(np.zeros((3, 1)), generator=seeded(), method="studentized")  # type: ignore[arg-type]

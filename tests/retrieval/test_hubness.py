@@ -79,7 +79,7 @@ def test_small_collections():
 
 def test_no_neighbours():
     with pytest.raises(UsageError, match="1 or more"):
-        list(csls(np.ones((1, 3)), np.ones((2, 3)), neighbours=0))
+        list(csls(np.ones((1, 3), np.float32), np.ones((2, 3), np.float32), neighbours=0))
 
 
 def test_the_shipped_number_of_neighbours_is_what_the_command_uses(rng):
