@@ -42,6 +42,7 @@ setup(
     package_data={
         "mirex": ["py.typed"],
         "mirex.bootstrap": ["*.sh", "*.txt"],
+        "mirex.corpora": ["*.md"],
         "mirex.evaluation": ["*.html"],
         "mirex.shipped_demo": ["*.ogg", "*.txt", "README.md"],
         "mirex.shipped_weights": ["*.safetensors", "README.md"],
