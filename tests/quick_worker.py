@@ -3,8 +3,8 @@
 Its answer for a recording is an embedding made from the file's bytes. But by the recording's name: "killer"
 ends the process each time, "once" the first time (it leaves a file beside the recording to remember, with
 its parent's number), "assassin" ends its parent, "endless" takes for ever, "slow" the first time, "tired"
-takes two seconds after it has said that the recording is an hour long. A file that the program's argument names
-makes it die while it starts, and is removed.
+takes two seconds after it has said that the recording is an hour long. A file that the program's argument
+names makes it die while it starts, and is removed.
 """
 
 import hashlib
