@@ -174,13 +174,7 @@ def extract(
     jobs = _missing(contents, found)
     _log_start(len(paths), found, jobs, store)
     reused = len(found)
-    reasons: dict[str, str] = {}
-    for content, answer in _computed(store, paths, locations, jobs, plan, progress):
-        if answer.failure is None:
-            found[content] = _entry(answer)
-        else:
-            reasons[content] = answer.failure
-            _end_if_hopeless(answer, failed=len(reasons), of=len(jobs), found=len(found))
+    reasons = _embed_missing(store, found, paths, locations, jobs, plan, progress)
     failures |= {i: reasons[content] for i, content in enumerate(contents) if content in reasons}
     failures = dict(sorted(failures.items()))
     report.write_report(
@@ -329,6 +323,26 @@ def _missing(contents: Sequence[str | None], found: Container[str]) -> dict[str,
         if content is not None and content not in found:
             jobs.setdefault(content, index)
     return jobs
+
+
+def _embed_missing(
+    store: Store,
+    found: dict[str, Entry],
+    paths: Sequence[str],
+    locations: Sequence[str],
+    jobs: Mapping[str, int],
+    plan: _Plan,
+    progress: Progress | None,
+) -> dict[str, str]:
+    """Add the embeddings of the jobs to `found`; return the reasons of those that fail."""
+    reasons: dict[str, str] = {}
+    for content, answer in _computed(store, paths, locations, jobs, plan, progress):
+        if answer.failure is None:
+            found[content] = _entry(answer)
+        else:
+            reasons[content] = answer.failure
+            _end_if_hopeless(answer, failed=len(reasons), of=len(jobs), found=len(found))
+    return reasons
 
 
 def _computed(
