@@ -16,7 +16,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "index",
-        help="a collection's embeddings in one file, to search without its audio",
+        help="a collection in one file, to search without its audio",
         description="Extract what the scratch folder lacks and write an index. Without a list: say what the "
         "index holds, and check every byte of it. A change copies the index, so it takes as much room again "
         "for a moment; who searches meanwhile goes on with the old one. "

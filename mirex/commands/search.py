@@ -111,6 +111,7 @@ def text(rankings: "Sequence[Ranking]", *, many: bool) -> str:
 
 
 def _text(found: "Ranking") -> str:
+    from mirex.features.short import SHORTEST
     from mirex.logs import printable
 
     lines = [f"{found.compared} recordings compared with {printable(found.query)}, weights {found.weights}"]
@@ -120,9 +121,14 @@ def _text(found: "Ranking") -> str:
         lines.append(f"probability of one work: {found.calibration.describe(prior=found.prior)}")
     else:
         lines.append("no probabilities: no calibration is sealed in the weights")
+    if found.short:
+        lines.append(f"the query has {found.short}")
+    if any(hit.short for hit in found.hits):
+        lines.append(f"short: under {SHORTEST:.0f} s of sound, whose distance stands for no probability")
     lines += ["", f"{'rank':>4}  {'distance':>8}  {'same work':>9}  path"]
     for hit in found.hits:
         chance = "-" if hit.probability is None else f"{100 * hit.probability:.1f} %"
+        chance = "short" if hit.short else chance
         lines.append(f"{hit.rank:>4}  {hit.distance:>8.4f}  {chance:>9}  {printable(hit.path)}")
     return "\n".join(lines)
 

@@ -15,7 +15,9 @@ import contextlib
 import dataclasses
 import json
 import logging
+import math
 import os
+import unicodedata
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,9 @@ from numpy.typing import NDArray
 from mirex.errors import AudioError, MirexError, UsageError
 from mirex.extraction import pool, report
 from mirex.extraction.contents import identify
-from mirex.extraction.store import Store
+from mirex.extraction.store import Entry, Store
+from mirex.extraction.worker import Arrays, embedded
+from mirex.features import short
 from mirex.features.cqt import IMPLEMENTATIONS
 from mirex.logs import printable
 from mirex.model.backend import check
@@ -50,7 +54,7 @@ class Extraction:
     paths: as given. embeddings: float32 [n, 2048], unit length; zeros for a file that failed.
     failures: index into paths to reason. reused, computed: distinct recordings that came from the
     store, and that were analysed now. contents: content hash of each file, None if it cannot be
-    read. weights: fingerprint.
+    read. weights: fingerprint. seconds: of sound in each, float64 [n]; NaN for a file that failed.
     """
 
     paths: tuple[str, ...]
@@ -60,6 +64,7 @@ class Extraction:
     computed: int
     contents: tuple[str | None, ...]
     weights: str
+    seconds: NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +158,8 @@ def extract(
     UsageError, WeightsError, StoreError
         As their names say.
     """
+    if not os.fspath(scratch):
+        raise UsageError("the scratch folder's name is empty; name a folder")
     paths = [os.fspath(path) for path in paths]
     locations = paths if locations is None else locations
     plan = _plan(
@@ -170,7 +177,7 @@ def extract(
     reasons: dict[str, str] = {}
     for content, answer in _computed(store, paths, locations, jobs, plan, progress):
         if answer.failure is None:
-            found[content] = answer.arrays["embedding"]
+            found[content] = _entry(answer)
         else:
             reasons[content] = answer.failure
             _end_if_hopeless(answer, failed=len(reasons), of=len(jobs), found=len(found))
@@ -187,9 +194,11 @@ def extract(
             f"{len(failures)} of {len(paths)} files could not be analysed, which --strict makes an error; "
             f"reasons in {Path(scratch) / REPORT}"
         )
-    embeddings = _assemble(contents, found)
-    computed = len(found) - reused
-    return Extraction(tuple(paths), embeddings, failures, reused, computed, tuple(contents), plan.fingerprint)
+    embeddings, seconds = _assemble(contents, found)
+    return Extraction(
+        tuple(paths), embeddings, failures, reused, len(found) - reused, tuple(contents), plan.fingerprint,
+        seconds,
+    )  # fmt: skip
 
 
 def read_columns(
@@ -258,15 +267,20 @@ def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[s
     """Where the files of a list lie.
 
     A path is taken as it stands, relative ones from the current directory; a relative path that does
-    not exist there but does from the list file's folder is taken from that folder.
+    not exist there but does from the list file's folder is taken from that folder. A name that lies there
+    with its letters composed in the other Unicode form (NFC, NFD), or with the blank at its end that lists
+    lose, is found too.
     """
     folder = os.path.dirname(os.path.abspath(list_file))
     return [_locate(path, folder) for path in paths]
 
 
 def _locate(path: str, folder: str) -> str:
-    beside = os.path.join(folder, path)
-    return beside if not os.path.lexists(path) and os.path.lexists(beside) else path
+    if os.path.lexists(path):
+        return path
+    forms = dict.fromkeys([path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")), f"{path} "])
+    places = (place for form in forms for place in (form, os.path.join(folder, form)))
+    return next(filter(os.path.lexists, places), path)
 
 
 def _plan(weights: str | os.PathLike[str] | None, *, backend: str, **options: Any) -> _Plan:
@@ -292,16 +306,20 @@ def _checked_plan(plan: _Plan) -> _Plan:
     return plan if plan.backend == "torch" else dataclasses.replace(plan, device="cpu")
 
 
-def _look_up(store: Store, contents: Sequence[str | None], plan: _Plan) -> dict[str, np.ndarray]:
+def _look_up(store: Store, contents: Sequence[str | None], plan: _Plan) -> dict[str, Entry]:
     """What the store has for the recordings, whole."""
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, Entry] = {}
     for content in dict.fromkeys(contents):
         if content is None or (plan.keep_columns and store.get(content, kind="columns") is None):
             continue
-        embedding = store.get(content)
-        if embedding is not None:
-            found[content] = embedding
+        entry = store.entry(content)
+        if entry is not None:
+            found[content] = entry
     return found
+
+
+def _entry(answer: pool.Answer) -> Entry:
+    return Entry(answer.arrays["embedding"], float(answer.arrays.get("seconds", math.nan)))
 
 
 def _missing(contents: Sequence[str | None], found: Container[str]) -> dict[str, int]:
@@ -330,7 +348,7 @@ def _computed(
             content, index = order[job]
             if answer.failure is None:
                 _keep(store, content, answer, plan)
-                for warning in answer.warnings:
+                for warning in [*answer.warnings, *_shortness(answer)]:
                     log.warning("%s: %s", printable(paths[index]), warning)
             else:
                 reason = " ".join(answer.failure.split())
@@ -339,6 +357,12 @@ def _computed(
             yield content, answer
             if progress:
                 progress(done, len(order))
+
+
+def _shortness(answer: pool.Answer) -> list[str]:
+    """What there is to say of a recording's length."""
+    seconds = float(answer.arrays.get("seconds", math.nan))
+    return [short.warning(seconds)] if short.is_short(seconds) else []
 
 
 def _end_if_hopeless(answer: pool.Answer, *, failed: int, of: int, found: int) -> None:
@@ -352,7 +376,8 @@ def _keep(store: Store, content: str, answer: pool.Answer, plan: _Plan) -> None:
     if plan.keep_columns:
         store.put(content, answer.arrays["columns"], kind="columns")
     if plan.weights:
-        store.put(content, answer.arrays["embedding"])
+        embedding, seconds = _entry(answer)
+        store.put(content, embedding, seconds=seconds)
 
 
 def _answers(locations: Sequence[str], plan: _Plan) -> Generator[tuple[int, pool.Answer], None, None]:
@@ -381,12 +406,10 @@ def _analysed(
     )
 
 
-def _embedded(answer: pool.Answer, embed: Callable[[np.ndarray], np.ndarray]) -> pool.Answer:
+def _embedded(answer: pool.Answer, embed: Callable[[np.ndarray], Arrays]) -> pool.Answer:
     """The answer with an embedding; an exception costs this recording only, as it does in a worker."""
     try:
-        return dataclasses.replace(
-            answer, arrays={**answer.arrays, "embedding": embed(answer.arrays["columns"])}
-        )
+        return dataclasses.replace(answer, arrays={**answer.arrays, **embed(answer.arrays["columns"])})
     except AudioError as error:
         return pool.Answer(failure=str(error))
     except MirexError:
@@ -402,14 +425,14 @@ def _checked(answer: pool.Answer) -> pool.Answer:
     return answer
 
 
-def _cuda_embedder(plan: _Plan) -> Callable[[np.ndarray], np.ndarray]:
-    from mirex.model import embedding, weights
+def _cuda_embedder(plan: _Plan) -> Callable[[np.ndarray], Arrays]:
+    from mirex.model import weights
 
     sealed = weights.load(plan.weights, device="cuda")
 
-    def embed(columns: np.ndarray) -> np.ndarray:
+    def embed(columns: np.ndarray) -> Arrays:
         try:
-            return embedding.embed([columns], sealed=sealed)[0]
+            return embedded(columns, sealed)
         except AudioError:
             raise
         except Exception as error:
@@ -458,13 +481,16 @@ def _has_cuda_driver() -> bool:
     return True
 
 
-def _assemble(contents: Sequence[str | None], found: Mapping[str, np.ndarray]) -> NDArray[np.float32]:
-    size = len(next(iter(found.values()))) if found else 2048
-    embeddings = np.zeros((len(contents), size), np.float32)
+def _assemble(
+    contents: Sequence[str | None], found: Mapping[str, Entry]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Embedding and seconds of sound of each file."""
+    size = len(next(iter(found.values())).array) if found else 2048
+    embeddings, seconds = np.zeros((len(contents), size), np.float32), np.full(len(contents), np.nan)
     for index, content in enumerate(contents):
         if content is not None and content in found:
-            embeddings[index] = found[content]
-    return embeddings
+            embeddings[index], seconds[index] = found[content]
+    return embeddings, seconds
 
 
 def _log_start(files: int, found: Sized, jobs: Sized, store: Store) -> None:

@@ -5,19 +5,21 @@ revision, the front end's fingerprint, the CQT implementation and, for an embedd
 fingerprint. So a renamed file hits, a changed file misses, and other settings, weights or ways of
 decoding never meet old results.
 
-An entry is one file: a magic line, one line of JSON (key, dtype, shape, SHA-256 of the data), the
-data. It is written under a name of its own and renamed into place, so runs that share the folder or
-die see whole entries or none; reading checks everything, and a damaged entry counts as missing and
-is replaced. Nothing is deleted but the writer's own temporary file.
+An entry is one file: a magic line, one line of JSON (key, shape, for an embedding the recording's
+seconds of sound, SHA-256 of the data and of these), the data. It is written under a name of its own
+and renamed into place, so runs that share the folder or die see whole entries or none; reading checks
+everything, and a damaged entry counts as missing and is replaced. Nothing is deleted but the writer's
+own temporary file.
 """
 
 import errno
 import hashlib
 import json
+import math
 import os
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,16 @@ def hash_of(file: BufferedReader) -> str:
         raise AudioError(f"cannot be read: {(error.strerror or str(error)).lower()}") from error
 
 
+class Entry(NamedTuple):
+    """What an entry holds.
+
+    array: of the entry's kind. seconds: of sound of the recording; NaN where that was not said.
+    """
+
+    array: NDArray[Any]
+    seconds: float
+
+
 class Store:
     """Arrays in `folder`/mirex-store; made on first use.
 
@@ -69,6 +81,11 @@ class Store:
 
     def get(self, content: str, *, kind: str = "embedding") -> NDArray[Any] | None:
         """The array kept for this audio content, or None if there is none that is whole."""
+        entry = self.entry(content, kind=kind)
+        return None if entry is None else entry.array
+
+    def entry(self, content: str, *, kind: str = "embedding") -> Entry | None:
+        """The same, with the recording's seconds of sound."""
         key = self._key(content, kind)
         try:
             data = self._path(key, kind).read_bytes()
@@ -76,18 +93,26 @@ class Store:
             return None
         except OSError as error:
             raise StoreError(f"{self._path(key, kind)} cannot be read: {error.strerror}") from error
-        array = _parse(data, key, KINDS[kind])
-        if array is None:
+        entry = _parse(data, key, KINDS[kind])
+        if entry is None:
             self.damaged += 1
-        return array
+        return entry
 
-    def put(self, content: str, array: NDArray[Any], *, kind: str = "embedding") -> None:
-        """Keep an array, in the kind's type (embedding: float32; columns: float16, within its range)."""
+    def put(
+        self, content: str, array: NDArray[Any], *, kind: str = "embedding", seconds: float = math.nan
+    ) -> None:
+        """Keep an array, in the kind's type (embedding: float32; columns: float16, within its range).
+
+        seconds: of sound of the recording, if known.
+        """
         key = self._key(content, kind)
         info = np.finfo(KINDS[kind])
         kept = np.ascontiguousarray(np.clip(array, info.min, info.max), dtype=KINDS[kind])
         payload = kept.tobytes()
-        header = {"key": key, "shape": kept.shape, "sha256": hashlib.sha256(payload).hexdigest()}
+        header: dict[str, Any] = {"key": key, "shape": kept.shape}
+        if not math.isnan(seconds):
+            header["seconds"] = round(seconds, 3)
+        header["sha256"] = _digest(payload, header.get("seconds"))
         path = self._path(key, kind)
         try:
             # Not the store's own folder: one that is gone took the run's results with it.
@@ -117,15 +142,23 @@ class Store:
         return self.folder / kind / key[:2] / key
 
 
-def _parse(data: bytes, key: str, dtype: np.dtype) -> NDArray[Any] | None:
-    """The array of an entry, or None if anything about its bytes is not as written."""
+def _digest(payload: bytes, seconds: float | None) -> str:
+    """Over the data and, where they are given, the seconds of sound."""
+    return hashlib.sha256(payload + (b"" if seconds is None else repr(seconds).encode())).hexdigest()
+
+
+def _parse(data: bytes, key: str, dtype: np.dtype) -> Entry | None:
+    """What an entry holds, or None if anything about its bytes is not as written."""
     end = data.find(b"\n", len(_MAGIC), _LONGEST_HEADER)
     if not data.startswith(_MAGIC) or end < 0:
         return None
     payload = data[end + 1 :]
     try:
         header = json.loads(data[len(_MAGIC) : end])
-        whole = header["key"] == key and header["sha256"] == hashlib.sha256(payload).hexdigest()
-        return np.frombuffer(payload, dtype).reshape(header["shape"]).copy() if whole else None
+        seconds = header.get("seconds")
+        if header["key"] != key or header["sha256"] != _digest(payload, seconds):
+            return None
+        array = np.frombuffer(payload, dtype).reshape(header["shape"]).copy()
+        return Entry(array, math.nan if seconds is None else float(seconds))
     except (ValueError, TypeError, KeyError):
         return None

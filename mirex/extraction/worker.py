@@ -10,6 +10,8 @@ in seconds, as soon as it is known, and {"arrays", "warnings"}, followed by the 
 {"failure", "unexpected"}, which may come before or after the length.
 """
 
+import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -18,7 +20,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -26,12 +28,17 @@ from mirex.errors import AudioError, MirexError, SettingsMismatch
 from mirex.features.audio import AudioWarning, decode
 from mirex.settings import FrontEndSettings
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+if TYPE_CHECKING:
+    from mirex.model.weights import Sealed
+
 Arrays = dict[str, np.ndarray]
 Analyse = Callable[[str, Callable[[float], None]], Arrays]
 
 
 def main() -> None:
-    """Serve until stdin ends, which it also does when the parent dies."""
+    """Serve until stdin ends or the parent dies."""
+    _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     answers = _private_stdout()
     gc.disable()  # what is loaded stays; looking through it again and again takes a tenth of the time
@@ -44,6 +51,15 @@ def main() -> None:
     _send(answers, {"ready": True})
     for line in sys.stdin:
         _answer(answers, analyse, json.loads(line)["path"])
+
+
+def _die_with_parent() -> None:
+    """Else a decoder that never ends would outlive a parent that was killed, and so could not stop it.
+
+    Linux's signal comes when the thread ends that started this process, and that thread ends after its jobs.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _private_stdout() -> BinaryIO:
@@ -69,7 +85,6 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     import torch
 
     from mirex.features import cqt
-    from mirex.model import embedding
     from mirex.model.weights import load
 
     torch.set_num_threads(1)
@@ -85,12 +100,21 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
         del samples  # an hour is 318 MB; the network needs the room
         arrays = {} if sealed else {"columns": columns}
         if sealed:
-            arrays["embedding"] = embedding.embed([columns], sealed=sealed)[0]
+            arrays |= embedded(columns, sealed)
         if setup["columns"]:
             arrays["columns"] = columns
         return arrays
 
     return analyse
+
+
+def embedded(columns: np.ndarray, sealed: "Sealed") -> Arrays:
+    """What is kept of a recording: its embedding, and its seconds of sound."""
+    from mirex.features.short import seconds_of_sound
+    from mirex.model.embedding import embed
+
+    seconds = seconds_of_sound(columns, front_end=sealed.front_end, settings=sealed.settings)
+    return {"embedding": embed([columns], sealed=sealed)[0], "seconds": np.array(seconds)}
 
 
 def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:

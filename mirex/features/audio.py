@@ -210,9 +210,7 @@ def _decode_ffmpeg(source: Window, sample_rate: int) -> Recording:
 def _decode_stream(source: Window, stream: ffmpeg.Stream, sample_rate: int) -> Recording:
     if not stream.decodable:
         raise AudioError("holds audio in a codec that nothing here decodes")
-    recording = record(
-        lambda notes: ffmpeg.blocks(source, notes, index=stream.index), sample_rate=sample_rate
-    )
+    recording = record(lambda notes: ffmpeg.blocks(source, notes, stream=stream), sample_rate=sample_rate)
     if not recording.seconds:
         raise AudioError("is damaged: nothing of it can be decoded")
     return recording

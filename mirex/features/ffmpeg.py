@@ -25,6 +25,7 @@ _BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}  # con
 # Those that write a length that they know; others have it guessed from the bit rate.
 _TRUE_LENGTHS = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "asf"}
 _PROMISE_KEPT = 0.99
+_PADDING = 0.2  # seconds; encoders add less at both ends
 _SYNCS = {"wv": re.compile(b"wvpk")}  # where a demuxer that gives up can begin again
 _LOSSLESS = {"flac", "tta", "wavpack"}
 
@@ -41,11 +42,14 @@ class Stream:
         Whether the container names it as the one to play.
     decodable : bool
         Whether FFmpeg knows its codec.
+    trimmed : bool
+        Whether an MP4 edit list leaves out a part of it.
     """
 
     index: int
     default: bool
     decodable: bool
+    trimmed: bool
 
 
 def streams(source: Window) -> list[Stream] | None:
@@ -66,12 +70,17 @@ def streams(source: Window) -> list[Stream] | None:
         return None
     with container:
         return [
-            Stream(index, "default" in _flags(stream), stream.codec_context is not None)
+            Stream(
+                index,
+                default="default" in _flags(stream),
+                decodable=stream.codec_context is not None,
+                trimmed=_is_trimmed(container, stream),
+            )
             for index, stream in enumerate(container.streams.audio)
         ]
 
 
-def blocks(source: Window, notes: list[str], *, index: int) -> Blocks:
+def blocks(source: Window, notes: list[str], *, stream: Stream) -> Blocks:
     """Decode one audio stream.
 
     Parameters
@@ -80,42 +89,66 @@ def blocks(source: Window, notes: list[str], *, index: int) -> Blocks:
         The file's bytes.
     notes : list of str
         What was skipped is appended at the end.
-    index : int
-        Which audio stream, from 0.
+    stream : Stream
+        One of those that `streams` gives. If it is trimmed, the whole of it is decoded.
 
     Yields
     ------
     tuple of int and float32 [frames, channels]
         Sample rate in Hz, samples with full scale 1.0.
     """
-    container, losses, whole = _open(source), None, source
+    options = {"ignore_editlist": "1"} if stream.trimmed else {}
+    container, losses, whole = _open(source, options), None, source
     while container is not None:
         with container:
-            if index >= len(container.streams.audio):  # a damaged header may show them only at times
+            if stream.index >= len(container.streams.audio):  # a damaged header may show them at times
                 break
-            name, stream = container.format.name, container.streams.audio[index]
+            name, audio = container.format.name, container.streams.audio[stream.index]
             # Else a damaged frame passes as noise. In bare FLAC, whose damage libsndfile has seen, the
             # noise is better: with the frame its neighbours in the packet would go.
-            if stream.codec_context.name in _LOSSLESS and name != "flac":
-                stream.codec_context.options = {"err_detect": "crccheck+explode"}
-            losses = losses or _Losses(whole, container, stream)
-            yield from _gathered(_frames(_packets(container, stream, source, losses), losses))
+            if audio.codec_context.name in _LOSSLESS and name != "flac":
+                audio.codec_context.options = {"err_detect": "crccheck+explode"}
+            losses = losses or _Losses(whole, container, audio)
+            yield from _gathered(_frames(_packets(container, audio, source), losses))
         behind = containers.find(source, _SYNCS[name], after=source.tell()) if name in _SYNCS else None
         if behind is None:
             break
         source = source.part(behind, source.size)
         container = _open(source)
     notes += losses.notes() if losses else []
+    if stream.trimmed:
+        notes.append("its edit list leaves out a part of it; all that it holds is used")
 
 
-def _open(source: Window) -> Any:
+def _open(source: Window, options: dict[str, str] | None = None) -> Any:
     import av
 
     source.seek(0)
     try:
-        return av.open(source, options={"protocol_whitelist": "pipe"})
+        return av.open(source, options={"protocol_whitelist": "pipe", **(options or {})})
     except (av.FFmpegError, OSError, ValueError):
         return None
+
+
+def _is_trimmed(container: Any, stream: Any) -> bool:
+    """Whether the edit list leaves out more than the ends of the first and the last packet."""
+    import av
+
+    if not container.format.name.startswith("mov,") or not stream.frames or stream.codec_context is None:
+        return False
+    size, rate = stream.codec_context.frame_size, stream.codec_context.sample_rate
+    held = stream.frames * size / rate if size > 1 and rate else 0.0
+    if stream.duration and held and stream.duration * stream.time_base > _PROMISE_KEPT * held - _PADDING:
+        return False
+    packets, end = 0, 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                packets, end = packets + 1, max(end, (packet.pts or 0) + (packet.duration or 0))
+    except (av.FFmpegError, OSError, ValueError):
+        return False
+    # A file that is cut off ends before its length is reached.
+    return packets < _PROMISE_KEPT * stream.frames and end >= _PROMISE_KEPT * (stream.duration or 0)
 
 
 def _flags(stream: Any) -> str:
@@ -143,7 +176,6 @@ class _Losses:
         self._sizes, self._lengths = array("d"), array("d")  # bytes and seconds of the packets
         self._seconds = self._missing = self._failed = 0.0
         self._next: float | None = None  # when the next frame is due
-        self.errors = 0
 
     def packet(self, packet: Any, seconds: float) -> None:
         if self._bare:
@@ -151,7 +183,6 @@ class _Losses:
             self._lengths.append(seconds)
 
     def failed(self, packet: Any) -> None:
-        self.errors += 1
         self.packet(packet, 0.0)
         if packet.duration and packet.time_base:
             self._failed += float(packet.duration * packet.time_base)
@@ -197,7 +228,7 @@ class _Losses:
         return float(lost / rate)
 
 
-def _packets(container: Any, stream: Any, source: Window, losses: _Losses) -> Iterator[Any]:
+def _packets(container: Any, stream: Any, source: Window) -> Iterator[Any]:
     """Packets of a stream, also those behind an error of the demuxer."""
     import av
 
@@ -206,8 +237,8 @@ def _packets(container: Any, stream: Any, source: Window, losses: _Losses) -> It
         try:
             yield from container.demux(stream)
             return
-        except (av.FFmpegError, OSError, ValueError):
-            losses.errors += 1
+        except (av.FFmpegError, OSError, ValueError, IndexError):
+            # IndexError: a packet of a stream that a damaged file only begins here (FLV, MPEG-TS).
             stuck, last = (stuck + 1 if source.tell() == last else 0), source.tell()
             if stuck > 100:  # at one place of the file
                 return

@@ -38,13 +38,15 @@ class Songs:
     """Songs to put into an index.
 
     names: paths. contents: SHA-256 of each file, hexadecimal. embeddings: float [songs, size]. windows: None,
-    or for each song its windows' embeddings [windows, size] and times in seconds [windows, 2].
+    or for each song its windows' embeddings [windows, size] and times in seconds [windows, 2]. seconds: of
+    sound in each song, float [songs]; None, or NaN, where that is not known.
     """
 
     names: Sequence[str]
     contents: Sequence[str]
     embeddings: NDArray
     windows: Sequence[tuple[NDArray, NDArray]] | None = None
+    seconds: NDArray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,6 +73,8 @@ class Index:
         SHA-256 of each song's file, hexadecimal.
     embeddings : float16 [songs, size]
         Mapped, read-only.
+    seconds : float32 [songs]
+        Of sound in each song; NaN where that is not known.
     fingerprints : {"front_end", "cqt", "weights": str}
         What embeddings must share to be compared.
     windows : float16 [windows, size] or None
@@ -112,6 +116,10 @@ class Index:
     @property
     def embeddings(self) -> NDArray[np.float16]:
         return self._mapped.tensors["embeddings"]
+
+    @property
+    def seconds(self) -> NDArray[np.float32]:
+        return self._mapped.tensors["seconds"]
 
     @property
     def windows(self) -> NDArray[np.float16] | None:
@@ -316,6 +324,7 @@ class _Source:
 
     names: list[str]
     contents: NDArray[np.uint8]
+    seconds: NDArray[np.float32]
     size: int
     embeddings: Callable[[], Iterator[NDArray]]
     window_song: NDArray[np.uint32]
@@ -331,9 +340,12 @@ class _Source:
         size = embeddings.shape[1]
         contents = b"".join(bytes.fromhex(songs.contents[row]) for row in rows)
         windows = [songs.windows[row] for row in rows] if songs.windows else []
+        unknown = np.full(len(embeddings), np.nan)
+        seconds = np.asarray(unknown if songs.seconds is None else songs.seconds, np.float32)
         return cls(
             [songs.names[row] for row in rows],
             np.frombuffer(contents, np.uint8).reshape(-1, 32),
+            seconds[rows],
             size,
             lambda: (_unit(embeddings[rows[i : i + BLOCK]], size) for i in range(0, len(rows), BLOCK)),
             np.repeat(np.arange(len(windows)), [len(each) for each, _ in windows]).astype(np.uint32),
@@ -351,6 +363,7 @@ class _Source:
         return cls(
             [name for name, keep in zip(index.names, kept, strict=True) if keep],
             np.frombuffer(b"".join(map(bytes.fromhex, index.contents)), np.uint8).reshape(-1, 32)[kept],
+            index.seconds[kept],
             index.embeddings.shape[1],
             lambda: _blocks(index.embeddings, kept),
             numbers[owners[held]].astype(np.uint32),
@@ -370,10 +383,12 @@ def _write(path: str | os.PathLike[str], sources: Sequence[_Source], metadata: M
     size = sources[0].size
     names = index_file.encode_names([name for source in sources for name in source.names])
     contents = np.concatenate([source.contents for source in sources])
+    lengths = np.concatenate([source.seconds for source in sources])
     parts = {
         "embeddings": Part((len(contents), size), (b for source in sources for b in source.embeddings())),
         "names": Part(names.shape, [names]),
         "contents": Part(contents.shape, [contents]),
+        "seconds": Part(lengths.shape, [lengths]),
     }
     if metadata["window_layout"]:
         starts = np.cumsum([0, *(len(source.names) for source in sources)])

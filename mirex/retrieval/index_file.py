@@ -1,11 +1,12 @@
 """The file of an index: a safetensors file that is mapped into memory, never read as a whole.
 
 Tensors: `embeddings` float16 [songs, size], rows of unit length before rounding; `names`, the songs' paths as
-bytes with a zero byte after each; `contents` uint8 [songs, 32], SHA-256 of their audio files; and, in an
-index with windows, `windows` float16 [windows, size], `window_song` uint32 [windows], the song's row, not
-descending, and `window_seconds` float32 [windows, 2], start and end. Metadata: `format`, the fingerprints
-that make embeddings comparable (`front_end`, `cqt`, `weights`), `window_layout` (JSON), and `sha256:NAME` of
-each tensor.
+bytes with a zero byte after each; `contents` uint8 [songs, 32], SHA-256 of their audio files; `seconds`
+float32 [songs], seconds of sound in each, NaN where that is not known; and, in an index with windows,
+`windows` float16 [windows, size], `window_song` uint32 [windows], the song's row, not descending, and
+`window_seconds` float32 [windows, 2], start and end. Metadata: `format`, the fingerprints that make
+embeddings comparable (`front_end`, `cqt`, `weights`), `window_layout` (JSON), and `sha256:NAME` of each
+tensor.
 
 A file from elsewhere may hold anything. safetensors itself checks that the tensors fill the file exactly;
 here types and shapes are checked, the small tables against their hashes, and nothing is trusted to be short.
@@ -45,11 +46,12 @@ _TYPES = {
     "embeddings": _Type("F16", np.dtype("<f2"), 2),
     "names": _Type("U8", np.dtype("u1"), 1),
     "contents": _Type("U8", np.dtype("u1"), 2),
+    "seconds": _Type("F32", np.dtype("<f4"), 1),
     "windows": _Type("F16", np.dtype("<f2"), 2),
     "window_song": _Type("U32", np.dtype("<u4"), 1),
     "window_seconds": _Type("F32", np.dtype("<f4"), 2),
 }
-_SMALL = ("names", "contents", "window_song", "window_seconds")
+_SMALL = ("names", "contents", "seconds", "window_song", "window_seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +192,8 @@ def _check(mapped: Mapped) -> None:
     songs, size = tensors["embeddings"].shape
     if tensors["contents"].shape != (songs, 32):
         raise ValueError(f"{len(tensors['contents'])} contents of {songs} songs")
+    if tensors["seconds"].shape != (songs,):
+        raise ValueError(f"{len(tensors['seconds'])} lengths of {songs} songs")
     for name in FINGERPRINTS:
         if not mapped.metadata.get(name):
             raise ValueError(f"no fingerprint {name!r}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mirex._typing import Array
-from mirex.errors import AudioError, StoreError
+from mirex.errors import AudioError, IndexFileError, StoreError, UsageError
 from mirex.extraction.store import Store
 from mirex.model.weights import Sealed
 from mirex.retrieval.index import Index, Songs, append
@@ -64,7 +64,7 @@ def index_collection(
     Raises
     ------
     UsageError
-        Where a file lies already that would be overwritten; for windows by a backend other than torch.
+        Where a file lies already that would be overwritten.
     SettingsMismatch
         If the index was made with other weights or another front end; nothing is extracted then.
     AudioError
@@ -72,13 +72,12 @@ def index_collection(
     IndexFileError
         If the index is damaged or cannot be written.
     """
-    from mirex.errors import UsageError
     from mirex.extraction.extract import extract
 
-    backend = options.get("backend", "torch")
-    if layout and backend != "torch":
-        raise UsageError(f"backend {backend}: windows are indexed with torch alone; use it, or index songs")
-    marks = fingerprints(options.get("weights"), cqt=options.get("cqt", "multirate"), backend=backend)
+    chosen = {"cqt": "multirate", "backend": "torch"} | options
+    marks = fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"])
+    if layout and chosen["backend"] != "torch":
+        raise UsageError(f"windows are embedded with the backend torch, not {chosen['backend']}")
     check_output(output, add=add, marks=marks)
     if add:
         layout = OF_SONGS if Index(output).window_layout == str(OF_SONGS) else None
@@ -93,7 +92,8 @@ def index_collection(
         windows.fill(
             options.get("weights"), device=options.get("device", "auto"), threads=options.get("threads", 1)
         )
-    songs = Songs([paths[row] for row in rows], contents, result.embeddings[rows], windows)
+    names = [paths[row] for row in rows]
+    songs = Songs(names, contents, result.embeddings[rows], windows, result.seconds[rows])
     failures = {paths[row]: reason for row, reason in result.failures.items()}
     if add:
         index = append(output, songs, fingerprints=marks, window_layout=str(layout or ""))
@@ -159,8 +159,6 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
 
 def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[str, str]) -> None:
     """Find out before hours of work, not after them, that an index cannot be written or added to."""
-    from mirex.errors import IndexFileError, UsageError
-
     if add:
         Index(output).check(marks)
     elif os.path.lexists(output):
@@ -172,7 +170,7 @@ def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[st
 def fingerprints(
     weights: str | os.PathLike[str] | None, *, cqt: str, backend: str = "torch"
 ) -> dict[str, str]:
-    """What embeddings made with these weights (None: the shipped), transform and backend must share."""
+    """What embeddings by these weights (None: the shipped), transform and backend must share."""
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)

@@ -9,21 +9,25 @@ query is taken from the store too, or else analysed and added. Distances are tho
 import dataclasses
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mirex.errors import AudioError, UsageError
 from mirex.extraction.contents import identify
 from mirex.extraction.pool import TIME_LIMIT
-from mirex.extraction.store import Store, content_hash
+from mirex.extraction.store import Entry, Store, content_hash
+from mirex.features import short
 from mirex.retrieval.calibration import EVEN, Calibration, from_metadata
 from mirex.retrieval.distance import distance_matrix
 from mirex.retrieval.index import Index
 from mirex.retrieval.indexing import fingerprints
 from mirex.settings import FrontEndSettings
+
+if TYPE_CHECKING:
+    from mirex.extraction.extract import Extraction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,13 +35,15 @@ class Hit:
     """One recording of the ranked list.
 
     rank: from 1. path: as in the list. distance: in [0, 2]. probability: of "same work", or None if the
-    weights have no calibration.
+    weights have no calibration, or if the recording or the query is short. short: whether the recording is
+    (`mirex.features.short`).
     """
 
     rank: int
     path: str
     distance: float
     probability: float | None
+    short: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Ranking:
     compared: recordings that the query was compared with. missing: {path: reason} of those that it could not
     be compared with. own: entries of the collection that are the query itself. calibration: of the
     probabilities; None: the weights have none. prior: asked for, or that of one version among those compared.
+    short: what there is to say of a query that is short, else "".
     """
 
     query: str
@@ -57,6 +64,7 @@ class Ranking:
     weights: str
     calibration: Calibration | None
     prior: float
+    short: str = ""
 
 
 def search(
@@ -89,7 +97,7 @@ def search(
     settings, fingerprint, calibration = _sealed(weights, backend)
     store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
     content = content_hash(query)
-    embedding = _query_embedding(
+    own = _query_entry(
         query, content, store=store, weights=weights, device=device, cqt=cqt, backend=backend,
         time_limit=time_limit,
     )  # fmt: skip
@@ -100,18 +108,53 @@ def search(
     for index, key in enumerate(contents):
         if key is not None and key != content and key not in found:
             missing[collection[index]] = "not extracted yet"
-    references = [found[contents[index]] for index in rows]
+    references = [found[contents[index]].array for index in rows]
     prior = one_version(len(rows)) if prior is None else prior
     hits = nearest(
-        embedding,
-        np.stack(references) if references else np.empty((0, embedding.size), np.float32),
+        own.array,
+        np.stack(references) if references else np.empty((0, own.array.size), np.float32),
         names=[collection[index] for index in rows],
         top=top,
         calibration=calibration,
         prior=prior,
     )
-    own = contents.count(content)
-    return Ranking(query, tuple(hits), len(rows), missing, own, fingerprint, calibration, prior)
+    brief = {collection[index] for index in rows if short.is_short(found[contents[index]].seconds)}
+    return Ranking(
+        query,
+        tuple(mark_short(hits, brief=brief, seconds=own.seconds)),
+        len(rows),
+        missing,
+        contents.count(content),
+        fingerprint,
+        calibration,
+        prior,
+        short.warning(own.seconds) if short.is_short(own.seconds) else "",
+    )
+
+
+def mark_short(hits: Sequence[Hit], *, brief: Container[str], seconds: float) -> list[Hit]:
+    """Take the probability of what is short from hits.
+
+    Parameters
+    ----------
+    hits : sequence of Hit
+        Of one query.
+    brief : container of str
+        Paths of short recordings of the collection.
+    seconds : float
+        Of sound of the query.
+
+    Returns
+    -------
+    list of Hit
+        Those in `brief` marked as short; without a probability, they or all if the query is short.
+    """
+    whole = not short.is_short(seconds)
+    return [
+        hit if whole and hit.path not in brief
+        else dataclasses.replace(hit, probability=None, short=hit.path in brief)
+        for hit in hits
+    ]  # fmt: skip
 
 
 def search_index(
@@ -156,9 +199,9 @@ def search_index(
     """
     from mirex.extraction.extract import extract
 
-    cqt, backend = options.get("cqt", "multirate"), options.get("backend", "torch")
-    index.check(fingerprints(options.get("weights"), cqt=cqt, backend=backend))
-    _, weights, calibration = _sealed(options.get("weights"))
+    chosen = {"cqt": "multirate", "backend": "torch"} | options
+    index.check(fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"]))
+    _, weights, calibration = _sealed(options.get("weights"), chosen["backend"])
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         result = extract(queries, scratch=scratch or temporary, **options)
     rows = [row for row in range(len(queries)) if row not in result.failures]
@@ -172,8 +215,15 @@ def search_index(
         own = index.contents.count(content) if content else 0
         compared = len(index) - own
         share = one_version(compared) if prior is None else prior
-        hits = _hits(each.distances, names, calibration=calibration, prior=share)
-        rankings.append(Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share))
+        brief = {index.names[song] for song in each.rows if short.is_short(index.seconds[song])}
+        seconds = float(result.seconds[row])
+        hits = mark_short(
+            _hits(each.distances, names, calibration=calibration, prior=share), brief=brief, seconds=seconds
+        )
+        said = short.warning(seconds) if short.is_short(seconds) else ""
+        rankings.append(
+            Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share, said)
+        )
     return rankings
 
 
@@ -182,13 +232,14 @@ def one_version(recordings: int) -> float:
     return min(EVEN, 1 / max(recordings, 1))
 
 
-def _query_embedding(query: str, content: str, *, store: Store, **options: Any) -> np.ndarray:
+def _query_entry(query: str, content: str, *, store: Store, **options: Any) -> Entry:
     """The query's embedding from the store, or else computed and kept there."""
-    embedding = store.get(content)
-    if embedding is None:
-        embedding = embed_recordings([query], scratch=None, **options)[0]
-        store.put(content, embedding)
-    return embedding
+    entry = store.entry(content)
+    if entry is None:
+        found = embed_recordings([query], scratch=None, **options)
+        entry = Entry(found.embeddings[0], float(found.seconds[0]))
+        store.put(content, entry.array, seconds=entry.seconds)
+    return entry
 
 
 def nearest(
@@ -223,8 +274,8 @@ def _hits(
 
 def embed_recordings(
     paths: Sequence[str], *, scratch: str | os.PathLike[str] | None, **options: Any
-) -> np.ndarray:
-    """Embeddings float32 [n, d] of a few recordings; `AudioError` if any of them cannot be analysed.
+) -> "Extraction":
+    """Embeddings of a few recordings; `AudioError` if any of them cannot be analysed.
 
     scratch: folder to reuse and keep embeddings in; None: a temporary one, which also leaves a collection's
     report of failed files as it is. options: of `mirex.extract`.
@@ -236,7 +287,7 @@ def embed_recordings(
     if result.failures:
         index, reason = min(result.failures.items())
         raise AudioError(f"{paths[index]!r} cannot be analysed: {reason}")
-    return result.embeddings
+    return result
 
 
 def _sealed(
@@ -249,11 +300,11 @@ def _sealed(
     return settings, fingerprint(metadata, backend=backend), from_metadata(metadata)
 
 
-def _stored(contents: Sequence[str | None], *, store: Store, besides: str) -> dict[str | None, np.ndarray]:
-    """{content: embedding} of what the store has, without the content `besides`."""
-    found: dict[str | None, np.ndarray] = {}
+def _stored(contents: Sequence[str | None], *, store: Store, besides: str) -> dict[str | None, Entry]:
+    """{content: entry} of what the store has, without the content `besides`."""
+    found: dict[str | None, Entry] = {}
     for content in dict.fromkeys(contents):
-        embedding = None if content is None or content == besides else store.get(content)
-        if embedding is not None:
-            found[content] = embedding
+        entry = None if content is None or content == besides else store.entry(content)
+        if entry is not None:
+            found[content] = entry
     return found

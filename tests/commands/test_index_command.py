@@ -65,7 +65,26 @@ def test_index_search_touches_no_audio_and_agrees_with_the_list(place, capsys):
     assert (found["compared"], found["own"]) == (4, 1)
     for hit, expected in zip(found["hits"], listed.hits, strict=True):
         assert hit["distance"] == pytest.approx(expected.distance, abs=2e-4)
-        assert hit["probability"] == pytest.approx(CALIBRATION.probability(hit["distance"], prior=1 / 4), abs=1e-6)
+        chance = CALIBRATION.probability(hit["distance"], prior=1 / 4)
+        assert hit["probability"] == pytest.approx(chance, abs=1e-6)
+
+
+@pytest.mark.parametrize("short", ["0.wav", "2.wav"])
+def test_short_recordings_of_an_index_get_no_probability(place, capsys, short):
+    store = Store(place / "scratch", front_end=FrontEndSettings().fingerprint(), weights=FINGERPRINT)
+    content = content_hash(place / short)
+    embedding = store.get(content)
+    assert embedding is not None
+    store.put(content, embedding, seconds=12.0)
+    build(place)
+    capsys.readouterr()
+    options = ["--index", place / "songs.mirex", "--scratch", place / "scratch", "--format", "json"]
+    assert run(search_command, place, place / "0.wav", *options) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [hit["short"] for hit in found["hits"]] == [hit["path"] == short for hit in found["hits"]]
+    unknown = [short in ("0.wav", hit["path"]) for hit in found["hits"]]
+    assert [hit["probability"] is None for hit in found["hits"]] == unknown
+    assert bool(found["short"]) == (short == "0.wav")
 
 
 def test_several_queries(place, capsys):

@@ -86,6 +86,23 @@ def test_a_recording_under_two_names_is_analysed_once(first, paths):
     assert first.contents[position(paths, "missing.wav")] is None
 
 
+def test_short_recordings_are_warned_of_and_known_as_such(first, paths, scratch, tmp_path, caplog):
+    good = [i for i in range(len(paths)) if i not in first.failures]
+    assert np.isnan(first.seconds[list(first.failures)]).all()
+    assert (first.seconds[good] > 0).all()
+    again = extract(paths, scratch=scratch, device="cpu")
+    assert again.computed == 0
+    np.testing.assert_allclose(again.seconds, first.seconds, atol=1e-3)
+    long = tmp_path / "long.wav"
+    write(long, song(1, seconds=25))
+    caplog.clear()
+    found = extract([str(long), paths[good[0]]], scratch=tmp_path, device="cpu")
+    assert found.seconds[0] == pytest.approx(25, abs=0.5)
+    warned = [record.message for record in caplog.records if "s of sound" in record.message]
+    assert len(warned) == 1
+    assert warned[0].startswith(f"{paths[good[0]]}: only ")
+
+
 def test_threads_and_order_do_not_matter(first, paths, tmp_path):
     again = extract(paths[::-1], scratch=tmp_path, threads=1, device="cpu")
     assert again.embeddings[::-1].tobytes() == first.embeddings.tobytes()
@@ -219,6 +236,7 @@ def test_workers_compute_columns_and_this_process_embeds_them(first, paths, tmp_
     result = extract([paths[i] for i in good], scratch=tmp_path, device="cuda")
     assert result.computed == SONGS
     np.testing.assert_allclose(result.embeddings, first.embeddings[good], atol=1e-5)
+    np.testing.assert_allclose(result.seconds, first.seconds[good], atol=1e-3)
     assert not (tmp_path / FOLDER / "columns").exists(), "columns are kept only on request"
 
 

@@ -77,8 +77,20 @@ def test_other_content_settings_and_implementation_miss(store, tmp_path, embeddi
     assert np.array_equal(found(same), embedding)
 
 
+def test_the_seconds_of_sound_are_kept_beside_an_embedding(store, embedding):
+    store.put(CONTENT, embedding, seconds=12.34567)
+    entry = store.entry(CONTENT)
+    assert entry is not None
+    assert entry.seconds == 12.346
+    assert np.array_equal(found(store), embedding)
+    store.put(CONTENT, embedding)
+    entry = store.entry(CONTENT)
+    assert entry is not None
+    assert np.isnan(entry.seconds)
+
+
 def test_damage_anywhere_is_a_miss_and_is_replaced(store, tmp_path, embedding, rng):
-    store.put(CONTENT, embedding[:16])
+    store.put(CONTENT, embedding[:16], seconds=12.5)
     (path,) = entries(tmp_path)
     whole = path.read_bytes()
     damages = [whole[:cut] for cut in range(len(whole))]
@@ -89,11 +101,11 @@ def test_damage_anywhere_is_a_miss_and_is_replaced(store, tmp_path, embedding, r
         damages.append(bytes(flipped))
     for damaged in damages:
         path.write_bytes(damaged)
-        array = store.get(CONTENT)
+        entry = store.entry(CONTENT)
         # White space inside the header is the only change that may go unnoticed.
-        assert array is None or np.array_equal(array, embedding[:16])
+        assert entry is None or (np.array_equal(entry.array, embedding[:16]) and entry.seconds == 12.5)
     assert store.damaged >= len(damages) - 10
-    store.put(CONTENT, embedding[:16])
+    store.put(CONTENT, embedding[:16], seconds=12.5)
     assert path.read_bytes() == whole
 
 

@@ -139,6 +139,14 @@ def test_mp3_with_a_false_number_of_frames(make):
     assert seconds(path) == pytest.approx(SECONDS, abs=0.1)
 
 
+def test_an_edit_list_that_leaves_out_a_part(make):
+    path = make("a.m4a")
+    whole = seconds(path)
+    patch(path, find(path, b"elst", skip=12), struct.pack(">I", 2000))
+    with pytest.warns(AudioWarning, match="edit list"):
+        assert seconds(path) == pytest.approx(whole, abs=0.1)
+
+
 @pytest.mark.parametrize("ending", ["wav", "aiff", "caf", "flac", "ogg", "opus", "mp3", "aac", "m4a"])
 @pytest.mark.parametrize("rate", [44100, 22050])
 def test_recordings_joined_in_one_file(make, ending, rate):

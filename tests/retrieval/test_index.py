@@ -31,7 +31,8 @@ def songs(rng, *numbers, windows=False):
     parts = None
     if windows:
         parts = [(rng.standard_normal((n % 3, SIZE)), np.full((n % 3, 2), float(n))) for n in numbers]
-    return Songs([f"song {n}.mp3" for n in numbers], [content(n) for n in numbers], vectors, parts)
+    names, contents = [f"song {n}.mp3" for n in numbers], [content(n) for n in numbers]
+    return Songs(names, contents, vectors, parts, np.array([10.0 + n for n in numbers]))
 
 
 @pytest.fixture
@@ -55,6 +56,7 @@ def test_index_holds_what_was_put_in(path, rng):
     assert (made.names, made.contents, made.fingerprints) == (given.names, given.contents, MARKS)
     np.testing.assert_array_equal(made.embeddings.astype(np.float32), halves(given.embeddings))
     assert made.windows is None
+    assert made.seconds.tolist() == [13.0, 11.0, 12.0]
     assert isinstance(made.embeddings, np.memmap)
     made.verify()
     assert isinstance(made, mirex.Index)
@@ -124,6 +126,7 @@ def test_append_and_remove_equal_an_index_made_at_once(path, tmp_path, rng, wind
         [content(n) for n in (0, 2, 3, 4, 5, 7)],
         np.concatenate([first.embeddings[[0, 2, 3, 4]], second.embeddings[[0, 2]]]),
         parts,
+        np.array([10.0, 12.0, 13.0, 14.0, 15.0, 17.0]),
     )
     at_once = tmp_path / "at once.mirex"
     Index.create(at_once, kept, fingerprints=MARKS, window_layout=layout)
@@ -137,6 +140,7 @@ def test_append_replaces_a_song_of_the_same_name(made, path, rng):
     assert len(grown) == 40
     assert grown.names[-1] == "song 3.mp3"
     assert grown.contents[-1] == content(1000)
+    assert np.isnan(grown.seconds[-1])
     assert grown.names.count("song 3.mp3") == 1
 
 
@@ -203,7 +207,7 @@ def test_no_such_index(tmp_path):
         Index(tmp_path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_damage_is_an_index_error_or_harmless(tmp_path_factory, data):
     """Bytes changed, cut off or put on anywhere: an IndexFileError, or an index that can be searched."""

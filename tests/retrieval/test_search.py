@@ -95,6 +95,38 @@ def test_ties_keep_list_order():
     assert all(hit.probability is None for hit in found)
 
 
+def keep_again(tmp_path, path, *, seconds):
+    """Store a recording of the collection once more, with so many seconds of sound."""
+    store = Store(tmp_path / "scratch", front_end=FrontEndSettings().fingerprint(), weights=FINGERPRINT)
+    embedding = store.get(content_hash(path))
+    assert embedding is not None
+    store.put(content_hash(path), embedding, seconds=seconds)
+
+
+def test_a_short_recording_has_a_distance_but_no_probability(tmp_path, collection, capsys):
+    keep_again(tmp_path, collection[0], seconds=60.0)
+    keep_again(tmp_path, collection[3], seconds=12.0)
+    found = search(tmp_path, collection)
+    assert [hit.short for hit in found.hits] == [False, True, False, False]
+    assert [hit.probability is None for hit in found.hits] == [False, True, False, False]
+    assert found.short == ""
+    run_search(tmp_path, collection)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines[-4:]].index("short") == 1
+    assert any(line.startswith("short: under 20 s") for line in lines)
+
+
+def test_a_short_query_has_no_probability_at_all(tmp_path, collection, capsys):
+    keep_again(tmp_path, collection[0], seconds=12.0)
+    found = search(tmp_path, collection)
+    assert all(hit.probability is None and not hit.short for hit in found.hits)
+    assert found.short.startswith("only 12 s of sound")
+    run_search(tmp_path, collection)
+    assert "the query has only 12 s of sound" in capsys.readouterr().out
+    run_search(tmp_path, collection, "--format", "json")
+    assert json.loads(capsys.readouterr().out)["short"] == found.short
+
+
 def run_search(tmp_path, paths, *more, calibration=CALIBRATION):
     weights = seal_without_tensors(tmp_path / "w.safetensors", calibration=calibration)
     (tmp_path / "list.txt").write_text("\n".join(paths))
@@ -165,6 +197,33 @@ def test_compare_command_from_the_store(tmp_path, collection, capsys):
         assert pair["probability"] == pytest.approx(CALIBRATION.probability(pair["distance"], prior=0.1))
 
 
+def test_compare_gives_no_probability_of_a_short_recording(tmp_path, collection, capsys):
+    keep_again(tmp_path, collection[2], seconds=12.0)
+    weights = seal_without_tensors(tmp_path / "w.safetensors")
+    options = ["--scratch", tmp_path / "scratch", "--weights", weights]
+    run_compare(*collection[:3], *options, "--json")
+    values = json.loads(capsys.readouterr().out)
+    known = [pair["probability"] is not None for pair in values["pairs"]]
+    assert known == [collection[2] not in (pair["first"], pair["second"]) for pair in values["pairs"]]
+    assert sum(known) == 1
+    run_compare(*collection[:3], *options)
+    assert f"{collection[2]}: only 12 s of sound" in capsys.readouterr().out
+
+
+def test_equal_contents_are_the_same_recording(tmp_path, collection, capsys):
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(Path(collection[0]).read_bytes())
+    keep_again(tmp_path, collection[0], seconds=12.0)  # not even length matters then
+    weights = seal_without_tensors(tmp_path / "w.safetensors")
+    options = ["--scratch", tmp_path / "scratch", "--weights", weights]
+    run_compare(collection[0], copy, collection[1], *options)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith("(the same recording)") for line in lines[1:4]] == [True, False, False]
+    run_compare(collection[0], copy, *options, "--json")
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert (pair["same_recording"], pair["probability"], pair["distance"]) == (True, 1.0, 0.0)
+
+
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory):
     """Weights of an untrained network, with a calibration."""
@@ -209,7 +268,18 @@ def test_compare_and_search_from_audio(tmp_path, sealed, songs, capsys):
     options = ["--weights", sealed, "--num-threads", "1", "--device", "cpu"]
     assert run_compare(*songs[:2], *options, "--plot", tmp_path / "match.png", "--json") == 0
     values = json.loads(capsys.readouterr().out)
-    assert values["match"].endswith("(-1 semitone)")
+    match = values["match"]
+    assert match["semitones"] == -1
+    assert match["tempo_ratio"] == pytest.approx(1, abs=0.05)
+    assert match["first_end"] - match["first_start"] > 8
+    assert run_compare(*songs[:2], *options) == 0
+    assert "the second is 1 semitone higher, at 1.00 times the tempo" in capsys.readouterr().out
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(Path(songs[0]).read_bytes())
+    assert run_compare(songs[0], copy, *options) == 0
+    output = capsys.readouterr().out
+    assert "the same recording" in output
+    assert "longest match" not in output
     assert (tmp_path / "match.png").stat().st_size > 5000
     assert 0 <= values["pairs"][0]["distance"] <= 2
 
