@@ -3,7 +3,8 @@
     PYTHONPATH=.:tests OMP_NUM_THREADS=1 python -m benchmarks.speed --json tests/benchmarks/speed.json
 
 takes a few minutes and prints the table that README shows; `--table tests/benchmarks/speed.json` prints it
-again, `--plots FOLDER` draws how times grow with length, tracks, threads and the matrix. The unit of the
+again, with `--readme README.md` also into that file, between its lines `<!-- speed -->`. `--plots FOLDER`
+draws how times grow with length, tracks, threads and the matrix. The unit of the
 stages is one MIREX track: 210 s of music at 22,050 Hz, mono.
 
 Candidates of a stage take turns, and each is compared with ours within its turn: what another process takes
@@ -57,7 +58,7 @@ import resource, sys, mirex
 scratch, threads, backend, weights, *paths = sys.argv[1:]
 options = {"threads": int(threads), "backend": backend, "weights": weights, "device": "cpu"}
 mirex.extract(paths, scratch=scratch, strict=True, **options)
-print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 Candidates = Mapping[str, Callable[[], object]]
@@ -76,6 +77,9 @@ def main() -> None:
         if args.json:
             args.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     print(speed_table.table(report))
+    if args.readme:
+        text = args.readme.read_text("utf-8")
+        args.readme.write_text(speed_table.placed(speed_table.table(report), text), "utf-8")
     if args.plots:
         speed_table.plots(report, args.plots)
 
@@ -86,6 +90,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print that file's table")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the growth (needs mirex[plots])")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="put the table into that file")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each stage (default 5)")
     parser.add_argument("--matrix", type=int, default=4_000, help="rows and columns (default 4000)")
     parser.add_argument("--weights", type=Path, default=weights.default_path(), help="instead of the shipped")
@@ -381,7 +386,10 @@ def runs(folder: Path, music: Samples, weights_path: Path) -> list[dict[str, Any
 def run(
     paths: list[str], scratch: Path, weights_path: Path, *, threads: int, backend: str
 ) -> dict[str, float]:
-    """Seconds, and mebibytes of the largest process, of a process of its own that extracts the files."""
+    """Seconds, and mebibytes of the largest worker, of a process of its own that extracts the files.
+
+    Workers only: what a process forked from holds counts as its own largest, and this one is large.
+    """
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     arguments = [str(scratch), str(threads), backend, str(weights_path), *paths]
     command = [sys.executable, "-W", "ignore", "-c", CHILD, *arguments]

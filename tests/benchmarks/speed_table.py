@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 OURS = "mirex"
-LIMIT = "limit: "
+MARK = "<!-- speed -->"
 
 
 def table(report: Mapping[str, Any]) -> str:
@@ -18,7 +18,7 @@ def table(report: Mapping[str, Any]) -> str:
             first = stage if name == OURS else ""
             ratio = "" if name == OURS else f"{times(seconds, candidates[OURS]):.2g}"
             lines.append(f"| {first} | {name} | {statistics.median(seconds):.3f} | {ratio} |")
-    lines += ["", "| tracks | workers | backend | wall s | processor s a track | MiB a process, at most |"]
+    lines += ["", "| tracks | workers | backend | wall s | processor s a track | MiB a worker, at most |"]
     lines += ["|---|---|---|---|---|---|"]
     for run in report["growth"]["runs"]:
         each = run["processor"] / run["tracks"]
@@ -33,6 +33,16 @@ def table(report: Mapping[str, Any]) -> str:
         f"{found['mebibytes']:.0f} MiB.",
     ]
     return "\n".join(lines)
+
+
+def placed(found: str, text: str) -> str:
+    """The text with the table between its two marks.
+
+    >>> placed("new", "a\\n<!-- speed -->\\nold\\n<!-- speed -->\\nb")
+    'a\\n<!-- speed -->\\nnew\\n<!-- speed -->\\nb'
+    """
+    before, _, after = text.split(MARK)
+    return f"{before}{MARK}\n{found}\n{MARK}{after}"
 
 
 def describe(report: Mapping[str, Any]) -> str:

@@ -72,4 +72,9 @@ def test_the_parts_of_a_matrix_write_the_same_distances(tmp_path, rng):
 @pytest.mark.skipif(not MEASURED.exists(), reason="tests/benchmarks/speed.json is not there yet")
 def test_readme_shows_what_was_measured():
     readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    assert speed_table.table(json.loads(MEASURED.read_text("utf-8"))) in readme
+    assert speed_table.placed(speed_table.table(json.loads(MEASURED.read_text("utf-8"))), readme) == readme
+
+
+def test_the_table_is_placed_between_its_marks():
+    text = "a\n<!-- speed -->\nold\n<!-- speed -->\nb"
+    assert speed_table.placed("new", text) == text.replace("old", "new")
