@@ -67,6 +67,44 @@ class CrossSimilarity:
         return float(np.median(rows / columns))
 
 
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """The longest match of two recordings, for people.
+
+    Attributes
+    ----------
+    first_start, first_end, second_start, second_end : float
+        Seconds.
+    semitones : int
+        By which the second recording is to be shifted up to match the first, -5 to 6.
+    tempo_ratio : float or None
+        How many times as fast the second is; None where the match is too short to tell.
+    """
+
+    first_start: float
+    first_end: float
+    second_start: float
+    second_end: float
+    semitones: int
+    tempo_ratio: float | None
+
+
+def match(result: CrossSimilarity, *, seconds_per_column: float) -> Match | None:
+    """The longest match, None if there is none.
+
+    Parameters
+    ----------
+    result : CrossSimilarity
+    seconds_per_column : float
+        Of the CQT columns.
+    """
+    parts = result.matching_parts()
+    if parts is None:
+        return None
+    (a, b), (c, d) = ((start * seconds_per_column, end * seconds_per_column) for start, end in parts)
+    return Match(a, b, c, d, result.transposition, result.tempo_ratio())
+
+
 def cross_similarity(
     first: np.ndarray,
     second: np.ndarray,

@@ -64,7 +64,7 @@ def index_collection(
     Raises
     ------
     UsageError
-        Where a file lies already that would be overwritten; for windows by a backend other than torch.
+        Where a file lies already that would be overwritten.
     SettingsMismatch
         If the index was made with other weights or another front end; nothing is extracted then.
     AudioError
@@ -74,10 +74,10 @@ def index_collection(
     """
     from mirex.extraction.extract import extract
 
-    cqt, backend = options.get("cqt", "multirate"), options.get("backend", "torch")
-    marks = fingerprints(options.get("weights"), cqt=cqt, backend=backend)
-    if layout and backend != "torch":
-        raise UsageError(f"windows are embedded with the backend torch, not {backend}")
+    chosen = {"cqt": "multirate", "backend": "torch"} | options
+    marks = fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"])
+    if layout and chosen["backend"] != "torch":
+        raise UsageError(f"windows are embedded with the backend torch, not {chosen['backend']}")
     check_output(output, add=add, marks=marks)
     if add:
         layout = OF_SONGS if Index(output).window_layout == str(OF_SONGS) else None
@@ -170,12 +170,9 @@ def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[st
 def fingerprints(
     weights: str | os.PathLike[str] | None, *, cqt: str, backend: str = "torch"
 ) -> dict[str, str]:
-    """What embeddings made with these weights (None: the shipped), transform and backend must share."""
+    """What embeddings by these weights (None: the shipped), transform and backend must share."""
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)
-    return {
-        "front_end": metadata["front_end_fingerprint"],
-        "cqt": cqt,
-        "weights": fingerprint(metadata, backend=backend),
-    }
+    named = fingerprint(metadata, backend=backend)
+    return {"front_end": metadata["front_end_fingerprint"], "cqt": cqt, "weights": named}

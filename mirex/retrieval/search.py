@@ -199,9 +199,9 @@ def search_index(
     """
     from mirex.extraction.extract import extract
 
-    cqt, backend = options.get("cqt", "multirate"), options.get("backend", "torch")
-    index.check(fingerprints(options.get("weights"), cqt=cqt, backend=backend))
-    _, weights, calibration = _sealed(options.get("weights"), backend)
+    chosen = {"cqt": "multirate", "backend": "torch"} | options
+    index.check(fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"]))
+    _, weights, calibration = _sealed(options.get("weights"), chosen["backend"])
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         result = extract(queries, scratch=scratch or temporary, **options)
     rows = [row for row in range(len(queries)) if row not in result.failures]

@@ -73,8 +73,8 @@ def test_so_many_crops_as_asked_hold_several_versions(corpus, kind):
     )
     data = chroma if kind == "chroma" else recordings
 
-    def stitched(probability):
-        recipe = _recipe(stitching=StitchSettings(probability=probability))
+    def stitched(probability, **more):
+        recipe = _recipe(stitching=StitchSettings(probability=probability), **more)
         maker = make_batches(data, recipe=recipe)
         views = [view[0] for step in range(5) for views in maker.batch(step)[:2] for view in views]
         loud = [
@@ -88,6 +88,8 @@ def test_so_many_crops_as_asked_hold_several_versions(corpus, kind):
     # Half of all further parts are of the version that the first one is of.
     assert 0.4 < stitched(1.0) <= 1.0
     assert 0.0 < stitched(0.5) < stitched(1.0)
+    of_chroma = stitched(0.0, chroma_stitching=1.0)
+    assert of_chroma > 0.4 if kind == "chroma" else of_chroma == 0.0
 
 
 def test_stitched_scores_are_played_from_several_versions(corpus, monkeypatch):

@@ -107,6 +107,13 @@ def training():
     return json.loads(weights.read_metadata(weights.default_path())["training"])
 
 
+def test_the_next_run_can_be_made():
+    plan = _plan("--recipe", ROOT / "weights" / "recipes" / "next.toml", "--corpus", "there", "--seed", 5)
+    check(plan.corpus, plan.recipe)
+    assert plan.corpus.sources == ("scores", "chroma", "recordings")
+    assert plan.recipe.chroma_stitching == 1.0
+
+
 def test_there_are_twelve_runs_behind_the_weights():
     assert [path.stem for path in RUNS] == [f"run{number:02}" for number in range(1, 13)]
 
