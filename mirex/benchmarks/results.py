@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from mirex.benchmarks.accuracy import Drawing, Measured, Row, Table, TestSet, tabulate
+from mirex.benchmarks.accuracy import Drawing, EvaluatedSet, Measured, Row, Table, tabulate
 from mirex.errors import EvaluationError
 from mirex.files import write_whole
 
@@ -84,12 +84,12 @@ class Results:
             lines.append(f"| {size} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
-    def test_set(self, title: str, *, source: str) -> TestSet | None:
+    def test_set(self, title: str, *, source: str) -> EvaluatedSet | None:
         """The set as it was measured, if it was, from this source."""
         found = self.content["tables"].get(title)
         if not found or found["source"] != source:
             return None
-        return TestSet(found["recordings"], np.array(found["query_cliques"], np.int64))
+        return EvaluatedSet(found["recordings"], np.array(found["query_cliques"], np.int64))
 
     def measured(self, title: str, *, source: str) -> dict[str, Measured]:
         """{key: what is kept of the system}, of those measured from this source."""
@@ -103,7 +103,7 @@ class Results:
         title: str,
         measured: Mapping[str, Measured],
         *,
-        test_set: TestSet,
+        test_set: EvaluatedSet,
         source: str,
         drawing: Drawing,
     ) -> Table:
@@ -115,7 +115,7 @@ class Results:
             The set's name.
         measured : mapping of str to Measured
             By the systems' keys, all on the same queries.
-        test_set : TestSet
+        test_set : EvaluatedSet
             Of these.
         source : str
             Fingerprint of the recordings.

@@ -224,7 +224,7 @@ def _measured(
     clips: Sequence[AnyClip],
     part: Part,
     options: Options,
-) -> dict[str, tuple[accuracy.TestSet, Measured]]:
+) -> dict[str, tuple[accuracy.EvaluatedSet, Measured]]:
     if options.save:
         accuracy.save_matrices(list(timed.values()), clips, title=part.title, folder=options.save)
     return {
@@ -235,7 +235,7 @@ def _measured(
 
 def _put(
     title: str,
-    new: Mapping[str, tuple[accuracy.TestSet, Measured]],
+    new: Mapping[str, tuple[accuracy.EvaluatedSet, Measured]],
     *,
     keys: Sequence[str],
     source: str,
@@ -282,7 +282,7 @@ def measure_robustness(
         )
         for key, system in wanted.items():
             own = [row._asdict() for row in rows if row.system == system.name]
-            old = {**old, key: {"system": system.name, "settings": system.settings, "rows": own}}
+            old = {**old, key: {"system": system.name, "settings": dict(system.settings), "rows": own}}
     results.content["robustness"] = {"source": found, "recordings": total, "systems": old}
     shown = [robustness.Robustness(**row) for key in keys for row in old[key]["rows"]]
     return robustness.robustness_text(shown, recordings=total)

@@ -27,6 +27,7 @@ class Given:
 
     def __init__(self, name="given", *, sign=1.0):
         self.name = name
+        self.settings = {"sign": sign}
         self._sign = sign
 
     def describe(self, columns):

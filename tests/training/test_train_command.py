@@ -9,8 +9,9 @@ import pytest
 import made_corpus
 from mirex import extras
 from mirex.cli import main
+from mirex.corpora import fluidsynth
 from mirex.errors import MirexError, TrainingError
-from mirex.training.synthesis import fluidsynth, patches
+from mirex.training.synthesis import patches
 from mirex.training.synthesis.patches import load_patches, make_patches
 
 
