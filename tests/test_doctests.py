@@ -19,7 +19,11 @@ MODULES = (
     "evaluation.plots",
     "retrieval.index",
     "retrieval.index_file",
+    "retrieval.path",
     "retrieval.search",
+    "retrieval.tracklist",
+    "retrieval.windows",
+    "commands.compare",
     "evaluation.significance",
     "retrieval.alignment",
 )

@@ -172,10 +172,8 @@ class Measured(NamedTuple):
         return np.column_stack([self.average_precision, self.first_rank, self.first_rank == 1])
 
 
-class TestSet(NamedTuple):
+class EvaluatedSet(NamedTuple):
     """A set as evaluated: its size, and the clique of each query, int64 [queries]."""
-
-    __test__ = False  # no tests for pytest to collect
 
     recordings: int
     query_cliques: NDArray[np.int64]
@@ -183,7 +181,7 @@ class TestSet(NamedTuple):
 
 def measure(
     result: Timed, *, clips: Sequence[AnyClip], settings: Mapping[str, Any] | None = None
-) -> tuple[TestSet, Measured]:
+) -> tuple[EvaluatedSet, Measured]:
     """Score a system's matrix.
 
     Parameters
@@ -197,7 +195,7 @@ def measure(
 
     Returns
     -------
-    TestSet, Measured
+    EvaluatedSet, Measured
 
     Raises
     ------
@@ -215,7 +213,7 @@ def measure(
         describe_seconds=result.describe_seconds,
         compare_seconds=result.compare_seconds,
     )
-    return TestSet(len(scored.names), scored.query_cliques), measured
+    return EvaluatedSet(len(scored.names), scored.query_cliques), measured
 
 
 class Row(NamedTuple):
@@ -259,7 +257,7 @@ class Drawing:
 
 
 def tabulate(
-    title: str, measured: Sequence[Measured], *, test_set: TestSet, drawing: Drawing | None = None
+    title: str, measured: Sequence[Measured], *, test_set: EvaluatedSet, drawing: Drawing | None = None
 ) -> Table:
     """Intervals of every system's figures, and by how much the first system is ahead of the others.
 
@@ -269,7 +267,7 @@ def tabulate(
         The set's name.
     measured : sequence of Measured
         On the same set, with the same queries.
-    test_set : TestSet
+    test_set : EvaluatedSet
         What `measure` says of the set.
     drawing : Drawing, optional
         How intervals and tests are drawn.

@@ -19,7 +19,7 @@ length stand for beats; no principal components, which would have to be learned;
 power 1.96, and no constant term, because that is better on the anthems. The distance is the cosine distance.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -41,7 +41,10 @@ class System(Protocol):
     """A system under test: `describe` once a recording, `compare` for every pair."""
 
     name: str
-    settings: dict[str, Any]  # what its distances depend on, beside the recordings
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What its distances depend on, beside the recordings."""
 
     def describe(self, columns: Array) -> Array:
         """What the system keeps of a recording. columns: float32 [84, columns], from `mirex.features.cqt`."""

@@ -24,12 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from mirex.benchmarks.accuracy import Drawing, Measured, Row, Table, TestSet, tabulate
+from mirex.benchmarks.accuracy import Drawing, EvaluatedSet, Measured, Row, Table, tabulate
 from mirex.errors import EvaluationError
 from mirex.files import write_whole
 
 ARRAYS = ("average_precision", "first_rank")
 WIDTH = 110
+SHORT_NAMES = {"ours": "mirex", "qmax": "Qmax"}  # whatever view or frames a set is seen with
 
 
 def fingerprint(conditions: Mapping[str, Any]) -> str:
@@ -69,12 +70,26 @@ class Results:
         plain = json.dumps(self.content, indent=1, ensure_ascii=False)
         return re.sub(r"\[([^\[\]{}\"]*)\]", _folded, plain) + "\n"
 
-    def test_set(self, title: str, *, source: str) -> TestSet | None:
+    def markdown(self) -> str:
+        """One table of MAP, MR1 and Rank-1 of every system on every set, for README and model card."""
+        tables = self.content["tables"]
+        names: dict[str, str] = {}
+        for table in tables.values():
+            for key, system in table["systems"].items():
+                names.setdefault(key, SHORT_NAMES.get(key, system["system"]))
+        lines = ["| set | " + " | ".join(names.values()) + " |", "|---" * (len(names) + 1) + "|"]
+        for title, table in tables.items():
+            cells = [_figures(table["systems"].get(key)) for key in names]
+            size = f"{title} ({table['queries']} queries of {table['recordings']})"
+            lines.append(f"| {size} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def test_set(self, title: str, *, source: str) -> EvaluatedSet | None:
         """The set as it was measured, if it was, from this source."""
         found = self.content["tables"].get(title)
         if not found or found["source"] != source:
             return None
-        return TestSet(found["recordings"], np.array(found["query_cliques"], np.int64))
+        return EvaluatedSet(found["recordings"], np.array(found["query_cliques"], np.int64))
 
     def measured(self, title: str, *, source: str) -> dict[str, Measured]:
         """{key: what is kept of the system}, of those measured from this source."""
@@ -88,7 +103,7 @@ class Results:
         title: str,
         measured: Mapping[str, Measured],
         *,
-        test_set: TestSet,
+        test_set: EvaluatedSet,
         source: str,
         drawing: Drawing,
     ) -> Table:
@@ -100,7 +115,7 @@ class Results:
             The set's name.
         measured : mapping of str to Measured
             By the systems' keys, all on the same queries.
-        test_set : TestSet
+        test_set : EvaluatedSet
             Of these.
         source : str
             Fingerprint of the recordings.
@@ -134,6 +149,13 @@ def _row_json(row: Row) -> dict[str, Any]:
     figures = {name: vars(figure) for name, figure in row.figures.items()}
     lead = {name: vars(difference) for name, difference in row.lead.items()} if row.lead else None
     return {**plain, "figures": figures, "lead": lead, **arrays}
+
+
+def _figures(system: Mapping[str, Any] | None) -> str:
+    if system is None:
+        return ""
+    values = {name: figure["value"] for name, figure in system["figures"].items()}
+    return f"{values['map']:.3f}, {values['mr1']:.2f}, {values['rank_1']:.3f}"
 
 
 def _folded(match: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
 """`mirex compare`: are these recordings the same work? Distances, probabilities, a picture."""
 
 import argparse
+import dataclasses
 import json
 import os
 from itertools import combinations
@@ -26,7 +27,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "compare",
         help="how likely recordings are versions of one work",
         description="Compare every two of the recordings given: cosine distance and, if the weights have a "
-        "calibration, the probability that they are the same work.",
+        "calibration, the probability that they are the same work. For two recordings also where they match: "
+        "times, difference of key and ratio of tempi. Exit status: 0 complete, 1 failed, 2 wrong usage.",
         allow_abbrev=False,
     )
     parser.add_argument("recordings", nargs="+", metavar="recording", help="two or more audio files")
@@ -50,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
         new_figure(1, 1)  # a missing library is found out now, not after the work
     metadata = read_metadata(Path(args.weights) if args.weights else None)
     result = _compare(args, metadata)
-    if args.plot:
-        result["match"] = _plot(args, metadata["front_end"])
-        result["picture"] = args.plot
+    if len(args.recordings) == 2 and (args.plot or not result["pairs"][0]["same_recording"]):
+        result["match"] = _match(args, metadata["front_end"])
+        if args.plot:
+            result["picture"] = args.plot
     print(json.dumps(result, indent=2) if args.json else _text(result))
     return 0
 
@@ -131,15 +134,17 @@ def _text(result: dict[str, Any]) -> str:
     else:
         lines.append("no probabilities: no calibration is sealed in the weights")
     if "match" in result:
-        lines += [result["match"], f"picture: {result['picture']}"]
+        lines.append(_match_text(result["match"]))
+    if "picture" in result:
+        lines.append(f"picture: {result['picture']}")
     return "\n".join(lines)
 
 
-def _plot(args: argparse.Namespace, front_end: str) -> str:
-    """Draw the cross-similarity of the two recordings; returns the match in words."""
+def _match(args: argparse.Namespace, front_end: str) -> dict[str, Any] | None:
+    """Where the two recordings match, None if nowhere; draws the picture if it is wanted."""
     from mirex.evaluation import plots
     from mirex.features import audio, cqt
-    from mirex.retrieval.alignment import cross_similarity
+    from mirex.retrieval.alignment import cross_similarity, match
     from mirex.settings import FrontEndSettings
 
     settings = FrontEndSettings.from_json(front_end)
@@ -148,7 +153,32 @@ def _plot(args: argparse.Namespace, front_end: str) -> str:
         for path in args.recordings
     ]
     result = cross_similarity(*columns)
-    first, second = (os.path.basename(path) for path in args.recordings)
     seconds = settings.seconds_per_column
-    plots.save(plots.similarity_figure(result, names=(first, second), seconds_per_column=seconds), args.plot)
-    return plots.describe_match(result, seconds_per_column=seconds)
+    if args.plot:
+        first, second = (os.path.basename(path) for path in args.recordings)
+        figure = plots.similarity_figure(result, names=(first, second), seconds_per_column=seconds)
+        plots.save(figure, args.plot)
+    found = match(result, seconds_per_column=seconds)
+    return None if found is None else dataclasses.asdict(found)
+
+
+def _match_text(match: dict[str, Any] | None) -> str:
+    """The match in a line.
+
+    >>> match = {"first_start": 1.0, "first_end": 83.6, "second_start": 0.0, "second_end": 75.1}
+    >>> _match_text(match | {"semitones": -1, "tempo_ratio": 1.1})
+    'longest match: 0:01 to 1:24 and 0:00 to 1:15; the second is 1 semitone higher, at 1.10 times the tempo'
+    """
+    from mirex.evaluation.plots import clock
+
+    if match is None:
+        return "no matching part"
+    times = [f"{clock(match[f'{one}_start'])} to {clock(match[f'{one}_end'])}" for one in ("first", "second")]
+    semitones = -match["semitones"]
+    key = "in the same key"
+    if semitones:
+        higher = "higher" if semitones > 0 else "lower"
+        key = f"{abs(semitones)} semitone{'s' * (abs(semitones) > 1)} {higher}"
+    tempo = match["tempo_ratio"]
+    speed = "" if tempo is None else f", at {tempo:.2f} times the tempo"
+    return f"longest match: {' and '.join(times)}; the second is {key}{speed}"

@@ -17,6 +17,7 @@ import json
 import logging
 import math
 import os
+import unicodedata
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,8 @@ def extract(
     UsageError, WeightsError, StoreError
         As their names say.
     """
+    if not os.fspath(scratch):
+        raise UsageError("the scratch folder's name is empty; name a folder")
     paths = [os.fspath(path) for path in paths]
     locations = paths if locations is None else locations
     plan = _plan(
@@ -171,13 +174,7 @@ def extract(
     jobs = _missing(contents, found)
     _log_start(len(paths), found, jobs, store)
     reused = len(found)
-    reasons: dict[str, str] = {}
-    for content, answer in _computed(store, paths, locations, jobs, plan, progress):
-        if answer.failure is None:
-            found[content] = _entry(answer)
-        else:
-            reasons[content] = answer.failure
-            _end_if_hopeless(answer, failed=len(reasons), of=len(jobs), found=len(found))
+    reasons = _embed_missing(store, found, paths, locations, jobs, plan, progress)
     failures |= {i: reasons[content] for i, content in enumerate(contents) if content in reasons}
     failures = dict(sorted(failures.items()))
     report.write_report(
@@ -264,15 +261,20 @@ def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[s
     """Where the files of a list lie.
 
     A path is taken as it stands, relative ones from the current directory; a relative path that does
-    not exist there but does from the list file's folder is taken from that folder.
+    not exist there but does from the list file's folder is taken from that folder. A name that lies there
+    with its letters composed in the other Unicode form (NFC, NFD), or with the blank at its end that lists
+    lose, is found too.
     """
     folder = os.path.dirname(os.path.abspath(list_file))
     return [_locate(path, folder) for path in paths]
 
 
 def _locate(path: str, folder: str) -> str:
-    beside = os.path.join(folder, path)
-    return beside if not os.path.lexists(path) and os.path.lexists(beside) else path
+    if os.path.lexists(path):
+        return path
+    forms = dict.fromkeys([path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")), f"{path} "])
+    places = (place for form in forms for place in (form, os.path.join(folder, form)))
+    return next(filter(os.path.lexists, places), path)
 
 
 def _plan(weights: str | os.PathLike[str] | None, *, backend: str, **options: Any) -> _Plan:
@@ -321,6 +323,26 @@ def _missing(contents: Sequence[str | None], found: Container[str]) -> dict[str,
         if content is not None and content not in found:
             jobs.setdefault(content, index)
     return jobs
+
+
+def _embed_missing(
+    store: Store,
+    found: dict[str, Entry],
+    paths: Sequence[str],
+    locations: Sequence[str],
+    jobs: Mapping[str, int],
+    plan: _Plan,
+    progress: Progress | None,
+) -> dict[str, str]:
+    """Add the embeddings of the jobs to `found`; return the reasons of those that fail."""
+    reasons: dict[str, str] = {}
+    for content, answer in _computed(store, paths, locations, jobs, plan, progress):
+        if answer.failure is None:
+            found[content] = _entry(answer)
+        else:
+            reasons[content] = answer.failure
+            _end_if_hopeless(answer, failed=len(reasons), of=len(jobs), found=len(found))
+    return reasons
 
 
 def _computed(

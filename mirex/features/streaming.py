@@ -1,17 +1,22 @@
 """CQT columns of a recording of any length: transformed piece by piece, so that memory stays small.
 
 A column depends on the samples under its kernels alone, so pieces that overlap by enough columns give the
-columns of the whole signal, up to what float32 rounds.
+columns of the whole signal, up to what float32 rounds. Files that libsndfile reads whole (WAV, FLAC, MP3,
+Ogg and more) are decoded piece by piece too; others, and damaged ones, by `mirex.features.audio.decode`,
+whose care for them needs the signal as a whole (318 MB an hour).
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from io import BufferedReader
 
 import numpy as np
 
 from mirex._typing import Columns, Samples
 from mirex.errors import AudioError
-from mirex.features import audio, cqt
+from mirex.features import audio, containers, cqt, sndfile
+from mirex.features.containers import Window
+from mirex.features.track import WILD_SAMPLE
 from mirex.settings import FrontEndSettings
 
 BLOCK = 1 << 20  # samples at a time
@@ -26,7 +31,7 @@ def columns_of_file(
     implementation: str = "multirate",
     progress: Callable[[int, int], None] | None = None,
 ) -> Columns:
-    """CQT columns of an audio file; memory holds the signal (318 MB an hour) and a piece of its transform.
+    """CQT columns of an audio file; memory holds them and, if the file is sound, a piece of the signal.
 
     Parameters
     ----------
@@ -37,7 +42,7 @@ def columns_of_file(
     implementation : {"multirate", "essentia"}
         As for `mirex.features.cqt.columns`.
     progress : callable, optional
-        Called with the samples transformed so far, and all.
+        Called with how much is done, and all.
 
     Returns
     -------
@@ -48,10 +53,48 @@ def columns_of_file(
     AudioError
         As `mirex.features.audio.decode`, which also says what it warns of.
     """
-    samples = audio.decode(path, sample_rate=settings.sample_rate)
+    try:
+        with audio.open_recording(path) as file:
+            found = _sound_blocks(file, settings.sample_rate, progress)
+            return columns_of_blocks(found, settings=settings, implementation=implementation)
+    except _Unsound:
+        samples = audio.decode(path, sample_rate=settings.sample_rate)
     blocks = (samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK))
     watched = _watched(blocks, len(samples), progress) if progress else blocks
     return columns_of_blocks(watched, settings=settings, implementation=implementation)
+
+
+class _Unsound(Exception):
+    """Decoding this file needs care that only `mirex.features.audio.decode` takes."""
+
+
+def _sound_blocks(
+    file: BufferedReader, sample_rate: int, progress: Callable[[int, int], None] | None
+) -> Iterator[Samples]:
+    """Mono blocks of a file of one link and one rate, whole, without odd values or channels that cancel."""
+    import soxr
+
+    source = Window(file)
+    if not source.size or len(containers.links(source)) != 1 or not sndfile.opens(source):
+        raise _Unsound
+    outcome, rate, resampler = sndfile.Outcome(), 0, None
+    powers = np.zeros(2)  # of the mono signal, and of the channels
+    for found, block in sndfile.blocks(source, outcome):
+        if rate not in (0, found) or not np.abs(block).max(initial=0) <= WILD_SAMPLE:
+            raise _Unsound
+        if resampler is None and found != sample_rate:
+            resampler = soxr.ResampleStream(found, sample_rate, 1, dtype="float32", quality="HQ")
+        rate, mono = found, np.ascontiguousarray(block.mean(axis=1, dtype=np.float32))
+        powers += np.dot(mono, mono), np.square(block).mean(axis=1).sum()
+        if progress:
+            progress(min(os.lseek(file.fileno(), 0, os.SEEK_CUR), source.size - 1), source.size)
+        yield mono if resampler is None else resampler.resample_chunk(mono)
+    if not outcome.whole or powers[0] <= 1e-4 * powers[1]:  # nothing, silence, or channels that cancel
+        raise _Unsound
+    if resampler is not None:
+        yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
+    if progress:
+        progress(source.size, source.size)
 
 
 def columns_of_blocks(
@@ -108,9 +151,7 @@ def columns_of_blocks(
     return np.concatenate([*kept, last[:, before:]], axis=1)
 
 
-def _watched(
-    blocks: Iterable[Samples], size: int, progress: Callable[[int, int], None]
-) -> Iterable[Samples]:
+def _watched(blocks: Iterable[Samples], size: int, progress: Callable[[int, int], None]) -> Iterable[Samples]:
     done = 0
     progress(done, size)
     for block in blocks:

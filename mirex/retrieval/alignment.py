@@ -24,6 +24,8 @@ PITCH_CLASSES = 12
 GAP_OPENED, GAP_EXTENDED = 5.0, 0.5
 """Penalties of an unmarked cell on the path, after a marked and after an unmarked one; in marked cells."""
 STEPS = ((1, 1), (2, 1), (1, 2))
+SHORTEST_SLOPE = 16
+"""Cells of a path from which a tempo ratio can be told."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,56 @@ class CrossSimilarity:
         first, last = self.path[0].tolist(), (self.path[-1] + self.context).tolist()
         scale = self.columns_per_cell
         return (first[0] * scale, last[0] * scale), (first[1] * scale, last[1] * scale)
+
+    def tempo_ratio(self) -> float | None:
+        """How many times as fast the second recording is as the first over the match; None without one.
+
+        The slope of the line through the path by Theil and Sen, whom single detours do not move.
+        """
+        if len(self.path) < SHORTEST_SLOPE:
+            return None
+        # Between cells far enough apart that steps of 1 and 2 have averaged out.
+        apart = len(self.path) // 2
+        rows, columns = (self.path[apart:] - self.path[:-apart]).T
+        return float(np.median(rows / columns))
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """The longest match of two recordings, for people.
+
+    Attributes
+    ----------
+    first_start, first_end, second_start, second_end : float
+        Seconds.
+    semitones : int
+        By which the second recording is to be shifted up to match the first, -5 to 6.
+    tempo_ratio : float or None
+        How many times as fast the second is; None where the match is too short to tell.
+    """
+
+    first_start: float
+    first_end: float
+    second_start: float
+    second_end: float
+    semitones: int
+    tempo_ratio: float | None
+
+
+def match(result: CrossSimilarity, *, seconds_per_column: float) -> Match | None:
+    """The longest match, None if there is none.
+
+    Parameters
+    ----------
+    result : CrossSimilarity
+    seconds_per_column : float
+        Of the CQT columns.
+    """
+    parts = result.matching_parts()
+    if parts is None:
+        return None
+    (a, b), (c, d) = ((start * seconds_per_column, end * seconds_per_column) for start, end in parts)
+    return Match(a, b, c, d, result.transposition, result.tempo_ratio())
 
 
 def cross_similarity(

@@ -35,7 +35,7 @@ METADATA_KEY = "calibration"
 MODEL = "two pieces"
 EVEN = 0.5
 KNEES = 19  # tried, at equal shares of the versions' distances
-FLATTEST = -1e-3  # slope: the probability always falls
+FLATTEST, STEEPEST = -1e-3, -60.0  # slopes: the probability always falls, and not at once
 
 
 class Pairs(NamedTuple):
@@ -235,7 +235,7 @@ def fit(sets: Sequence[Pairs]) -> Calibration:
     versions = np.concatenate([each.distances[each.same] for each in sets])
     fits = [
         (*_fit_pieces(distances, targets, weights, knee=float(knee)), float(knee))
-        for knee in np.unique(np.quantile(versions, np.linspace(0, 1, KNEES)))
+        for knee in np.unique(np.quantile(versions, np.linspace(0.05, 0.95, KNEES)))
     ]
     _, (level, below, above), knee = min(fits, key=lambda found: found[0])
     names = ", ".join(each.name for each in sets)
@@ -255,11 +255,15 @@ def _check(pairs: Pairs) -> None:
 
 
 def _targets(pairs: Pairs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Platt's targets, never 0 or 1, so that separable data have a finite solution; and weights of sum 2."""
+    """Targets, never 0 or 1, so that separable data have a finite solution; and weights of sum 2.
+
+    The doubt is Platt's for all pairs together: versions are few, but what they lack is made up by the others,
+    none of which is as near.
+    """
     versions = int(pairs.same.sum())
-    others = len(pairs.same) - versions
-    targets = np.where(pairs.same, (versions + 1) / (versions + 2), 1 / (others + 2))
-    return targets, np.where(pairs.same, 1 / versions, 1 / others)
+    doubt = 1 / (len(pairs.same) + 2)
+    weights = np.where(pairs.same, 1 / versions, 1 / (len(pairs.same) - versions))
+    return np.where(pairs.same, 1 - doubt, doubt), weights
 
 
 def _fit_pieces(
@@ -274,7 +278,7 @@ def _fit_pieces(
         entropy = -(targets * log_expit(logits) + (1 - targets) * log_expit(-logits))
         return float(weights @ entropy), (weights * (expit(logits) - targets)) @ inputs
 
-    bounds = [(None, None), (None, FLATTEST), (None, FLATTEST)]
+    bounds = [(None, None), (STEEPEST, FLATTEST), (STEEPEST, FLATTEST)]
     found = minimize(loss, np.array([0.0, -5.0, -5.0]), jac=True, method="L-BFGS-B", bounds=bounds)
     return float(found.fun), found.x
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mirex._typing import Array
-from mirex.errors import AudioError, StoreError
+from mirex.errors import AudioError, IndexFileError, StoreError, UsageError
 from mirex.extraction.store import Store
 from mirex.model.weights import Sealed
 from mirex.retrieval.index import Index, Songs, append
@@ -76,6 +76,8 @@ def index_collection(
 
     chosen = {"cqt": "multirate", "backend": "torch"} | options
     marks = fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"])
+    if layout and chosen["backend"] != "torch":
+        raise UsageError(f"windows are embedded with the backend torch, not {chosen['backend']}")
     check_output(output, add=add, marks=marks)
     if add:
         layout = OF_SONGS if Index(output).window_layout == str(OF_SONGS) else None
@@ -157,8 +159,6 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
 
 def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[str, str]) -> None:
     """Find out before hours of work, not after them, that an index cannot be written or added to."""
-    from mirex.errors import IndexFileError, UsageError
-
     if add:
         Index(output).check(marks)
     elif os.path.lexists(output):

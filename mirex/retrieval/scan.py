@@ -3,7 +3,7 @@
 The recording's windows (`mirex.retrieval.windows`) are compared with the songs of an index: with the song's
 own windows where the index has them, of which the nearest counts, so that a window meets the part of the song
 that it plays; else with the song as a whole. The evidence for a song in a cell of `Layout.hop` seconds is the
-mean over all windows that cover the cell of
+mean over all windows that cover the cell, weighted by how near to the window's middle the cell is, of
 
     slope * (cosine similarity - threshold),
 
@@ -38,6 +38,7 @@ Progress = Callable[[int, int], None]
 _MOST_PRODUCTS = 1 << 24  # held at a time: 64 MB
 _OF_WINDOW = 5  # songs nearest to a window become candidates for the path
 _MOST_CANDIDATES = 2000
+_LEAST_WEIGHT = 0.05  # of a cell at the end of a window, before it is squared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Evidence:
     """
 
     slope: float = 14.5
-    threshold: float = 0.21
+    threshold: float = 0.22
     seconds_of_song: float = 180.0
     seconds_of_none: float = 60.0
 
@@ -301,13 +302,15 @@ def cell_evidence(
         Log likelihood ratios of each song against none of them; 0 where no window lies.
     """
     cells = max(1, round(float(seconds.max()) / hop))
-    sums, counts = np.zeros((cells, similarities.shape[1])), np.zeros(cells)
+    sums, weights = np.zeros((cells, similarities.shape[1])), np.zeros(cells)
     for row, (start, end) in zip(similarities, seconds / hop, strict=True):
         first = min(round(start), cells - 1)
-        covered = slice(first, max(first + 1, round(end)))
-        sums[covered] += evidence.slope * (row.astype(np.float64) - evidence.threshold)
-        counts[covered] += 1
-    return sums / np.maximum(counts, 1)[:, None]
+        covered = np.arange(first, min(cells, max(first + 1, round(end))))
+        aside = np.abs(covered + 0.5 - (start + end) / 2) / ((end - start) / 2)
+        weight = np.maximum(_LEAST_WEIGHT, 1 - aside) ** 2
+        sums[covered] += np.outer(weight, evidence.slope * (row.astype(np.float64) - evidence.threshold))
+        weights[covered] += weight
+    return sums / np.where(weights == 0, 1, weights)[:, None]
 
 
 def _runs(

@@ -3,7 +3,8 @@
     PYTHONPATH=.:tests OMP_NUM_THREADS=1 python -m benchmarks.speed --json tests/benchmarks/speed.json
 
 takes a few minutes and prints the table that README shows; `--table tests/benchmarks/speed.json` prints it
-again, `--plots FOLDER` draws how times grow with length, tracks, threads and the matrix. The unit of the
+again, with `--readme README.md` also into that file, between its lines `<!-- speed -->`. `--plots FOLDER`
+draws how times grow with length, tracks, threads and the matrix. The unit of the
 stages is one MIREX track: 210 s of music at 22,050 Hz, mono.
 
 Candidates of a stage take turns, and each is compared with ours within its turn: what another process takes
@@ -53,10 +54,11 @@ TRACK = 210  # seconds
 EXCERPT = 30  # seconds, for what is too slow for a whole track
 PACKAGES = ("torch", "numpy", "essentia", "librosa", "onnxruntime", "openvino")
 CHILD = """
-import sys, mirex
+import resource, sys, mirex
 scratch, threads, backend, weights, *paths = sys.argv[1:]
 options = {"threads": int(threads), "backend": backend, "weights": weights, "device": "cpu"}
 mirex.extract(paths, scratch=scratch, strict=True, **options)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 Candidates = Mapping[str, Callable[[], object]]
@@ -75,6 +77,9 @@ def main() -> None:
         if args.json:
             args.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     print(speed_table.table(report))
+    if args.readme:
+        text = args.readme.read_text("utf-8")
+        args.readme.write_text(speed_table.placed(speed_table.table(report), text), "utf-8")
     if args.plots:
         speed_table.plots(report, args.plots)
 
@@ -85,6 +90,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print that file's table")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the growth (needs mirex[plots])")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="put the table into that file")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each stage (default 5)")
     parser.add_argument("--matrix", type=int, default=4_000, help="rows and columns (default 4000)")
     parser.add_argument("--weights", type=Path, default=weights.default_path(), help="instead of the shipped")
@@ -372,29 +378,29 @@ def runs(folder: Path, music: Samples, weights_path: Path) -> list[dict[str, Any
     for tracks, threads, name in options:
         scratch = folder / f"scratch-{tracks}-{threads}-{name}"
         used = [str(path) for path in paths[:tracks]]
-        wall, processor = run(used, scratch, weights_path, threads=threads, backend=name)
-        found.append(
-            {"tracks": tracks, "threads": threads, "backend": name, "wall": wall, "processor": processor}
-        )
+        measured = run(used, scratch, weights_path, threads=threads, backend=name)
+        found.append({"tracks": tracks, "threads": threads, "backend": name, **measured})
     return found
 
 
 def run(
     paths: list[str], scratch: Path, weights_path: Path, *, threads: int, backend: str
-) -> tuple[float, float]:
-    """Wall and processor seconds of a process of its own that extracts the files."""
+) -> dict[str, float]:
+    """Seconds, and mebibytes of the largest worker, of a process of its own that extracts the files.
+
+    Workers only: what a process forked from holds counts as its own largest, and this one is large.
+    """
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     arguments = [str(scratch), str(threads), backend, str(weights_path), *paths]
-    subprocess.run([sys.executable, "-W", "ignore", "-c", CHILD, *arguments], check=True)
+    command = [sys.executable, "-W", "ignore", "-c", CHILD, *arguments]
+    largest = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall": wall, "processor": processor, "mebibytes": int(largest) / 1024}
 
 
 def long_recording(folder: Path, music: Samples, weights_path: Path, *, hours: float) -> dict[str, float]:
-    """Time and memory of one recording in stereo at 44,100 Hz, extracted alone.
-
-    The memory is the largest of all processes that were started here, and this one's is by far the largest.
-    """
+    """Time and memory of one recording in stereo at 44,100 Hz."""
     path = folder / "long.wav"
     block = np.repeat(music, 2)[:, None] * np.array([1.0, 0.7], np.float32)
     with soundfile.SoundFile(path, "w", 2 * RATE, 2) as file:
@@ -402,9 +408,7 @@ def long_recording(folder: Path, music: Samples, weights_path: Path, *, hours: f
         while left > 0:
             file.write(block[:left])
             left -= len(block)
-    wall, processor = run([str(path)], folder / "long", weights_path, threads=1, backend="torch")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {"hours": hours, "wall": wall, "processor": processor, "mebibytes": peak}
+    return {"hours": hours} | run([str(path)], folder / "long", weights_path, threads=1, backend="torch")
 
 
 if __name__ == "__main__":

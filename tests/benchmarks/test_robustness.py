@@ -1,5 +1,7 @@
 """Degradations of audio: what they change, and what they leave."""
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,7 @@ class Mean:
     """A system that keeps the mean column."""
 
     name = "mean"
+    settings: ClassVar[dict[str, Any]] = {}
 
     def describe(self, columns):
         return columns.mean(axis=1)

@@ -47,6 +47,26 @@ def test_half_tempo_is_followed(rng):
     assert (d - c) / (b - a) == pytest.approx(2, rel=0.2)
 
 
+@pytest.mark.parametrize("ratio", [0.8, 1.0, 1.25])
+def test_tempo_ratio(rng, ratio):
+    song = melody(rng, notes=80)
+    other = song[:, np.minimum((np.arange(round(240 / ratio)) * ratio).astype(int), 239)]
+    found = alignment.match(alignment.cross_similarity(song, other), seconds_per_column=0.5)
+    assert found is not None
+    assert found.tempo_ratio == pytest.approx(ratio, rel=0.05)
+    assert found.first_end - found.first_start == pytest.approx(120, abs=10)
+    assert found.second_end - found.second_start == pytest.approx(120 / ratio, abs=10)
+
+
+def test_a_match_too_short_for_a_tempo(rng):
+    song = melody(rng, notes=5)
+    found = alignment.match(alignment.cross_similarity(song, song), seconds_per_column=0.5)
+    assert found is not None
+    assert found.tempo_ratio is None
+    silence = np.zeros((84, 20), np.float32)
+    assert alignment.match(alignment.cross_similarity(silence, silence), seconds_per_column=0.5) is None
+
+
 def test_part_of_a_recording_is_located(rng):
     song, noise = melody(rng), rng.random((84, 100)).astype(np.float32)
     mixed = np.concatenate([noise[:, :50], song[:, 30:90], noise[:, 50:]], axis=1)

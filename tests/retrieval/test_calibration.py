@@ -55,14 +55,15 @@ def test_probabilities_are_calibrated_on_fresh_pairs_of_another_prior(rng):
 
 
 def test_each_set_counts_the_same(rng):
-    near = Pairs(np.array([0.1, 0.2, 0.5, 0.6] * 500), np.array([True, True, False, False] * 500), "near")
-    far = Pairs(np.array([0.8, 0.9, 1.1, 1.2] * 5), np.array([True, True, False, False] * 5), "far")
+    near, small = draw(rng, name="near"), draw(rng, count=2000)
+    far = Pairs(small.distances + 0.5, small.same, "far")
     more = Pairs(np.tile(far.distances, 9), np.tile(far.same, 9), "far")
     both, twice = fit([near, far]), fit([near, more])
     assert both.data == "near, far"
-    assert both.pairs == 2020
+    assert both.pairs == len(near.same) + len(far.same)
     places = np.array([0.3, 0.7])
-    np.testing.assert_allclose(both.log_ratio(places), twice.log_ratio(places), atol=0.3)
+    np.testing.assert_allclose(both.log_ratio(places), twice.log_ratio(places), atol=0.05)
+    assert np.abs(both.log_ratio(places) - fit([near]).log_ratio(places)).max() > 0.5
 
 
 def test_separable_pairs_have_a_finite_fit():

@@ -207,7 +207,7 @@ def test_no_such_index(tmp_path):
         Index(tmp_path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_damage_is_an_index_error_or_harmless(tmp_path_factory, data):
     """Bytes changed, cut off or put on anywhere: an IndexFileError, or an index that can be searched."""

@@ -268,7 +268,18 @@ def test_compare_and_search_from_audio(tmp_path, sealed, songs, capsys):
     options = ["--weights", sealed, "--num-threads", "1", "--device", "cpu"]
     assert run_compare(*songs[:2], *options, "--plot", tmp_path / "match.png", "--json") == 0
     values = json.loads(capsys.readouterr().out)
-    assert values["match"].endswith("(-1 semitone)")
+    match = values["match"]
+    assert match["semitones"] == -1
+    assert match["tempo_ratio"] == pytest.approx(1, abs=0.05)
+    assert match["first_end"] - match["first_start"] > 8
+    assert run_compare(*songs[:2], *options) == 0
+    assert "the second is 1 semitone higher, at 1.00 times the tempo" in capsys.readouterr().out
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(Path(songs[0]).read_bytes())
+    assert run_compare(songs[0], copy, *options) == 0
+    output = capsys.readouterr().out
+    assert "the same recording" in output
+    assert "longest match" not in output
     assert (tmp_path / "match.png").stat().st_size > 5000
     assert 0 <= values["pairs"][0]["distance"] <= 2
 

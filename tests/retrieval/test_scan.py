@@ -1,0 +1,295 @@
+"""Scanning: the path is the best of all paths, windows lie where they should, and sets are named."""
+
+import csv
+import io
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mirex.commands import index as index_command
+from mirex.commands import scan as scan_command
+from mirex.errors import SettingsMismatch, UsageError
+from mirex.extraction.store import Store
+from mirex.retrieval import tracklist
+from mirex.retrieval import windows as windows_module
+from mirex.retrieval.index import Index, Songs
+from mirex.retrieval.path import NONE, best_path, posteriors, transitions
+from mirex.retrieval.scan import Evidence, Occurrence, Scan, cell_evidence, occurrences
+from mirex.retrieval.scan_page import write_page
+from mirex.retrieval.windows import OF_SONGS, Layout, embed_spans
+from random_network import random_sealed, save_random
+from sealed_metadata import parse
+
+MARKS = {"front_end": "f" * 16, "cqt": "multirate", "weights": "w" * 16}
+
+
+def brute_force(evidence, steps):
+    """Scores of all paths, of states -1 (none) to songs - 1."""
+    cells, songs = evidence.shape
+    scores = {}
+    for path in itertools.product(range(-1, songs), repeat=cells):
+        score = steps.stay_none if path[0] == NONE else steps.enter
+        score += sum(evidence[cell, state] for cell, state in enumerate(path) if state != NONE)
+        for before, after in itertools.pairwise(path):
+            if before == NONE:
+                score += steps.stay_none if after == NONE else steps.enter
+            elif after == NONE:
+                score += steps.leave
+            else:
+                score += np.logaddexp(steps.stay_song, steps.change) if before == after else steps.change
+        scores[path] = score
+    return scores
+
+
+@settings(max_examples=15, deadline=None)
+@given(cells=st.integers(1, 4), songs=st.integers(1, 3), seed=st.integers(0, 10**6))
+def test_path_and_posteriors_are_those_of_all_paths(cells, songs, seed):
+    evidence = np.random.default_rng(seed).normal(0, 3, (cells, songs))
+    steps = transitions(songs=songs, cells_of_song=3, cells_of_none=2)
+    scores = brute_force(evidence, steps)
+    found = tuple(best_path(evidence, steps).tolist())
+    # The path leaves the tiny `change` to the same song out of account.
+    assert scores[found] >= max(scores.values()) - cells * np.log1p(np.exp(steps.change - steps.stay_song))
+    weights = np.exp(np.array(list(scores.values())) - max(scores.values()))
+    states = np.array(list(scores))
+    expected = [[weights[states[:, c] == s].sum() for s in range(songs)] for c in range(cells)]
+    np.testing.assert_allclose(posteriors(evidence, steps), np.array(expected) / weights.sum(), atol=1e-9)
+
+
+def test_a_larger_collection_needs_more_evidence():
+    evidence = np.full((4, 1), 1.5)
+    for songs, expected in ((1, 0), (10**6, NONE)):
+        steps = transitions(songs=songs, cells_of_song=10, cells_of_none=4)
+        assert set(best_path(evidence, steps).tolist()) == {expected}
+
+
+@settings(max_examples=20, deadline=None)
+@given(columns=st.integers(1, 400), hop=st.floats(1, 30), second=st.floats(0.3, 2))
+def test_windows_cover_every_column_and_end_with_the_recording(columns, hop, second):
+    spans = Layout((30, 60), hop).spans(columns, seconds_per_column=second)
+    covered = np.zeros(columns, bool)
+    for first, past in spans:
+        assert 0 <= first < past <= columns
+        covered[first:past] = True
+    assert spans[:, 1].max() == columns
+    assert len({tuple(span) for span in spans.tolist()}) == len(spans)
+    if hop <= 30 - 2 * second:
+        assert covered.all()
+
+
+def test_embed_spans_is_embed_and_goes_on_where_it_was(tmp_path, rng, monkeypatch):
+    sealed = random_sealed()
+    columns = rng.uniform(0, 1, (84, 100)).astype(np.float32)
+    spans = np.array([[0, 30], [10, 40], [60, 100]])
+    monkeypatch.setattr(windows_module, "BLOCK", 1)
+    from mirex.model import embedding
+
+    calls = []
+    monkeypatch.setattr(
+        embedding,
+        "embed",
+        lambda parts, *, sealed: (
+            calls.append(len(parts)) or np.ones((1, 2048), np.float32) * parts[0].shape[1]
+        ),
+    )
+    store = Store(tmp_path, front_end="f", weights="w")
+
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_spans(columns, spans, sealed=sealed, store=store, content="c", progress=stop)
+    found = embed_spans(columns, spans, sealed=sealed, store=store, content="c")
+    assert len(calls) == 3
+    assert found[:, 0].tolist() == [30, 30, 40]
+
+
+def test_evidence_is_the_weighted_mean_of_the_windows_that_cover_a_cell():
+    similarities = np.array([[0.5, 0.0], [0.1, 0.3]], np.float32)
+    found = cell_evidence(
+        similarities,
+        np.array([[0.0, 20.0], [10.0, 30.0]]),
+        hop=10,
+        evidence=Evidence(slope=10, threshold=0.1),
+    )
+    np.testing.assert_allclose(found, [[4, -1], [2, 0.5], [0, 2]], atol=1e-6)
+
+
+def unit(rng, number, size=64):
+    vectors = rng.standard_normal((number, size))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def made(tmp_path, rng):
+    """An index of 30 songs with three windows each; the windows differ, the whole is their mean."""
+    wholes = unit(rng, 30)
+    parts = [whole + 0.15 * unit(rng, 3) * 3 for whole in wholes]
+    seconds = np.array([[0, 60], [60, 120], [120, 180]], float)
+    names = [f"/music/song {n}.mp3" for n in range(30)]
+    songs = Songs(names, [f"{n:064x}" for n in range(30)], wholes, [(part, seconds) for part in parts])
+    return Index.create(tmp_path / "songs.mirex", songs, fingerprints=MARKS, window_layout="x")
+
+
+def a_set(made, rng, *, order, seconds=120, noise=0.6):
+    """Windows of 30 s every 15 s: of songs (their windows, disturbed), or of nothing known (None)."""
+    spans, vectors = [], []
+    for place, song in enumerate(order):
+        for start in np.arange(0, seconds, 15.0):
+            spans.append((place * seconds + start, place * seconds + start + 30))
+            known = (
+                np.zeros(64) if song is None else np.asarray(made.windows[3 * song + int(start // 60)], float)
+            )
+            vectors.append(known / max(np.linalg.norm(known), 1e-9) + noise * unit(rng, 1)[0])
+    vectors = np.array(vectors, np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.array(spans)
+
+
+def test_a_set_is_named(made, rng):
+    vectors, seconds = a_set(made, rng, order=[3, None, 7, 7, 20, None])
+    found = occurrences(vectors, seconds, index=made, layout=Layout((30,), 15))
+    assert [each.song for each in found] == [f"/music/song {n}.mp3" for n in (3, 7, 20)]
+    for each, (start, end) in zip(found, [(0, 120), (240, 480), (480, 600)], strict=True):
+        assert abs(each.start - start) <= 15
+        assert abs(each.end - end) <= 15
+        assert each.confidence > 0.8
+        assert each.runner_up != each.song
+        assert each.runner_up_confidence < 0.2
+
+
+def test_own_content_and_unknown_songs_are_not_named(made, rng):
+    vectors, seconds = a_set(made, rng, order=[3])
+    assert occurrences(vectors, seconds, index=made, content=f"{3:064x}") == []
+    vectors, seconds = a_set(made, rng, order=[None, None])
+    assert occurrences(vectors, seconds, index=made) == []
+
+
+def test_blocks_of_windows_do_not_matter(made, rng, monkeypatch):
+    vectors, seconds = a_set(made, rng, order=[3, 5, None])
+    whole = occurrences(vectors, seconds, index=made)
+    monkeypatch.setattr("mirex.retrieval.scan._MOST_PRODUCTS", 1)
+    assert occurrences(vectors, seconds, index=made) == whole
+
+
+def test_songs_without_windows_are_met_as_a_whole(tmp_path, rng):
+    wholes = unit(rng, 5)
+    none, some = (np.empty((0, 64)), np.empty((0, 2))), (wholes[:1], np.zeros((1, 2)))
+    songs = Songs(list("abcde"), [f"{n:064x}" for n in range(5)], wholes, [some, none, none, some, none])
+    mixed = Index.create(tmp_path / "mixed", songs, fingerprints=MARKS, window_layout="x")
+    seconds = np.array([[15.0 * n, 15.0 * n + 30] for n in range(8)])
+    found = occurrences(np.repeat(wholes[1:2], 8, axis=0), seconds, index=mixed)
+    assert [each.song for each in found] == ["b"]
+    plain = Index.create(tmp_path / "plain", Songs(*list(vars(songs).values())[:3]), fingerprints=MARKS)
+    assert [each.song for each in occurrences(wholes[[1] * 8], seconds, index=plain)] == ["b"]
+
+
+SCAN = Scan(
+    '/sets/it\'s "live".mp3',
+    400.0,
+    (
+        Occurrence("/m/A <b>.mp3", 30.0, 180.0, 0.9, "/m/B.mp3", 0.06),
+        Occurrence("/m/B.mp3", 180.0, 390.5, 0.7, None, 0.0),
+    ),
+    12,
+    "w" * 16,
+)
+
+
+def test_text_and_tables_tell_the_same():
+    assert "2 songs of 12, 90 % of the time" in tracklist.text(SCAN)
+    assert "or /m/B.mp3 (6 %)" in tracklist.text(SCAN)
+    rows = list(csv.DictReader(io.StringIO(tracklist.as_csv(SCAN))))
+    values = json.loads(tracklist.as_json(SCAN))["occurrences"]
+    for row, value in zip(rows, values, strict=True):
+        assert (float(row["start"]), float(row["end"])) == (value["start"], value["end"])
+        assert row["song"] == value["song"]
+        assert float(row["confidence"]) == value["confidence"]
+    assert rows[1]["runner_up"] == ""
+
+
+def test_cue_sheet():
+    assert tracklist.as_cue(SCAN).splitlines() == [
+        "FILE \"it's 'live'.mp3\" MP3",
+        "  TRACK 01 AUDIO",
+        '    TITLE "unknown"',
+        "    INDEX 01 00:00:00",
+        "  TRACK 02 AUDIO",
+        '    TITLE "A <b>"',
+        "    INDEX 01 00:30:00",
+        "  TRACK 03 AUDIO",
+        '    TITLE "B"',
+        "    INDEX 01 03:00:00",
+    ]
+    assert tracklist._cue_time(4000.5) == "66:40:38"
+
+
+def test_labels():
+    first, second = tracklist.as_labels(SCAN).splitlines()
+    assert first == "30.000000\t180.000000\tA <b> (90 %)"
+    assert second.split("\t")[1] == "390.500000"
+
+
+def test_page_is_whole_and_shows_names_as_text(tmp_path):
+    write_page(SCAN, path=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<b>" not in page.replace("<body>", "")
+    assert "A &lt;b&gt;" in page
+    assert page.count('class="bar"') == 2
+    assert 'style="left:7.500%;width:37.500%' in page
+    assert re.search(r'<audio [^>]*src="[^"]*sets/it%27s%20%22live%22.mp3"', page)
+    assert not re.search(r'(src|href)="https?:', page)
+
+
+@pytest.fixture
+def place(tmp_path, rng):
+    """Two songs of 40 s, a set that plays one of them after the other, and weights that learned nothing."""
+    time = np.arange(22050) / 22050
+    songs = []
+    for name in ("a", "b"):
+        pitches = rng.integers(-9, 12, 40)
+        songs.append(np.concatenate([0.2 * np.sin(2 * np.pi * 330 * 2 ** (p / 12) * time) for p in pitches]))
+        soundfile.write(tmp_path / f"{name}.wav", songs[-1], 22050)
+    soundfile.write(tmp_path / "set.wav", np.concatenate(songs), 22050)
+    (tmp_path / "list.txt").write_text("a.wav\nb.wav\n")
+    save_random(tmp_path / "w.safetensors")
+    return tmp_path
+
+
+def run(module, place, *arguments):
+    options = ["--weights", place / "w.safetensors", "--num-threads", "1", "--device", "cpu"]
+    return module.run(parse(module, [module.__name__.rsplit(".", 1)[1], *arguments, *options]))
+
+
+def test_command_from_audio(place, capsys):
+    listed = ["--collection", place / "list.txt", "--scratch", place / "s", "--format", "json"]
+    assert run(scan_command, place, place / "set.wav", *listed, "--html", place / "page.html") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["songs"] == 2
+    assert first["seconds"] == pytest.approx(80, abs=0.5)
+    assert (place / "page.html").stat().st_size > 1000
+    index = place / "songs.mirex"
+    run(index_command, place, place / "list.txt", "-o", index, "--scratch", place / "s", "--windows")
+    assert Index(index).window_layout == str(OF_SONGS)
+    capsys.readouterr()
+    run(scan_command, place, place / "set.wav", "--index", index, "--format", "json")
+    assert json.loads(capsys.readouterr().out) == first
+    (place / "b.txt").write_text("b.wav\n")
+    run(index_command, place, place / "b.txt", "-o", index, "--scratch", place / "s", "--append")
+    assert Index(index).window_song.tolist() == [0, 1]
+
+
+def test_command_wrong_usage(place):
+    with pytest.raises(UsageError, match="--scratch"):
+        run(scan_command, place, place / "set.wav", "--collection", place / "list.txt")
+    Index.create(place / "other", Songs(["a"], ["00" * 32], np.ones((1, 2048))), fingerprints=MARKS)
+    with pytest.raises(SettingsMismatch):
+        run(scan_command, place, place / "set.wav", "--index", place / "other")
+    with pytest.raises(UsageError, match="confidence"):
+        run(scan_command, place, place / "set.wav", "--index", place / "other", "--at-least", "2")
