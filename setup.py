@@ -47,6 +47,7 @@ setup(
     package_data={
         "mirex": ["py.typed"],
         "mirex.bootstrap": ["*.sh", "*.txt"],
+        "mirex.corpora": ["*.md"],
         "mirex.evaluation": ["*.html"],
         "mirex.retrieval": ["*.html"],
         "mirex.shipped_demo": ["*.ogg", "*.txt", "README.md"],

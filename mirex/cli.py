@@ -30,6 +30,7 @@ COMMANDS = (
     "index",
     "search",
     "scan",
+    "corpus",
     "patches",
     "train",
     "seal",

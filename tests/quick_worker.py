@@ -1,10 +1,10 @@
 """A worker process that loads nothing and analyses nothing; the pool's tests start it for the real one.
 
 Its answer for a recording is an embedding made from the file's bytes. But by the recording's name: "killer"
-ends the process each time, "once" the first time (it leaves a file beside the recording to remember, with its
-parent's number), "assassin" ends its parent, "endless" takes for ever, "slow" the first time, "tired" takes a
-second after it has said that the recording is an hour long. A file that the program's argument names makes it
-die while it starts, and is removed.
+ends the process each time, "once" the first time (it leaves a file beside the recording to remember, with
+its parent's number), "assassin" ends its parent, "endless" takes for ever, "slow" the first time, "tired"
+takes two seconds after it has said that the recording is an hour long. A file that the program's argument
+names makes it die while it starts, and is removed.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def analyse(path, report):
         time.sleep(1000)
     if "tired" in name:
         report(3600.0)
-        time.sleep(1)
+        time.sleep(2)
     digest = hashlib.sha256(Path(path).read_bytes()).digest()
     vector = np.resize(np.frombuffer(digest, np.uint8), 2048).astype(np.float32)
     return {"embedding": vector / np.linalg.norm(vector)}

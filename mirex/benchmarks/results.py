@@ -30,6 +30,7 @@ from mirex.files import write_whole
 
 ARRAYS = ("average_precision", "first_rank")
 WIDTH = 110
+SHORT_NAMES = {"ours": "mirex", "qmax": "Qmax"}  # whatever view or frames a set is seen with
 
 
 def fingerprint(conditions: Mapping[str, Any]) -> str:
@@ -68,6 +69,20 @@ class Results:
         """The JSON, indented; numbers of an array share lines."""
         plain = json.dumps(self.content, indent=1, ensure_ascii=False)
         return re.sub(r"\[([^\[\]{}\"]*)\]", _folded, plain) + "\n"
+
+    def markdown(self) -> str:
+        """One table of MAP, MR1 and Rank-1 of every system on every set, for README and model card."""
+        tables = self.content["tables"]
+        names: dict[str, str] = {}
+        for table in tables.values():
+            for key, system in table["systems"].items():
+                names.setdefault(key, SHORT_NAMES.get(key, system["system"]))
+        lines = ["| set | " + " | ".join(names.values()) + " |", "|---" * (len(names) + 1) + "|"]
+        for title, table in tables.items():
+            cells = [_figures(table["systems"].get(key)) for key in names]
+            size = f"{title} ({table['queries']} queries of {table['recordings']})"
+            lines.append(f"| {size} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
 
     def test_set(self, title: str, *, source: str) -> TestSet | None:
         """The set as it was measured, if it was, from this source."""
@@ -134,6 +149,13 @@ def _row_json(row: Row) -> dict[str, Any]:
     figures = {name: vars(figure) for name, figure in row.figures.items()}
     lead = {name: vars(difference) for name, difference in row.lead.items()} if row.lead else None
     return {**plain, "figures": figures, "lead": lead, **arrays}
+
+
+def _figures(system: Mapping[str, Any] | None) -> str:
+    if system is None:
+        return ""
+    values = {name: figure["value"] for name, figure in system["figures"].items()}
+    return f"{values['map']:.3f}, {values['mr1']:.2f}, {values['rank_1']:.3f}"
 
 
 def _folded(match: re.Match[str]) -> str:

@@ -27,12 +27,16 @@ from mirex.benchmarks.testsets import (
     several_versions,
     to_clips,
 )
-from mirex.corpora.clips import anthem_clips, cover_clips, pop_clips
+from mirex.corpora import public_sets
+from mirex.corpora.clips import Clip, anthem_clips, cover_clips, pop_clips
 from mirex.corpora.scores import ScoreCorpus
-from mirex.errors import EvaluationError
+from mirex.errors import AudioError, EvaluationError
+from mirex.features.audio import decode
+from mirex.features.cqt import columns
 from mirex.settings import FrontEndSettings
 
 SETS = ("pop", "pop-among", "anthems", "covers", "scores", "demo", "robustness")
+PUBLIC = tuple(public_sets.READERS)
 BASELINES = ("qmax", "fourier")
 DEFAULT_SYSTEMS = ("ours", *BASELINES)
 FAST_SYSTEMS = ("ours", "fourier")  # where there are too many pairs for Qmax
@@ -68,6 +72,8 @@ class Options:
         Its seed is that of all random draws.
     save : Path or None
         Folder for every system's matrices.
+    lists, audio : Path or None
+        Of a public set: its published lists, and a folder of audio.
     """
 
     corpus: Path | None
@@ -78,6 +84,15 @@ class Options:
     front_end: FrontEndSettings
     drawing: Drawing
     save: Path | None = None
+    lists: Path | None = None
+    audio: Path | None = None
+
+    def tracks(self, name: str) -> list[public_sets.Track]:
+        """The tracks of a public set, of which the user has audio."""
+        assert self.lists is not None  # checked with the arguments
+        assert self.audio is not None
+        found = public_sets.tracks(name, lists=self.lists, audio=self.audio)
+        return [track for track in found if track.audio_path is not None]
 
     def archive(self, name: str) -> Path:
         """A file of the corpus."""
@@ -94,15 +109,16 @@ class Part(NamedTuple):
 
 def default_systems(name: str) -> tuple[str, ...]:
     """The systems that a set is measured with unless others are asked for."""
-    return FAST_SYSTEMS if name == "pop-among" else DEFAULT_SYSTEMS
+    many = ("pop-among", "da-tacos", "shs100k", "discogs-vi")
+    return FAST_SYSTEMS if name in many else DEFAULT_SYSTEMS
 
 
 def baseline(key: str, *, name: str, qmax_columns: int | None) -> System:
     """The baseline of this key, as it sees this set."""
     if key == "fourier":
         return FourierMagnitude()
-    columns = PROFILE_COLUMNS if name == "covers" else qmax_columns or QMAX_COLUMNS.get(name, 1)
-    return Qmax(columns_per_frame=columns)
+    usual = 2 if name in PUBLIC else QMAX_COLUMNS.get(name, 1)
+    return Qmax(columns_per_frame=PROFILE_COLUMNS if name == "covers" else qmax_columns or usual)
 
 
 def source(name: str, options: Options) -> str:
@@ -112,7 +128,10 @@ def source(name: str, options: Options) -> str:
         "front_end": options.front_end.fingerprint(),
         "seed": options.drawing.seed,
     }
-    if name in ("pop", "pop-among"):
+    if name in PUBLIC:
+        there = [(track.track_id, track.audio_path) for track in options.tracks(name)]
+        conditions["audio"] = [[track, path.stat().st_size] for track, path in there if path]
+    elif name in ("pop", "pop-among"):
         conditions["files"] = [_digest(options.archive("recordings.npz"))]
     elif name == "anthems":
         conditions["files"] = [_digest(options.archive("anthems.npz"))]
@@ -272,7 +291,9 @@ def measure_robustness(
 def load(name: str, options: Options, *, watch: Watch) -> tuple[Sequence[AnyClip], list[Part]]:
     """The recordings of a set, and the tables made of it."""
     clips: Sequence[AnyClip]
-    if name in ("pop", "pop-among"):
+    if name in PUBLIC:
+        clips = _public_clips(name, options, watch=watch)
+    elif name in ("pop", "pop-among"):
         clips, paired = pop_clips(
             options.archive("recordings.npz"), front_end=options.front_end, seed=options.drawing.seed
         )
@@ -289,6 +310,21 @@ def load(name: str, options: Options, *, watch: Watch) -> tuple[Sequence[AnyClip
     if not clips:
         raise EvaluationError(f"{name}: no recordings in the files given")
     return clips, [Part(name, np.ones(len(clips), bool))]
+
+
+def _public_clips(name: str, options: Options, *, watch: Watch) -> list[AnyClip]:
+    """Clips of a user's copy of a public set; a file that cannot be read is reported and left out."""
+    tracks, progress = options.tracks(name), watch("audio and front end")
+    clips: list[AnyClip] = []
+    for done, track in enumerate(tracks, start=1):
+        assert track.audio_path is not None  # only these are given
+        try:
+            samples = decode(track.audio_path)
+            clips.append(Clip(track.track_id, track.work_id, columns(samples, settings=options.front_end)))
+        except AudioError as error:
+            log.warning("%s: left out, %s", track.track_id, error)
+        progress(done, len(tracks))
+    return clips
 
 
 def _anthems(options: Options) -> tuple[Sequence[AnyClip], list[Part]]:

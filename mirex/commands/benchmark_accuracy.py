@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mirex.model.weights import Sealed
 
 SETS = ("pop", "pop-among", "anthems", "covers", "scores", "demo", "robustness")
+PUBLIC = ("covers80", "da-tacos", "shs100k", "discogs-vi")
 IN_CORPUS = ("pop", "pop-among", "anthems", "covers")
 VIEW_NAMES = {"both-views": "both views", "cqt-view": "CQT view", "chroma-view": "chroma view"}
 BASELINES = ("qmax", "fourier")
@@ -37,7 +38,12 @@ demo        the ten demo recordings
 robustness  the demo recordings (with --works N, the first works of scores too) transposed, slowed,
             filtered, with noise, cut, as MP3: is the original still the nearest, and how far is it?
 
---all measures all of them: 75 works of covers, 40 of scores, 5 of robustness.
+covers80, da-tacos, shs100k (its test split), discogs-vi (its test split): your copy of a public set. --lists
+            names the folder or file of its published lists, --audio the folder below which your files lie,
+            named by the lists' identifiers. What is missing is reported. To shs100k these weights are
+            closed, because they were trained on chroma of its works.
+
+--all measures all but the public ones: 75 works of covers, 40 of scores, 5 of robustness.
 
 Systems: ours (as the weights are sealed); cqt-view, chroma-view and both-views, the same weights with one
 view of a recording or both; played-once, without the second playing; qmax, Essentia's ChromaCrossSimilarity
@@ -57,7 +63,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("set", nargs="?", choices=SETS, help="the table")
+    parser.add_argument("set", nargs="?", choices=(*SETS, *PUBLIC), help="the table")
     parser.add_argument("--all", action="store_true", help="all of them")
     parser.add_argument(
         "--corpus",
@@ -66,6 +72,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="with recordings.npz, anthems.npz, hpcp.npz, scores.npz",
     )
     parser.add_argument("--demo", type=Path, metavar="FOLDER", default=DEMO, help="demo recordings")
+    parser.add_argument("--lists", type=Path, metavar="PATH", help="published lists of a public set")
+    parser.add_argument("--audio", type=Path, metavar="FOLDER", help="your audio of a public set")
     parser.add_argument("--soundfont", type=Path, metavar="FILE", help="SF2 or SF3, to play scores with")
     parser.add_argument("--works", type=int, metavar="N", help="only the first N works of scores or covers")
     parser.add_argument("--transpose", action="store_true", help="play each score in a random key")
@@ -104,6 +112,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="add the figures to a file of results; without a name, print them as JSON instead of text",
     )
     parser.add_argument(
+        "--show",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing; print MAP, MR1 and Rank-1 of a file of results as one Markdown table",
+    )
+    parser.add_argument(
         "--save",
         type=Path,
         metavar="FOLDER",
@@ -114,6 +128,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, return the exit status."""
+    if args.show:
+        return _show(args.show)
     sets = _sets(args)
     for name in sets:
         _check(args, name)
@@ -132,6 +148,15 @@ def run(args: argparse.Namespace) -> int:
         print(results.text(), end="")
     else:
         print("\n\n".join([*texts, _made_text(results)]))
+    return 0
+
+
+def _show(path: Path) -> int:
+    from mirex.benchmarks.results import Results
+
+    if not path.is_file():
+        raise UsageError(f"{path}: no file of results; make it with --json {path}")
+    print(Results.load(path).markdown())
     return 0
 
 
@@ -155,11 +180,30 @@ def _check(args: argparse.Namespace, name: str) -> None:
         )
     if name == "covers" and not {"cqt-view", "both-views"}.isdisjoint(args.systems or ()):
         raise UsageError("covers are known by their pitch classes only: they have no CQT view")
+    if name in PUBLIC:
+        _check_public(args, name)
     if plays and not args.soundfont:
         raise UsageError("scores are played to audio: give a SoundFont with --soundfont")
     for option, value in (("--qmax-columns", args.qmax_columns), ("--works", args.works)):
         if value is not None and value < 1:
             raise UsageError(f"{option} is {value}; it is a number of 1 or more")
+
+
+def _check_public(args: argparse.Namespace, name: str) -> None:
+    """Report what is missing, and refuse to judge the weights by what they were trained on."""
+    from mirex.corpora import public_sets
+    from mirex.logs import log
+
+    if not args.lists or not args.audio:
+        raise UsageError(f"{name}: needs --lists, its published lists, and --audio, a folder of your files")
+    ours = not args.systems or not set(args.systems) <= set(BASELINES)
+    if ours and name in public_sets.CLOSED:
+        raise UsageError(f"{name}: {public_sets.CLOSED[name]}; measure --systems {' '.join(BASELINES)}")
+    found = public_sets.tracks(name, lists=args.lists, audio=args.audio)
+    missing = any(track.audio_path is None for track in found)
+    (log.warning if missing else log.info)("%s", public_sets.missing_text(name, found))
+    if name in public_sets.CAUTIONS:
+        log.info("%s: %s", name, public_sets.CAUTIONS[name])
 
 
 def _sealed(args: argparse.Namespace) -> "Sealed | None":
@@ -188,6 +232,8 @@ def _options(args: argparse.Namespace, name: str, sealed: "Sealed | None") -> "O
         front_end=sealed.front_end if sealed else FrontEndSettings(),
         drawing=Drawing(resamples=args.resamples, level=args.level, seed=args.seed),
         save=args.save,
+        lists=args.lists,
+        audio=args.audio,
     )
 
 
@@ -246,7 +292,7 @@ def _note(args: argparse.Namespace, sealed: "Sealed | None", results: "Results")
 def _command(args: argparse.Namespace) -> str:
     """The command, with names of files and folders instead of whole paths."""
     parts = ["mirex", "benchmark-accuracy", "--all" if args.all else args.set]
-    for name in ("corpus", "soundfont", "works", "qmax_columns", "systems"):
+    for name in ("corpus", "lists", "audio", "soundfont", "works", "qmax_columns", "systems"):
         value = getattr(args, name)
         if value is not None:
             shown = value.name if isinstance(value, Path) else value

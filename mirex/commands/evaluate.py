@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mirex.evaluation.evaluate import Comparison, Evaluation, Interval
+    from mirex.evaluation.hubness import Hubness
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -13,7 +14,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="MIREX metrics of a distance matrix",
-        description="Print MIREX's tables for a distance matrix of any system.",
+        description="Print MIREX's tables for a distance matrix of any system; after MIREX's figures come "
+        "those that peers report since, then how many unrelated recordings lie close together, and hubs.",
         allow_abbrev=False,
     )
     parser.add_argument("matrix", help="distance matrix in the MIREX format")
@@ -22,6 +24,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--resample", choices=("cliques", "queries"), default="cliques")
     parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap (default 2000)")
     parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
+    parser.add_argument(
+        "--interval",
+        choices=("percentile", "bca"),
+        default="percentile",
+        help="kind of bootstrap interval; bca is corrected for bias and skewness (default percentile)",
+    )
     parser.add_argument("--permutations", type=int, default=10_000, metavar="N", help="default 10000")
     parser.add_argument("--seed", type=int, default=0, help="of the random draws (default 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -35,30 +43,43 @@ def run(args: argparse.Namespace) -> int:
 
     from mirex.evaluation import evaluate
 
-    ours = _evaluate(args.matrix, args)
-    drawing = {"resample": args.resample, "resamples": args.resamples, "level": args.level}
+    ours, found = _evaluate(args.matrix, args)
+    drawing = {
+        "resample": args.resample,
+        "resamples": args.resamples,
+        "level": args.level,
+        "method": args.interval,
+    }
     summary = evaluate.summarise(ours, generator=np.random.default_rng(args.seed), **drawing)
     comparison = None
     if args.against:
         comparison = evaluate.compare(
             ours,
-            _evaluate(args.against, args),
+            _evaluate(args.against, args)[0],
             generator=np.random.default_rng(args.seed),
             permutations=args.permutations,
             **drawing,
         )
-    print(_json(args, ours, summary, comparison) if args.json else _text(args, ours, summary, comparison))
+    show = _json if args.json else _text
+    print(show(args, ours, summary, comparison, found))
     return 0
 
 
-def _evaluate(path: str, args: argparse.Namespace) -> "Evaluation":
+def _evaluate(path: str, args: argparse.Namespace) -> "tuple[Evaluation, Hubness]":
     """Evaluate a matrix file; the matrix is released on return, so that two never lie in memory."""
     from mirex.evaluation.evaluate import evaluate
+    from mirex.evaluation.hubness import hubness
     from mirex.formats.cliques import read_cliques
     from mirex.formats.matrix import read_matrix
 
     cliques = read_cliques(args.cliques)
-    return evaluate(read_matrix(path), cliques=cliques)
+    matrix = read_matrix(path)
+    evaluation = evaluate(matrix, cliques=cliques)
+    return evaluation, hubness(matrix, labels=evaluation.labels.numbers)
+
+
+def _shown(args: argparse.Namespace, found: "Hubness") -> dict[str, Any]:
+    return {"level": args.level, "resample": args.resample, "method": args.interval, "hubness": found}
 
 
 def _json(
@@ -66,10 +87,11 @@ def _json(
     ours: "Evaluation",
     summary: "dict[str, Interval]",
     comparison: "Comparison | None",
+    found: "Hubness",
 ) -> str:
     from mirex.evaluation import tables
 
-    result = tables.evaluation_json(ours, summary, level=args.level, resample=args.resample)
+    result = tables.evaluation_json(ours, summary, **_shown(args, found))
     if comparison:
         result["against"] = tables.comparison_json(comparison)
     if args.explain:
@@ -82,10 +104,11 @@ def _text(
     ours: "Evaluation",
     summary: "dict[str, Interval]",
     comparison: "Comparison | None",
+    found: "Hubness",
 ) -> str:
     from mirex.evaluation import tables
 
-    parts = [tables.evaluation_text(ours, summary, level=args.level, resample=args.resample)]
+    parts = [tables.evaluation_text(ours, summary, **_shown(args, found))]
     parts += [tables.comparison_text(comparison, level=args.level)] if comparison else []
     parts += [tables.explanation_text()] if args.explain else []
     return "\n\n".join(parts)

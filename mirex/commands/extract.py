@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from mirex.commands import add_extraction_options, extraction_options, program
+from mirex.commands import add_extraction_options, extraction_options, program, read_lists, require_any
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -33,11 +33,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Extract, and say where it is."""
     from mirex.extraction.extract import extract, locate
-    from mirex.formats.filelist import read_list
     from mirex.logs import ProgressLine
 
     number, shares = args.shard
-    paths = read_list(args.list).paths[number - 1 :: shares]
+    paths = read_lists(args.list)[0].paths[number - 1 :: shares]
     with ProgressLine() as progress:
         result = extract(
             paths,
@@ -49,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             **extraction_options(args),
         )
+    require_any(paths, result.failures)
     failed = f", {len(result.failures)} failed (see failed.tsv there)" if result.failures else ""
     share = f" (share {number} of {shares})" if shares > 1 else ""
     print(f"embeddings of {len(paths) - len(result.failures)} files{share} in {args.scratch}{failed}")

@@ -21,7 +21,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make and save the patches."""
-    from mirex.training.extras import need
+    from mirex.extras import need
 
     need(("mido",), extra="train")
     import torch

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mirex.commands import add_extraction_options, extraction_options, program
+from mirex.commands import add_extraction_options, extraction_options, program, read_lists, require_any
 
 MOST_SHOWN = 50  # nearest matches on a terminal
 
@@ -34,6 +34,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         allow_abbrev=False,
     )
     add_extraction_options(parser)
+    parser.add_argument(
+        "--hubness",
+        choices=("csls",),
+        help="rank by distances in which recordings that are near to everything stand further back; they "
+        "are no cosine distances (default: off)",
+    )
     parser.add_argument("collection", metavar="collection_list", help="one path per line")
     parser.add_argument("queries", metavar="query_list", help="one path per line")
     parser.add_argument("scratch", metavar="working_directory", help="made if missing; may be shared")
@@ -45,20 +51,22 @@ def run(args: argparse.Namespace) -> int:
     """Read the lists, extract, write the matrix, say where it is."""
     from mirex import __version__
     from mirex.extraction.extract import extract, locate
-    from mirex.formats.filelist import name_warnings, number_collection, read_list
+    from mirex.formats.filelist import file_identity, name_warnings, number_collection
     from mirex.formats.matrix import write_matrix
     from mirex.logs import ProgressLine
     from mirex.retrieval.distance import rows
+    from mirex.retrieval.hubness import csls
 
-    collection, queries = read_list(args.collection).paths, read_list(args.queries).paths
-    numbering = number_collection(collection, queries)
+    collection, queries = (found.paths for found in read_lists(args.collection, args.queries))
+    places = dict(zip(queries, locate(queries, list_file=args.queries), strict=True))
+    places |= zip(collection, locate(collection, list_file=args.collection), strict=True)
+    numbering = number_collection(collection, queries, identity=lambda path: file_identity(places[path]))
     output = check_output(args.output, inputs=(args.collection, args.queries))
     for warning in name_warnings(numbering.paths):
         log.warning("%s", warning)
     if numbering.appended:
         log.warning("%d queries are missing from the collection and were appended to it", numbering.appended)
-    appended = numbering.paths[len(collection) :]
-    locations = locate(collection, list_file=args.collection) + locate(appended, list_file=args.queries)
+    locations = [places[path] for path in numbering.paths]
     with ProgressLine() as progress:
         extraction = extract(
             numbering.paths,
@@ -68,15 +76,17 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             **extraction_options(args),
         )
+    require_any(numbering.paths, extraction.failures)
     positions = np.array(numbering.query_positions)
     nearest = Nearest(positions)
-    blocks = rows(extraction.embeddings[positions], extraction.embeddings, query_positions=positions)
+    compare = csls if args.hubness else rows
+    blocks = compare(extraction.embeddings[positions], extraction.embeddings, query_positions=positions)
     write_matrix(
         output,
         names=numbering.paths,
         query_positions=positions,
         rows=nearest.watch(blocks),
-        system=f"mirex {__version__}, weights {extraction.weights}",
+        system=f"mirex {__version__}, weights {extraction.weights}" + (", csls" if args.hubness else ""),
     )
     print(f"matrix of {len(positions)} queries x {len(numbering.paths)} recordings: {args.output}")
     if sys.stdout and sys.stdout.isatty():
@@ -88,6 +98,8 @@ def check_output(path: str, *, inputs: Sequence[str]) -> Path:
     """The file to write, links followed; found out now, not after hours of work, if it cannot be."""
     from mirex.errors import MirexError, UsageError
 
+    if _is_stream(path):
+        raise UsageError(f"output {path!r} is no file but a stream; name a file")
     output = Path(os.path.realpath(path))
     if output.exists() and not output.is_file():
         raise UsageError(f"output {path!r} exists and is not a regular file; name a file")
@@ -100,6 +112,18 @@ def check_output(path: str, *, inputs: Sequence[str]) -> Path:
     except OSError as error:
         raise MirexError(f"output {path!r} cannot be written: {error.strerror}") from error
     return output
+
+
+def _is_stream(path: str) -> bool:
+    """Whether a name, or what it links to, lies in /dev or /proc: where stdout goes is not replaced."""
+    for _ in range(40):
+        place = os.path.abspath(path)
+        if place.startswith(("/dev/", "/proc/")) and not place.startswith("/dev/shm/"):
+            return True
+        if not os.path.islink(place):
+            return False
+        path = os.path.join(os.path.dirname(place), os.readlink(place))
+    return False
 
 
 class Nearest:

@@ -17,7 +17,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("cliques", help="text file, one path<TAB>clique per line, paths as in the matrix")
     parser.add_argument("-o", "--output", required=True, metavar="PAGE", help="the page, e.g. report.html")
     parser.add_argument(
-        "--cliques", dest="worst_cliques", type=_count, default=25, metavar="N", help="default 25"
+        "--worst", type=_count, default=25, metavar="N", help="cliques of lowest MAP to show (default 25)"
     )
     parser.add_argument(
         "--misses", type=_count, default=6, metavar="N", help="with pictures (default 6; 0: none)"
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         matrix=matrix,
         evaluation=evaluate(matrix, cliques=cliques),
         generator=np.random.default_rng(args.seed),
-        cliques=args.worst_cliques,
+        cliques=args.worst,
         misses=args.misses,
         audio_root=args.audio_root,
     )

@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the recipe and train."""
-    from mirex.training.extras import need
+    from mirex.extras import need
 
     need(("numba", "mido"), extra="train")
     from mirex.training import run as training

@@ -86,6 +86,16 @@ class Joined(Generic[A]):
         return self._archives[place], version - int(self._first[place])
 
 
+def offsets_of(lengths: Sequence[int]) -> NDArray[np.uint32]:
+    """Where each of so long stretches begins, and the last ends: uint32 [stretches + 1]."""
+    return np.cumsum([0, *lengths]).astype(np.uint32)
+
+
+def joined_names(names: Sequence[str]) -> NDArray[np.uint8]:
+    """Names as an archive has them: UTF-8, joined by line breaks; one within a name becomes a blank."""
+    return np.frombuffer("\n".join(" ".join(name.splitlines()) for name in names).encode(), np.uint8)
+
+
 def save_archive(arrays: dict[str, Any], *, path: Path) -> None:
     """Write arrays as a NumPy archive, compressed, which appears whole or not at all.
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex._typing import Array
-from mirex.corpora.archive import SPLITS, VersionArchive
+from mirex.corpora.archive import SPLITS, VersionArchive, joined_names, offsets_of
 
 BINS = 84
 LOUD_COLUMN = 99  # percentile of the columns' loudest bins that a recording's top is
@@ -200,20 +200,14 @@ def level_arrays(
     linked = songs if songs is not None else [()] * len(recordings)
     return {
         "level": np.concatenate([levels.T for levels, _ in pairs] or [np.zeros((0, BINS), np.uint8)]),
-        "recording_offset": _offsets([levels.shape[1] for levels, _ in pairs]),
+        "recording_offset": offsets_of([levels.shape[1] for levels, _ in pairs]),
         "recording_top": np.array([top for _, top in pairs], np.float32),
         "recording_work": np.array(works, np.uint32),
         "recording_split": np.array([SPLITS[split] for split in splits], np.uint8),
-        "recording_song_offset": _offsets([len(each) for each in linked]),
+        "recording_song_offset": offsets_of([len(each) for each in linked]),
         "recording_song": np.array([song for each in linked for song in each], np.uint32),
-        "recording_name": np.frombuffer(
-            "\n".join(" ".join(name.splitlines()) for name in names).encode(), np.uint8
-        ),
+        "recording_name": joined_names(names),
     }
-
-
-def _offsets(lengths: Sequence[int]) -> NDArray[np.uint32]:
-    return np.cumsum([0, *lengths]).astype(np.uint32)
 
 
 def _check(

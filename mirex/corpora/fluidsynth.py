@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex.errors import TrainingError
+from mirex.extras import need
 from mirex.features.audio import decode
-from mirex.training.extras import need
 
 TICKS_PER_SECOND = 960
 DRUM_CHANNEL = 9

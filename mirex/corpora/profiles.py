@@ -4,14 +4,20 @@
 archive it is A.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.corpora.archive import VersionArchive
+from mirex._typing import Array
+from mirex.corpora.archive import SPLITS, VersionArchive, joined_names, offsets_of
+from mirex.features.views import fold, loudest_to_one
 
 LOUDEST = np.float32(15)
 SEMITONES_TO_C = 3
 NO_WORK = 0xFFFFFFFF
+COLUMNS_PER_STEP = 2
+LONGEST_STEPS = 330
 
 
 class ProfileCorpus(VersionArchive):
@@ -41,3 +47,52 @@ class ProfileCorpus(VersionArchive):
     def confirmed(self, recording: int) -> bool:
         """Whether aligning it with another version confirms its work."""
         return bool(self._confirmed[recording])
+
+
+def profile_of(columns: Array) -> Array:
+    """CQT columns folded to a profile, as the chroma view has it.
+
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        Magnitudes, 0.464 s a column.
+
+    Returns
+    -------
+    float32 [12, steps]
+        In 0..1, row 0 is C; at most 330 steps of 0.93 s, at least one.
+    """
+    steps = max(columns.shape[1] // COLUMNS_PER_STEP, 1)
+    folded = fold(columns)[:, : steps * COLUMNS_PER_STEP]
+    profile = loudest_to_one(folded.reshape(12, steps, -1).mean(axis=2), silence=0.0)
+    return profile[:, :LONGEST_STEPS]
+
+
+def profile_arrays(
+    profiles: Sequence[Array], *, works: Sequence[int], splits: Sequence[str], names: Sequence[str]
+) -> dict[str, NDArray]:
+    """The arrays of an archive of profiles.
+
+    Parameters
+    ----------
+    profiles : sequence of float32 [12, steps]
+        In 0..1, row 0 is C.
+    works : sequence of int
+        Equal numbers are versions of one work.
+    splits : sequence of {"train", "validation"}
+    names : sequence of str
+        A line break in one becomes a blank.
+
+    Returns
+    -------
+    dict of str to array
+        What `mirex.corpora.archive.save_archive` is to be given.
+    """
+    levels = [np.round(np.roll(profile, SEMITONES_TO_C, axis=0) * LOUDEST) for profile in profiles]
+    return {
+        "hpcp": np.concatenate([np.zeros((12, 0)), *levels], axis=1).astype(np.uint8),
+        "recording_offset": offsets_of([each.shape[1] for each in levels]),
+        "recording_work": np.array(works, np.uint32),
+        "recording_split": np.array([SPLITS[split] for split in splits], np.uint8),
+        "recording_name": joined_names(names),
+    }

@@ -21,10 +21,12 @@ from mirex._typing import Array
 from mirex.errors import AudioError, TrainingError
 from mirex.extraction import pool
 from mirex.extraction.store import Store, content_hash
+from mirex.features.cqt import IMPLEMENTATIONS
 from mirex.files import appearing_whole
 from mirex.settings import FrontEndSettings
 
 BINS = 84
+CQT = IMPLEMENTATIONS[0]
 STORED = np.dtype("<f2")  # as columns are kept in the store
 
 Report = Callable[[str], None]
@@ -59,8 +61,8 @@ def _mapped(path: Path) -> NDArray[np.float16]:
     return np.memmap(path, STORED, mode="r").reshape(-1, BINS)
 
 
-def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV, their paths counted from the CSV's folder.
+def read_table(path: Path, *, columns: Sequence[str], folder: Path | None = None) -> list[dict[str, str]]:
+    """Rows of a CSV, their paths counted from a folder.
 
     Parameters
     ----------
@@ -68,11 +70,13 @@ def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
         A CSV with a header; the column `path` holds file names.
     columns : sequence of str
         Names that its header must have; it may have more.
+    folder : Path, optional
+        What relative paths count from; None: the CSV's folder.
 
     Returns
     -------
     list of dict of str to str
-        The rows by column, `path` with the CSV's folder before it where it was relative.
+        The rows by column, `path` with the folder before it where it was relative.
 
     Raises
     ------
@@ -94,7 +98,8 @@ def read_table(path: Path, *, columns: Sequence[str]) -> list[dict[str, str]]:
     for number, row in enumerate(rows, 2):
         if not all(row[name] for name in columns):
             raise TrainingError(f"{path}, row {number}: {' and '.join(columns)} must not be empty")
-    return [row | {"path": str(path.parent / row["path"])} for row in rows]
+    before = path.parent if folder is None else folder
+    return [row | {"path": str(before / row["path"])} for row in rows]
 
 
 def read_recordings(path: Path) -> dict[str, list[Path]]:
@@ -136,7 +141,7 @@ class StoredColumns:
         StoreError
             If the scratch folder cannot be used.
         """
-        self._store = Store(scratch, front_end=FrontEndSettings().fingerprint(), weights="")
+        self._store = Store(scratch, front_end=FrontEndSettings().fingerprint(), weights="", cqt=CQT)
         self.contents: dict[int, str] = {}
         for index, path in enumerate(paths):
             try:
@@ -163,7 +168,7 @@ class StoredColumns:
         wanted = [index for index, content in self.contents.items() if not held[content]]
         setup = {
             "front_end": FrontEndSettings().to_json(),
-            "cqt": "matrix",
+            "cqt": CQT,
             "weights": None,
             "weights_fingerprint": "",
             "columns": True,

@@ -1,17 +1,20 @@
 """Scores: works and their human-made versions as notes, chords and beats, read from `scores.npz`.
 
-The format is described beside the corpus; times are seconds from the start of the song.
+`FORMATS.md` beside this file describes the archive; times are seconds from the start of the song.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.corpora.archive import VersionArchive
+from mirex.corpora.archive import SPLITS, VersionArchive, joined_names, offsets_of
 
 TICK = np.float64(0.02)
 DURATION_TICK = np.float64(0.04)
+LONGEST = 180.0  # seconds of a song that are kept
+VELOCITY_STEP = 16
 
 
 class Score(NamedTuple):
@@ -60,7 +63,7 @@ class ScoreCorpus(VersionArchive):
             onset=_onsets(a["note_onset_delta"][begin:end], lengths) * TICK,
             duration=a["note_duration"][begin:end] * DURATION_TICK,
             pitch=a["note_pitch"][begin:end].astype(np.int64),
-            velocity=a["note_velocity"][begin:end].astype(np.int64) * 16 + 8,
+            velocity=a["note_velocity"][begin:end].astype(np.int64) * VELOCITY_STEP + VELOCITY_STEP // 2,
             part=np.repeat(np.arange(len(lengths)), lengths),
             program=a["part_program"][first_part:last_part].astype(np.int64),
             melody=a["part_is_melody"][first_part:last_part].astype(bool),
@@ -76,3 +79,62 @@ def _onsets(delta: NDArray, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     before = np.where(starts > 0, running[np.maximum(starts, 1) - 1], 0)
     return running - np.repeat(before, lengths)
+
+
+def score_arrays(
+    scores: Sequence[Score], *, works: Sequence[int], splits: Sequence[str], names: Sequence[str]
+) -> dict[str, NDArray]:
+    """The arrays of an archive of scores.
+
+    Parameters
+    ----------
+    scores : sequence of Score
+        Their notes ordered by part, and by onset in it.
+    works : sequence of int
+        Equal numbers are versions of one work.
+    splits : sequence of {"train", "validation"}
+    names : sequence of str
+        Source and title; a line break in one becomes a blank.
+
+    Returns
+    -------
+    dict of str to array
+        What `mirex.corpora.archive.save_archive` is to be given.
+    """
+    lengths = [np.bincount(score.part, minlength=len(score.program)) for score in scores]
+    onsets = [
+        _deltas(score.onset, np.cumsum(found)[:-1]) for score, found in zip(scores, lengths, strict=True)
+    ]
+    return {
+        "song_work": np.array(works, np.uint32),
+        "song_split": np.array([SPLITS[split] for split in splits], np.uint8),
+        "song_name": joined_names(names),
+        "song_part_offset": offsets_of([len(score.program) for score in scores]),
+        "part_program": _joined([score.program for score in scores], np.uint8),
+        "part_is_melody": _joined([score.melody for score in scores], np.uint8),
+        "part_length": _joined(lengths, np.uint32),
+        "note_onset_delta": _joined(onsets, np.uint16),
+        "note_duration": _joined(
+            [np.clip(np.round(score.duration / DURATION_TICK), 1, 255) for score in scores], np.uint8
+        ),
+        "note_pitch": _joined([score.pitch for score in scores], np.uint8),
+        "note_velocity": _joined([score.velocity // VELOCITY_STEP for score in scores], np.uint8),
+        "song_chord_offset": offsets_of([len(score.chord) for score in scores]),
+        "chord": _joined([score.chord for score in scores], np.uint8),
+        "chord_time_delta": _joined([_deltas(score.chord_time) for score in scores], np.uint16),
+        "song_beat_offset": offsets_of([len(score.beat) for score in scores]),
+        "beat_time_delta": _joined([_deltas(score.beat) for score in scores], np.uint16),
+    }
+
+
+def _deltas(seconds: NDArray[np.float64], starts: Sequence[int] | NDArray = ()) -> NDArray[np.int64]:
+    """Ticks since the one before; the first, and those at `starts`, since the song's beginning."""
+    ticks = np.round(seconds / TICK).astype(np.int64)
+    deltas = np.diff(ticks, prepend=0)
+    first = [start for start in np.asarray(starts, np.int64).tolist() if start < len(ticks)]
+    deltas[first] = ticks[first]
+    return deltas
+
+
+def _joined(arrays: Sequence[NDArray], dtype: type) -> NDArray:
+    return np.concatenate([np.zeros(0, np.int64), *arrays]).astype(dtype)

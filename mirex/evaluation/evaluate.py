@@ -8,13 +8,18 @@ never copied: memory beyond it is a few blocks, whatever its size.
 import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from mirex.errors import EvaluationError
 from mirex.evaluation import metrics
-from mirex.evaluation.significance import bootstrap_intervals, permutation_p_values
+from mirex.evaluation.significance import (
+    Method,
+    bootstrap_intervals,
+    median_interval,
+    permutation_p_values,
+)
 from mirex.formats.cliques import NO_CLIQUE, Labels, label
 from mirex.formats.matrix import Matrix
 
@@ -146,23 +151,40 @@ def summarise(
     resample: Unit = "cliques",
     resamples: int = 2000,
     level: float = 0.95,
+    method: Method = "percentile",
 ) -> dict[str, Interval]:
-    """{metric: Interval} for all of `metrics.DEFINITIONS`.
+    """Every metric with its interval.
 
-    resample: "cliques" draws whole cliques of queries (their results depend on each other), "queries"
-    draws queries. The bounds of TNCI10 are those of MNCI10 times the number of queries.
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of one matrix.
+    generator : numpy.random.Generator
+        Draws the resamples.
+    resample : {"cliques", "queries"}
+        "cliques" draws whole cliques of queries (their results depend on each other), "queries" draws
+        queries.
+    resamples, level, method
+        As for `mirex.evaluation.significance.bootstrap_intervals`.
+
+    Returns
+    -------
+    dict of str to Interval
+        For all of `metrics.DEFINITIONS`. The bounds of TNCI10 are those of MNCI10 times the queries' number.
     """
-    values = evaluation.scores.values()
-    bounds = bootstrap_intervals(
-        np.column_stack([values[name] for name in metrics.MEANS]),
-        generator=generator,
-        groups=evaluation.query_cliques if resample == "cliques" else None,
-        resamples=resamples,
-        level=level,
-    )
+    values, scores = evaluation.scores.values(), evaluation.scores
+    options: dict[str, Any] = {
+        "generator": generator,
+        "groups": evaluation.query_cliques if resample == "cliques" else None,
+        "resamples": resamples,
+        "level": level,
+        "method": method,
+    }
+    bounds = bootstrap_intervals(np.column_stack([values[name] for name in metrics.MEANS]), **options)
     intervals = dict(zip(metrics.MEANS, bounds.tolist(), strict=True))
-    intervals["tnci10"] = [bound * len(evaluation.scores) for bound in intervals["mnci10"]]
-    found = evaluation.scores.metrics()
+    intervals["tnci10"] = [bound * len(scores) for bound in intervals["mnci10"]]
+    intervals["median_rank"] = median_interval(scores.first_rank, **options).tolist()
+    found = scores.metrics()
     return {name: Interval(found[name], *intervals[name]) for name in metrics.DEFINITIONS}
 
 
@@ -175,6 +197,7 @@ def compare(
     resamples: int = 2000,
     level: float = 0.95,
     permutations: int = 10_000,
+    method: Method = "percentile",
 ) -> Comparison:
     """Paired differences of the metrics that are means over queries.
 
@@ -190,7 +213,9 @@ def compare(
     others = _common_values(theirs, [theirs_at[key] for key in common])
     groups = ours.query_cliques[[ours_at[key] for key in common]] if resample == "cliques" else None
     deltas = values - others
-    bounds = bootstrap_intervals(deltas, generator=generator, groups=groups, resamples=resamples, level=level)
+    bounds = bootstrap_intervals(
+        deltas, generator=generator, groups=groups, resamples=resamples, level=level, method=method
+    )
     p_values = permutation_p_values(deltas, generator=generator, groups=groups, permutations=permutations)
     columns = (values.mean(axis=0), others.mean(axis=0), deltas.mean(axis=0), *bounds.T, p_values)
     table = np.stack(columns, axis=1).tolist()

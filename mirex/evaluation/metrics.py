@@ -11,6 +11,11 @@ disagree in exactly these points (see `CONVENTIONS` for the wording that the rep
 * whole list: average precision runs over the whole ranking and divides by the number of covers.
 
 These agree with trec_eval's `map`, `P_10`, `recip_rank` and `success_k`.
+
+After MIREX's come the figures that peers report since: hit rates, which are MIREX's Rank-k; the normalised
+average rank (H. Mueller et al., "Performance evaluation in content-based image retrieval", Pattern
+Recognition Letters 22, 2001), in per cent as J. Serra et al., "Supervised contrastive learning from weakly
+labeled audio segments for musical version matching" (CLEWS), 2025, report it, and its form without bias.
 """
 
 import dataclasses
@@ -27,7 +32,8 @@ TOP = 10
 CONVENTIONS: dict[str, str] = {
     "self": "The query itself is dropped from its ranking by its position in the collection list. "
     "Another line of the list with the same path stays, as a version like any other.",
-    "ties": "References at equal distance keep the order of the collection list.",
+    "ties": "References at equal distance keep the order of the collection list; one organisers' tool sorts "
+    "exact ties by name instead.",
     "left out": "A query without a clique, or without a cover in the collection, is left out of every "
     "number and counted. A reference without a clique is a cover of nothing.",
     "denominator": "MNCI10 divides by the number of evaluated queries; precision at 10 always divides "
@@ -41,12 +47,27 @@ DEFINITIONS: dict[str, str] = {
     "the precision at that cover's rank, over the whole list.",
     "mr1": "Mean rank of the first cover, counted from 1. Lower is better.",
     "precision_at_10": "Share of covers among the first 10, mean over the queries: MNCI10 / 10.",
-    "rank_1": "Share of queries whose nearest reference is a cover.",
-    "rank_5": "Share of queries with at least one cover in the top 5.",
-    "rank_10": "Share of queries with at least one cover in the top 10.",
+    "rank_1": "Share of queries whose nearest reference is a cover: the hit rate at 1.",
+    "rank_5": "Share of queries with at least one cover in the top 5: the hit rate at 5.",
+    "rank_10": "Share of queries with at least one cover in the top 10: the hit rate at 10.",
+    "median_rank": "Median rank of the first cover, counted from 1. Lower is better.",
+    "nar": "Normalised average rank, in per cent: (rank - 1) / (references - 1), mean over the covers of a "
+    "query, then over the queries. Lower is better, chance is 50; with several covers 0 cannot be reached.",
+    "nar_unbiased": "The same from the share of the other references that stand before a cover, in per "
+    "cent: 0 where all covers come first, whatever their number. Lower is better, chance is 50.",
 }
 
-MEANS = ("mnci10", "map", "mr1", "precision_at_10", "rank_1", "rank_5", "rank_10")
+MEANS = (
+    "mnci10",
+    "map",
+    "mr1",
+    "precision_at_10",
+    "rank_1",
+    "rank_5",
+    "rank_10",
+    "nar",
+    "nar_unbiased",
+)
 """The metrics that are means over queries of one value per query, in the order of printing."""
 
 
@@ -57,6 +78,8 @@ class QueryScores:
     positions: int64 [q], 0-based position of the query in the collection list. covers: int64 [q], number
     of its covers there (at least 1). average_precision: float64 [q], in (0, 1]. first_rank: int64 [q],
     1-based rank of the first cover. hits: bool [q, 10], whether the reference at rank 1..10 is a cover.
+    average_rank: float64 [q], in 0..100, mean of the covers' normalised ranks. others_before: float64 [q], in
+    0..100, share of the references that are no covers that stand before a cover, mean over the covers.
     """
 
     positions: np.ndarray
@@ -64,6 +87,8 @@ class QueryScores:
     average_precision: np.ndarray
     first_rank: np.ndarray
     hits: np.ndarray
+    average_rank: np.ndarray
+    others_before: np.ndarray
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -77,6 +102,8 @@ class QueryScores:
             "mr1": self.first_rank.astype(np.float64),
             "precision_at_10": found / TOP,
             **{f"rank_{k}": (self.first_rank <= k).astype(np.float64) for k in (1, 5, 10)},
+            "nar": self.average_rank,
+            "nar_unbiased": self.others_before,
         }
 
     def metrics(self) -> dict[str, float]:
@@ -85,7 +112,13 @@ class QueryScores:
             raise EvaluationError("no query has a cover in the collection: there is nothing to evaluate")
         means = {name: float(values.mean()) for name, values in self.values().items()}
         total = float(self.hits.sum())
-        return {"tnci10": total, **means, "mnci10": mean_covers_identified(total, queries=len(self))}
+        found = {
+            "tnci10": total,
+            **means,
+            "mnci10": mean_covers_identified(total, queries=len(self)),
+            "median_rank": float(np.median(self.first_rank)),
+        }
+        return {name: found[name] for name in DEFINITIONS}
 
     def correct_at_rank(self) -> np.ndarray:
         """int64 [10]: number of queries with a cover at rank 1..10; the sum is TNCI10."""
@@ -160,6 +193,9 @@ def _score_ranking(relevant: np.ndarray, *, positions: np.ndarray, covers: np.nd
     rows, columns = np.nonzero(relevant)
     starts = np.cumsum(covers) - covers
     precision = (np.arange(len(rows)) - starts[rows] + 1) / (columns + 1)
+    # The j-th cover, at rank r, both counted from 0, has r - j references before it that are no covers.
+    before = columns - (np.arange(len(rows)) - starts[rows])
+    references = relevant.shape[1]
     hits = np.zeros((len(positions), TOP), dtype=bool)
     hits[:, : relevant.shape[1]] = relevant[:, :TOP]
     return QueryScores(
@@ -168,7 +204,15 @@ def _score_ranking(relevant: np.ndarray, *, positions: np.ndarray, covers: np.nd
         average_precision=np.bincount(rows, weights=precision, minlength=len(positions)) / covers,
         first_rank=columns[starts] + 1,
         hits=hits,
+        average_rank=_mean_share(columns, rows, covers, of=np.full(len(covers), references - 1)),
+        others_before=_mean_share(before, rows, covers, of=references - covers),
     )
+
+
+def _mean_share(values: np.ndarray, rows: np.ndarray, covers: np.ndarray, *, of: np.ndarray) -> np.ndarray:
+    """Mean of each query's values, one a cover, in per cent of `of`; 0 where that is 0: none can be wrong."""
+    sums = np.bincount(rows, weights=values, minlength=len(covers))
+    return 100 * sums / (covers * np.maximum(of, 1))
 
 
 def _validated(distances: np.ndarray, *, query_positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -189,6 +233,7 @@ def _validated(distances: np.ndarray, *, query_positions: np.ndarray) -> tuple[n
 def concatenate(blocks: Sequence[QueryScores]) -> QueryScores:
     """Join the scores of consecutive blocks of rows; of no blocks, an empty set of scores."""
     whole = np.zeros(0, dtype=np.int64)
-    empty = QueryScores(whole, whole, np.zeros(0), whole, np.zeros((0, TOP), dtype=bool))
+    none = np.zeros(0)
+    empty = QueryScores(whole, whole, none, whole, np.zeros((0, TOP), dtype=bool), none, none)
     fields = [field.name for field in dataclasses.fields(QueryScores)]
     return QueryScores(*(np.concatenate([getattr(b, name) for b in (empty, *blocks)]) for name in fields))

@@ -22,6 +22,7 @@ from mirex.errors import AudioError, MirexError
 from mirex.evaluation import metrics, plots, tables
 from mirex.evaluation.evaluate import Evaluation, Interval, summarise
 from mirex.evaluation.failures import CliqueCase, QueryCase, distance_histogram, worst_cliques, worst_queries
+from mirex.evaluation.hubness import hubness, hubness_facts
 from mirex.files import write_whole
 from mirex.formats.matrix import Matrix
 from mirex.retrieval.alignment import cross_similarity
@@ -61,6 +62,7 @@ def write_report(
     summary = summarise(evaluation, generator=generator)
     parts = {
         **_head(evaluation, summary),
+        "hubness": _definitions(hubness_facts(hubness(matrix, labels=evaluation.labels.numbers))),
         **_charts(matrix, evaluation),
         **_cliques(worst_cliques(matrix, evaluation, count=cliques), evaluation, links),
         **_misses(worst_queries(matrix, evaluation, count=misses), evaluation, links, columns_of),
@@ -124,7 +126,7 @@ def _head(evaluation: Evaluation, summary: dict[str, Interval]) -> dict[str, str
         "facts": _definitions(tables.facts(evaluation)[1:]),
         "tiles": "".join(_tile(name, summary[name]) for name in TILES),
         "metrics": "".join(_metric_row(name, cell) for name, cell in summary.items()),
-        "interval_note": "95 % intervals: bootstrap over cliques.",
+        "interval_note": "95 % intervals: percentile bootstrap over cliques.",
         "covers_at_rank": "".join(
             _row([("n", rank), ("n", count), ("barcell", _bar(int(count) / highest))]) for rank, count in rows
         ),

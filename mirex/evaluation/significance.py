@@ -128,7 +128,7 @@ def median_interval(
         reached = np.cumsum(drawn[:, members[order]], axis=1)
         total = reached[:, -1:]
         middle = [(reached <= place).sum(axis=1) for place in ((total - 1) // 2, total // 2)]
-        return np.mean([ordered[index] for index in middle], axis=0)[None]
+        return np.asarray(np.mean([ordered[index] for index in middle], axis=0)[None], np.float64)
 
     chunk = max(1, CHUNK // len(ordered)) * len(counts)
     bounds = _bounds(
@@ -250,7 +250,7 @@ def _p_value(
     else:  # the same test; its patterns are drawn in a hundredth of the time
 
         def draw(size: tuple[int, ...]) -> NDArray[np.float64]:
-            return generator.integers(2, size=size, dtype=np.int8) * 2.0 - 1.0
+            return 2 * generator.integers(2, size=size, dtype=np.int8).astype(np.float64) - 1
 
         found = stats.monte_carlo_test(same_sign, draw, axis=-1, **options)
     return float(found.pvalue)

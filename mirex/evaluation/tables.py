@@ -5,6 +5,7 @@ from typing import Any
 
 from mirex.evaluation import metrics
 from mirex.evaluation.evaluate import Comparison, Evaluation, Interval
+from mirex.evaluation.hubness import Hubness, hubness_facts, hubness_json
 from mirex.logs import printable
 
 LABELS = {
@@ -16,24 +17,39 @@ LABELS = {
     "rank_1": "Rank-1",
     "rank_5": "Rank-5",
     "rank_10": "Rank-10",
+    "median_rank": "Median rank",
+    "nar": "NAR (%)",
+    "nar_unbiased": "NAR unbiased (%)",
 }
 """Printed names of `metrics.DEFINITIONS`."""
 
 
+INTERVALS = {"percentile": "percentile bootstrap", "bca": "BCa bootstrap"}
+"""Printed names of `mirex.evaluation.significance.METHODS`."""
+
+
 def evaluation_text(
-    evaluation: Evaluation, summary: dict[str, Interval], *, level: float = 0.95, resample: str = "cliques"
+    evaluation: Evaluation,
+    summary: dict[str, Interval],
+    *,
+    level: float = 0.95,
+    resample: str = "cliques",
+    method: str = "percentile",
+    hubness: Hubness | None = None,
 ) -> str:
-    """The tables for a terminal: what was evaluated, the metrics with intervals, covers by rank."""
+    """The tables for a terminal: what was evaluated, metrics with intervals, covers by rank, hubness."""
     parts = [
         aligned([[f"{name}:", printable(value)] for name, value in facts(evaluation)]),
         aligned(
             [
-                ["metric", "value", f"{100 * level:g} % interval (bootstrap over {resample})"],
+                ["metric", "value", f"{100 * level:g} % interval ({INTERVALS[method]} over {resample})"],
                 *([LABELS[name], *metric_cells(name, cell)] for name, cell in summary.items()),
             ]
         ),
         "number of correct covers at rank\n" + aligned(_transposed(rank_table(evaluation))),
     ]
+    if hubness:
+        parts.append(aligned([[f"{name}:", printable(value)] for name, value in hubness_facts(hubness)]))
     return "\n\n".join(parts)
 
 
@@ -69,7 +85,8 @@ def explanation_text() -> str:
 
 
 STATISTICS = {
-    "interval": "Percentile bootstrap. Whole cliques are drawn with replacement, because the queries of one "
+    "interval": "Percentile bootstrap, or with --interval bca the bootstrap corrected for bias and skewness "
+    "(BCa). Whole cliques are drawn with replacement, because the queries of one "
     "clique are not independent (--resample queries draws queries).",
     "p": "Two-sided sign-flip permutation test of the mean difference, by clique likewise; "
     "not corrected for testing several metrics.",
@@ -96,8 +113,8 @@ def facts(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 def metric_cells(name: str, cell: Interval) -> list[str]:
-    """Value and interval of a metric as text: TNCI10 whole, MR1 with 2 decimals, the others with 4."""
-    digits = {"tnci10": 0, "mr1": 2}.get(name, 4)
+    """Value and interval of a metric as text: counts whole, ranks with 1 or 2 decimals, shares with 4."""
+    digits = {"tnci10": 0, "mr1": 2, "median_rank": 1, "nar": 2, "nar_unbiased": 2}.get(name, 4)
     return [f"{cell.value:.{digits}f}", f"{cell.low:.{digits}f} to {cell.high:.{digits}f}"]
 
 
@@ -109,7 +126,13 @@ def rank_table(evaluation: Evaluation) -> list[list[str]]:
 
 
 def evaluation_json(
-    evaluation: Evaluation, summary: dict[str, Interval], *, level: float = 0.95, resample: str = "cliques"
+    evaluation: Evaluation,
+    summary: dict[str, Interval],
+    *,
+    level: float = 0.95,
+    resample: str = "cliques",
+    method: str = "percentile",
+    hubness: Hubness | None = None,
 ) -> dict[str, Any]:
     """The same as a dictionary for `json.dumps`."""
     return {
@@ -123,11 +146,12 @@ def evaluation_json(
         "references_without_clique": evaluation.references_without_clique,
         "found_by_base_name": evaluation.labels.by_base_name,
         "repeated_paths": evaluation.repeated_paths,
-        "interval": {"level": level, "resample": resample},
+        "interval": {"level": level, "resample": resample, "method": method},
         "metrics": {
             name: {"value": cell.value, "low": cell.low, "high": cell.high} for name, cell in summary.items()
         },
         "correct_covers_at_rank": evaluation.scores.correct_at_rank().tolist(),
+        "hubness": hubness_json(hubness) if hubness else None,
     }
 
 

@@ -211,6 +211,7 @@ class _Station:
 
 
 _stations: dict[str, _Station] = {}
+_over: set[str] = set()  # jobs, of which a task may still begin
 _lock = threading.Lock()
 
 
@@ -219,12 +220,15 @@ def _analyse(job: _Job, path: str) -> Answer | WorkerDied:
     if job.version != __version__:
         raise MirexError(f"the cluster's workers have mirex {__version__}, here it is {job.version}; use one")
     with _lock:
+        if job.name in _over:
+            return WorkerDied("the run is over")
         station = _stations.get(job.name) or _stations.setdefault(job.name, _Station(job))
     return station.ask(path)
 
 
 def _release(name: str) -> None:
     with _lock:
+        _over.add(name)
         station = _stations.pop(name, None)
     if station:
         station.close()

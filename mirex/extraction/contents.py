@@ -116,7 +116,7 @@ class Memory:
                 return known[1]
             started = time.time_ns()
             content = hash_of(file)
-            if _state(file.fileno()) == state and _settled(state, started):
+            if _settled(state, started):
                 self._known[key] = state, content
                 self._new.append((key, state, content))
         return content

@@ -17,6 +17,7 @@ import json
 import logging
 import math
 import os
+import unicodedata
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,8 @@ def extract(
     UsageError, WeightsError, StoreError
         As their names say.
     """
+    if not os.fspath(scratch):
+        raise UsageError("the scratch folder's name is empty; name a folder")
     paths = [os.fspath(path) for path in paths]
     locations = paths if locations is None else locations
     plan = _plan(
@@ -264,15 +267,20 @@ def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[s
     """Where the files of a list lie.
 
     A path is taken as it stands, relative ones from the current directory; a relative path that does
-    not exist there but does from the list file's folder is taken from that folder.
+    not exist there but does from the list file's folder is taken from that folder. A name that lies there
+    with its letters composed in the other Unicode form (NFC, NFD), or with the blank at its end that lists
+    lose, is found too.
     """
     folder = os.path.dirname(os.path.abspath(list_file))
     return [_locate(path, folder) for path in paths]
 
 
 def _locate(path: str, folder: str) -> str:
-    beside = os.path.join(folder, path)
-    return beside if not os.path.lexists(path) and os.path.lexists(beside) else path
+    if os.path.lexists(path):
+        return path
+    forms = dict.fromkeys([path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")), f"{path} "])
+    places = (place for form in forms for place in (form, os.path.join(folder, form)))
+    return next(filter(os.path.lexists, places), path)
 
 
 def _plan(weights: str | os.PathLike[str] | None, *, backend: str, **options: Any) -> _Plan:

@@ -10,6 +10,8 @@ in seconds, as soon as it is known, and {"arrays", "warnings"}, followed by the 
 {"failure", "unexpected"}, which may come before or after the length.
 """
 
+import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -26,6 +28,7 @@ from mirex.errors import AudioError, MirexError, SettingsMismatch
 from mirex.features.audio import AudioWarning, decode
 from mirex.settings import FrontEndSettings
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 if TYPE_CHECKING:
     from mirex.model.weights import Sealed
 
@@ -34,7 +37,8 @@ Analyse = Callable[[str, Callable[[float], None]], Arrays]
 
 
 def main() -> None:
-    """Serve until stdin ends, which it also does when the parent dies."""
+    """Serve until stdin ends or the parent dies."""
+    _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     answers = _private_stdout()
     gc.disable()  # what is loaded stays; looking through it again and again takes a tenth of the time
@@ -47,6 +51,15 @@ def main() -> None:
     _send(answers, {"ready": True})
     for line in sys.stdin:
         _answer(answers, analyse, json.loads(line)["path"])
+
+
+def _die_with_parent() -> None:
+    """Else a decoder that never ends would outlive a parent that was killed, and so could not stop it.
+
+    Linux's signal comes when the thread ends that started this process, and that thread ends after its jobs.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _private_stdout() -> BinaryIO:

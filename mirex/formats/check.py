@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from mirex.errors import MatrixFormatError
-from mirex.formats.filelist import name_warnings, number_collection
+from mirex.formats.filelist import file_identity, name_warnings, number_collection
 from mirex.formats.matrix import (
     PathLike,
     chomp,
@@ -115,7 +115,7 @@ class _Checker:
 
     def check_queries(self, queries: Sequence[str]) -> None:
         """The rows must be labelled with the queries' positions, in the order of the query list."""
-        positions = number_collection(self._names, queries).query_positions
+        positions = number_collection(self._names, queries, identity=file_identity).query_positions
         if len(positions) != len(self._rows):
             self._error("number of rows", f"{len(self._rows)} rows for {len(positions)} queries")
         for row, (position, (line, label)) in enumerate(zip(positions, self._rows, strict=False)):

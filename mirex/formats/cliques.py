@@ -8,7 +8,8 @@ One line per recording, `path<TAB>clique`, UTF-8, no header::
 Conventions:
 
 * Paths are written as in the matrix. A BOM, CRLF, blank lines, trailing blanks and further tab columns
-  are tolerated; a line that begins with `#` is a comment.
+  are tolerated. A line that begins with `#` is a comment if a blank follows, or if it has no tab: a path may
+  begin with `#`.
 * A recording has one clique. The same path twice with one clique is accepted, with two it is an error.
 * A path of the matrix that is not in the file is looked up by its base name (what follows the last `/`),
   and only where nothing is ambiguous: one path of the file has that base name, and one path of the matrix.
@@ -53,7 +54,7 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
         raise EvaluationError(f"cannot read the cliques file {path}: {error.strerror}") from error
     cliques: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip() or line.startswith("#"):
+        if not line.strip() or _is_comment(line):
             continue
         recording, clique = _fields(line, where=f"{path}, line {number}")
         if cliques.setdefault(recording, clique) != clique:
@@ -63,7 +64,15 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
             )
     if not cliques:
         raise EvaluationError(f"{path}: no line of the form path<TAB>clique; the cliques file is empty")
+    if all("/" not in name and "." not in name for name in cliques) and all(
+        "/" in clique or "." in clique for clique in cliques.values()
+    ):
+        raise EvaluationError(f"{path}: the columns are swapped; give path<TAB>clique, the path first")
     return cliques
+
+
+def _is_comment(line: str) -> bool:
+    return line.startswith("# ") or (line.startswith("#") and "\t" not in line)
 
 
 def _fields(line: str, *, where: str) -> tuple[str, str]:

@@ -148,7 +148,8 @@ class Index:
             if fingerprints[name] != own:
                 raise SettingsMismatch(
                     f"{self.path}: made with {name.replace('_', ' ')} {own}, but this is "
-                    f"{fingerprints[name]}; use what made the index (--weights, --cqt), or make it again"
+                    f"{fingerprints[name]}; use what made the index "
+                    "(--weights, --cqt, --backend), or make it again"
                 )
 
     def verify(self) -> None:

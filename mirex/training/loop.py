@@ -7,6 +7,7 @@ is kept, validated, and sealed at the end.
 
 import copy
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -28,6 +29,7 @@ from mirex.training.batches import Batch
 from mirex.training.checkpoint import load_checkpoint, save_checkpoint
 from mirex.training.echoes import shifted
 from mirex.training.settings import LoopSettings
+from mirex.training.statistics import renew_statistics
 from mirex.training.validation import ValidationSet, embed_clips, mean_average_precision
 
 
@@ -106,6 +108,11 @@ class Trainer:
                 pooled, embedding = self.average(cqt, chroma)
             self.classifier.imprint(embedding, labels)
             self.centers.imprint(pooled, labels)
+
+    def renew_statistics(self, batches: Iterable[Batch]) -> None:
+        """Make the averaged weights' BatchNorm statistics anew from these batches."""
+        views = ((batch.cqt, batch.chroma) for batch in map(self._on_device, batches))
+        renew_statistics(self.average, views, device=self.device)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """One step; returns the terms of the loss, which a GPU may still be at work on."""
@@ -191,8 +198,9 @@ def train(
 ) -> None:
     """Run to settings.steps; checkpoints `checkpoint.safetensors` and `log.jsonl` lie in `folder`.
 
-    batches: of the steps from trainer.step on. metadata: goes into every checkpoint (recipe, data), for
-    `mirex seal`. deadline: on the clock of `time.monotonic`; after it the run is left for another time, with
+    batches: of the steps from trainer.step on, and after them settings.statistics_batches more. metadata:
+    goes into every checkpoint (recipe, data), for `mirex seal`. deadline: on the clock of `time.monotonic`;
+    after it the run is left for another time, with
     a checkpoint.
     """
     settings = trainer.settings
@@ -205,6 +213,8 @@ def train(
         entry["samples_per_second"] = samples / (time.monotonic() - began)
         unwritten.append(entry)
         done = step + 1
+        if done == settings.steps and settings.statistics_batches:
+            trainer.renew_statistics(itertools.islice(batches, settings.statistics_batches))
         if settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
             entry["validation"] = validate(trainer, validation)
         late = time.monotonic() > deadline

@@ -211,6 +211,7 @@ def check(corpus: Corpus, recipe: Recipe) -> None:
         "sounded": recipe.sounded_share,
         "register": recipe.registers_share,
         "stitched": recipe.stitching.probability,
+        "stitched chroma": recipe.chroma_stitching or 0.0,
     }
     for name, share in shares.items():
         if not 0 <= share <= 1:
@@ -270,10 +271,13 @@ def _score_source(corpus: Joined[ScoreCorpus], patches: Sequence[Array], recipe:
 
 
 def _chroma_source(corpus: Joined[ProfileCorpus], patches: Sequence[Array], recipe: Recipe) -> ChromaSource:
+    stitching, share = recipe.stitching, recipe.chroma_stitching
+    if share is not None:
+        stitching = dataclasses.replace(stitching, probability=share)
     return ChromaSource(
         corpus,
         settings=recipe.network,
-        stitching=recipe.stitching,
+        stitching=stitching,
         backwards_weight=recipe.backwards_weight,
         mirrored_weight=recipe.mirrored_weight,
         voiced_share=recipe.voiced_share,

@@ -172,6 +172,9 @@ class Recipe:
     voiced_share: float = option(
         0.0, "of crops of chroma that instruments play, in both views; needs --patches (0)"
     )
+    chroma_stitching: float | None = option(
+        None, "share of stitched crops of chroma, where it is to differ from the others (as they)"
+    )
     sounded_share: float = option(
         0.0,
         "of crops of recordings that instruments play; with --patches the second of each always is (0)",

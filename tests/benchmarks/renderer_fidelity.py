@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _select(notes: Notes, wanted: NDArray[np.bool_]) -> Notes:
-    return Notes(*(values[wanted] for values in notes))
+    return Notes._make(values[wanted] for values in notes)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,11 @@ TRACK = 210  # seconds
 EXCERPT = 30  # seconds, for what is too slow for a whole track
 PACKAGES = ("torch", "numpy", "essentia", "librosa", "onnxruntime", "openvino")
 CHILD = """
-import sys, mirex
+import resource, sys, mirex
 scratch, threads, backend, weights, *paths = sys.argv[1:]
 options = {"threads": int(threads), "backend": backend, "weights": weights, "device": "cpu"}
 mirex.extract(paths, scratch=scratch, strict=True, **options)
+print(max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 """
 
 Candidates = Mapping[str, Callable[[], object]]
@@ -372,29 +373,26 @@ def runs(folder: Path, music: Samples, weights_path: Path) -> list[dict[str, Any
     for tracks, threads, name in options:
         scratch = folder / f"scratch-{tracks}-{threads}-{name}"
         used = [str(path) for path in paths[:tracks]]
-        wall, processor = run(used, scratch, weights_path, threads=threads, backend=name)
-        found.append(
-            {"tracks": tracks, "threads": threads, "backend": name, "wall": wall, "processor": processor}
-        )
+        measured = run(used, scratch, weights_path, threads=threads, backend=name)
+        found.append({"tracks": tracks, "threads": threads, "backend": name, **measured})
     return found
 
 
 def run(
     paths: list[str], scratch: Path, weights_path: Path, *, threads: int, backend: str
-) -> tuple[float, float]:
-    """Wall and processor seconds of a process of its own that extracts the files."""
+) -> dict[str, float]:
+    """Seconds, and mebibytes of the largest process, of a process of its own that extracts the files."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     arguments = [str(scratch), str(threads), backend, str(weights_path), *paths]
-    subprocess.run([sys.executable, "-W", "ignore", "-c", CHILD, *arguments], check=True)
+    command = [sys.executable, "-W", "ignore", "-c", CHILD, *arguments]
+    largest = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall": wall, "processor": processor, "mebibytes": int(largest) / 1024}
 
 
 def long_recording(folder: Path, music: Samples, weights_path: Path, *, hours: float) -> dict[str, float]:
-    """Time and memory of one recording in stereo at 44,100 Hz, extracted alone.
-
-    The memory is the largest of all processes that were started here, and this one's is by far the largest.
-    """
+    """Time and memory of one recording in stereo at 44,100 Hz."""
     path = folder / "long.wav"
     block = np.repeat(music, 2)[:, None] * np.array([1.0, 0.7], np.float32)
     with soundfile.SoundFile(path, "w", 2 * RATE, 2) as file:
@@ -402,9 +400,7 @@ def long_recording(folder: Path, music: Samples, weights_path: Path, *, hours: f
         while left > 0:
             file.write(block[:left])
             left -= len(block)
-    wall, processor = run([str(path)], folder / "long", weights_path, threads=1, backend="torch")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {"hours": hours, "wall": wall, "processor": processor, "mebibytes": peak}
+    return {"hours": hours} | run([str(path)], folder / "long", weights_path, threads=1, backend="torch")
 
 
 if __name__ == "__main__":

@@ -18,11 +18,13 @@ def table(report: Mapping[str, Any]) -> str:
             first = stage if name == OURS else ""
             ratio = "" if name == OURS else f"{times(seconds, candidates[OURS]):.2g}"
             lines.append(f"| {first} | {name} | {statistics.median(seconds):.3f} | {ratio} |")
-    lines += ["", "| tracks | workers | backend | wall s | processor s a track |", "|---|---|---|---|---|"]
+    lines += ["", "| tracks | workers | backend | wall s | processor s a track | MiB a process, at most |"]
+    lines += ["|---|---|---|---|---|---|"]
     for run in report["growth"]["runs"]:
         each = run["processor"] / run["tracks"]
         lines.append(
-            f"| {run['tracks']} | {run['threads']} | {run['backend']} | {run['wall']:.1f} | {each:.2f} |"
+            f"| {run['tracks']} | {run['threads']} | {run['backend']} | {run['wall']:.1f} | {each:.2f} | "
+            f"{run['mebibytes']:.0f} |"
         )
     found = report["long"]
     lines += [
@@ -36,11 +38,11 @@ def table(report: Mapping[str, Any]) -> str:
 def describe(report: Mapping[str, Any]) -> str:
     """One sentence on the machine."""
     found = report["machine"]
-    instructions = f" with {', '.join(found['instructions'])}" if found["instructions"] else ""
+    instructions = "".join(f", {name}" for name in found["instructions"])
     versions = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
     left_out = "".join(f" Left out: {name} ({reason})." for name, reason in report["skipped"].items())
     return (
-        f"{found['cores']} cores of a {found['processor']}{instructions}; {versions}. Stages: processor "
+        f"{found['cores']} cores: {found['processor']}{instructions}; {versions}. Stages: processor "
         f"seconds of one thread, for one track of {report['track_seconds']} s at 22,050 Hz.{left_out}"
     )
 

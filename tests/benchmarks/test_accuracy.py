@@ -10,7 +10,9 @@ from made_corpus import write_chroma
 from mirex.benchmarks import accuracy
 from mirex.benchmarks.accuracy import Drawing
 from mirex.cli import main
+from mirex.corpora.archive import save_archive
 from mirex.corpora.clips import Clip
+from mirex.corpora.cqt_levels import level_arrays
 from mirex.errors import EvaluationError
 from mirex.model.embedding import embed
 from mirex.settings import FrontEndSettings, NetworkSettings
@@ -37,6 +39,19 @@ class Given:
         return (self._sign * distances).astype(np.float32)
 
 
+def write_pop(path, rng):
+    """recordings.npz with two pairs of versions and five distractors for validation, and one to train on.
+
+    A version has the other's columns, in part; the made recordings are longer than a Fourier patch.
+    """
+    columns = [(10.0 ** rng.uniform(-3, 0, (84, 90))).astype(np.float32) for _ in range(8)]
+    recordings = [columns[0], columns[0][:, :85], columns[1], columns[1][:, 5:], *columns[2:]]
+    works = [1, 1, 2, 2, 3, 4, 5, 6, 7, 8]
+    splits = ["validation"] * 9 + ["train"]
+    names = [f"artist - title {index}" for index in range(10)]
+    save_archive(level_arrays(recordings, works=works, splits=splits, names=names), path=path)
+
+
 def clips(values, works):
     return [
         Clip(f"{work}{index}", work, np.full((84, 3), value, np.float32))
@@ -48,9 +63,15 @@ class TestTabulate:
     # a: covers at 0 and 2, b between them, c far off and alone
     few = clips([0.0, 2.0, 1.0, 1.25, 9.0], "aabbc")
 
+    def tabulated(self, *systems, chosen=None):
+        results = [accuracy.compare_all(self.few, system=system) for system in systems]
+        if chosen is not None:
+            results = [accuracy.only(result, np.array(chosen, bool)) for result in results]
+        measured = [accuracy.measure(result, clips=self.few) for result in results]
+        return accuracy.tabulate("tiny", [each for _, each in measured], test_set=measured[0][0], drawing=FEW)
+
     def test_by_hand(self):
-        timed = accuracy.compare_all(self.few, system=Given())
-        table = accuracy.tabulate("tiny", [timed], clips=self.few, drawing=FEW)
+        table = self.tabulated(Given())
         assert (table.recordings, table.queries, table.cliques) == (5, 4, 2)
         (row,) = table.rows
         # ranks of the only cover: third for both of a, first for both of b
@@ -58,14 +79,11 @@ class TestTabulate:
         assert row.figures["mr1"].value == pytest.approx(2.0)
         assert row.figures["rank_1"].value == pytest.approx(0.5)
         assert row.lead is None
-        assert row.figures["map"].low == pytest.approx(1 / 3)
+        assert row.figures["map"].low == pytest.approx(1 / 3, abs=1e-6)
         assert row.figures["map"].high == pytest.approx(1.0)
 
     def test_lead_is_the_difference_to_the_first(self):
-        results = [
-            accuracy.compare_all(self.few, system=system) for system in (Given(), Given("reversed", sign=-1))
-        ]
-        first, second = accuracy.tabulate("tiny", results, clips=self.few, drawing=FEW).rows
+        first, second = self.tabulated(Given(), Given("reversed", sign=-1)).rows
         assert second.lead is not None
         for name in accuracy.FIGURES:
             expected = first.figures[name].value - second.figures[name].value
@@ -75,28 +93,30 @@ class TestTabulate:
         alone = clips([1.0, 2.0], "ab")
         timed = accuracy.compare_all(alone, system=Given())
         with pytest.raises(EvaluationError, match="none of the 2 queries"):
-            accuracy.tabulate("alone", [timed], clips=alone)
+            accuracy.measure(timed, clips=alone)
 
     def test_only(self):
         timed = accuracy.compare_all(self.few, system=Given())
         kept = accuracy.only(timed, np.array([1, 1, 0, 0, 1], bool))
         assert kept.matrix.names == ("a0", "a1", "c4")
         assert kept.matrix.distances.tolist() == [[0, 2, 9], [2, 0, 7], [9, 7, 0]]
-        assert accuracy.tabulate("a", [kept], clips=self.few, drawing=FEW).rows[0].figures["map"].value == 1
+        table = self.tabulated(Given(), chosen=[1, 1, 0, 0, 1])
+        assert table.rows[0].figures["map"].value == 1
 
-    def test_text_and_json_show_the_same(self):
-        results = [accuracy.compare_all(self.few, system=Given(name)) for name in ("one", "two")]
-        table = accuracy.tabulate("tiny", results, clips=self.few, drawing=FEW)
-        lines = accuracy.table_text(table).splitlines()
+    def test_text(self):
+        lines = accuracy.table_text(self.tabulated(Given("one"), Given("two"))).splitlines()
         assert lines[0] == "tiny: 5 recordings; 4 queries of 2 cliques"
         assert lines[2].split()[:2] == ["one", "0.667"]
         assert "p =" not in lines[2]
         assert lines[3].split()[:2] == ["two", "0.667"]
         assert "+0.000 (+0.000 to +0.000), p = 1.0000" in lines[3]
-        plain = json.loads(json.dumps(accuracy.table_json(table)))
-        assert [row["system"] for row in plain["rows"]] == ["one", "two"]
-        assert plain["rows"][0]["figures"]["map"]["value"] == pytest.approx(2 / 3)
-        assert plain["rows"][0]["lead"] is None
+        # Of 16 pairs of unrelated recordings, counted both ways, those of b2 and b3 with a1 are no nearer.
+        assert lines[4].startswith("unrelated pairs of one: 0 % below 0.2")
+
+    def test_measured_says_which_recordings_are_near_to_all(self):
+        _, measured = accuracy.measure(accuracy.compare_all(self.few, system=Given()), clips=self.few)
+        assert measured.hubness["unrelated_pairs"] == 16
+        assert measured.hubness["k"] == 4
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +127,9 @@ def sealed():
     from mirex.model.weights import Sealed
 
     network = TwoViewNetwork(generator=torch.Generator().manual_seed(0)).eval()
-    return Sealed(network, FrontEndSettings(), NetworkSettings(chroma_weight=0.5), {}, "none")
+    return Sealed(
+        network, FrontEndSettings(), NetworkSettings(chroma_weight=0.5, second_longer=1.1), {}, "none"
+    )
 
 
 class TestView:
@@ -171,8 +193,66 @@ class TestCommand:
     def test_json(self, demo, capsys):
         assert self.run("demo", "--demo", demo, "--resamples", "20", "--json") == 0
         found = json.loads(capsys.readouterr().out)
-        assert found["conditions"]["set"] == "demo"
-        assert found["tables"][0]["rows"][0]["figures"]["map"]["value"] == 1.0
+        assert found["made"]["command"] == "mirex benchmark-accuracy demo --systems fourier qmax"
+        assert set(found["made"]["versions"]) == {"mirex", "python", "numpy", "scipy", "torch", "essentia"}
+        (table,) = found["tables"].values()
+        assert table["systems"]["fourier"]["figures"]["map"]["value"] == 1.0
+        assert table["systems"]["fourier"]["lead"] is None
+        assert table["systems"]["qmax"]["lead"]["map"]["difference"] == 0.0
+
+    def test_results_keep_a_baseline_and_measure_ours_anew(self, demo, tmp_path, capsys, monkeypatch):
+        """After a change of the weights only ours is measured; the paired difference is to the kept one."""
+        kept = tmp_path / "results.json"
+        assert self.run("demo", "--demo", demo, "--json", kept, systems=["qmax"]) == 0
+        before = json.loads(kept.read_text())["tables"]["demo"]["systems"]["qmax"]
+
+        def fail(*_, **__):
+            raise AssertionError("Qmax is computed although its figures are there")
+
+        monkeypatch.setattr("mirex.benchmarks.baselines.Qmax.compare", fail)
+        seen = []
+        for seed in (1, 2):
+            save_random(tmp_path / "random.safetensors", seed=seed)
+            more = ["--weights", tmp_path / "random.safetensors", "--json", kept]
+            assert self.run("demo", "--demo", demo, *more, systems=["ours"]) == 0
+            systems = json.loads(kept.read_text())["tables"]["demo"]["systems"]
+            assert list(systems) == ["ours", "qmax"]
+            assert systems["qmax"] == before | {"lead": systems["qmax"]["lead"]}
+            assert systems["qmax"]["lead"]["map"]["theirs"] == before["figures"]["map"]["value"]
+            seen.append(systems["ours"]["settings"]["weights"])
+        assert seen[0] != seen[1]
+        assert self.run("demo", "--demo", demo, "--json", kept, systems=["qmax"]) == 0
+        assert "demo: Qmax is kept" in capsys.readouterr().err
+
+    def test_results_as_one_table(self, demo, tmp_path, capsys):
+        kept = tmp_path / "results.json"
+        assert self.run("demo", "--demo", demo, "--json", kept) == 0
+        capsys.readouterr()
+        assert main(["benchmark-accuracy", "--show", str(kept)]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "| set | 2-D Fourier magnitude | Qmax |",
+            "|---|---|---|",
+            "| demo (2 queries of 4) | 1.000, 1.00, 1.000 | 1.000, 1.00, 1.000 |",
+        ]
+        assert main(["benchmark-accuracy", "--show", str(tmp_path / "none.json")]) == 2
+
+    def test_other_recordings_are_measured_anew(self, demo, tmp_path):
+        kept = tmp_path / "results.json"
+        for _ in range(2):
+            assert self.run("demo", "--demo", demo, "--json", kept, systems=["fourier"]) == 0
+            found = json.loads(kept.read_text())["tables"]["demo"]
+            (demo / "collection.txt").write_text("x.wav\nx_fast.wav\ny.wav\n")
+        assert found["recordings"] == 3
+
+    def test_results_of_something_else_stay(self, demo, tmp_path, capsys):
+        (tmp_path / "other.json").write_text('{"a": 1}')
+        assert self.run("demo", "--demo", demo, "--json", tmp_path / "other.json") == 1
+        assert (tmp_path / "other.json").read_text() == '{"a": 1}'
+
+    def test_cuda_that_is_not_there(self, demo, capsys, monkeypatch):
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        assert self.run("demo", "--demo", demo, "--device", "cuda", systems=["ours"]) == 2
+        assert "no CUDA device" in capsys.readouterr().err
 
     def test_saved_matrices_can_be_evaluated(self, demo, tmp_path, capsys):
         assert self.run("demo", "--demo", demo, "--resamples", "20", "--save", tmp_path / "kept") == 0
@@ -191,6 +271,10 @@ class TestCommand:
             (["robustness", "--works", "2", "--corpus", "x"], "--soundfont"),
             (["demo", "--qmax-columns", "0"], "--qmax-columns"),
             (["covers"], "--corpus"),
+            (["pop-among"], "--corpus"),
+            (["covers", "--corpus", "x", "--works", "0"], "--works is 0"),
+            ([], "--all"),
+            (["demo", "--all", "--corpus", "x", "--soundfont", "x"], "--all"),
         ],
     )
     def test_wrong_usage(self, arguments, message, capsys):
@@ -200,21 +284,22 @@ class TestCommand:
     def test_covers(self, tmp_path, capsys):
         write_chroma(tmp_path / "hpcp.npz", versions=5)
         assert self.run("covers", "--corpus", tmp_path, "--resamples", "20", "--json") == 0
-        (table,) = json.loads(capsys.readouterr().out)["tables"]
+        table = json.loads(capsys.readouterr().out)["tables"]["covers"]
         assert (table["recordings"], table["cliques"]) == (8, 2)
-        names = [row["system"] for row in table["rows"]]
-        assert names == ["2-D Fourier magnitude", "Qmax, 2 columns a frame"]
+        rows = table["systems"].values()
+        assert [row["system"] for row in rows] == ["2-D Fourier magnitude", "Qmax, 2 columns a frame"]
         # Versions of the made corpus differ in key only.
-        assert [row["figures"]["map"]["value"] for row in table["rows"]] == [1.0, 1.0]
+        assert [row["figures"]["map"]["value"] for row in rows] == [1.0, 1.0]
 
     def test_ours_is_the_chroma_view_of_covers(self, tmp_path, capsys):
         write_chroma(tmp_path / "hpcp.npz")
         save_random(tmp_path / "random.safetensors")
         given = ["--corpus", tmp_path, "--works", "1", "--weights", tmp_path / "random.safetensors", "--json"]
         assert self.run("covers", *given, systems=["ours", "played-once"]) == 0
-        (table,) = json.loads(capsys.readouterr().out)["tables"]
+        table = json.loads(capsys.readouterr().out)["tables"]["covers"]
         assert table["cliques"] == 1
-        assert [row["system"] for row in table["rows"]] == ["mirex, chroma view", "mirex, played once"]
+        names = [row["system"] for row in table["systems"].values()]
+        assert names == ["mirex, chroma view", "mirex, played once"]
 
     def test_covers_have_no_cqt_view(self, tmp_path, capsys):
         assert self.run("covers", "--corpus", tmp_path, systems=["both-views"]) == 2
@@ -232,11 +317,28 @@ class TestCommand:
         )
         assert self.run("anthems", "--corpus", tmp_path, "--json", systems=["fourier"]) == 0
         tables = json.loads(capsys.readouterr().out)["tables"]
-        assert {table["title"]: table["recordings"] for table in tables} == {
+        assert {title: table["recordings"] for title, table in tables.items()} == {
             "anthems": 6,
             "anthems, confirmed": 5,
             "anthems, confirmed, 30 s or longer": 4,
         }
+
+    def test_pop_alone_and_among_distractors(self, tmp_path, rng, capsys):
+        write_pop(tmp_path / "recordings.npz", rng)
+        for name, recordings in (("pop", 4), ("pop-among", 9)):
+            assert self.run(name, "--corpus", tmp_path, "--json", systems=["fourier"]) == 0
+            table = json.loads(capsys.readouterr().out)["tables"][name]
+            assert (table["recordings"], table["queries"], table["cliques"]) == (recordings, 4, 2)
+            assert table["systems"]["fourier"]["figures"]["map"]["value"] == 1.0
+            assert len(table["systems"]["fourier"]["hubness"]["hubs"]) == min(recordings, 10)
+
+    def test_pop_among_leaves_qmax_out_unless_asked(self, tmp_path, rng, capsys):
+        write_pop(tmp_path / "recordings.npz", rng)
+        save_random(tmp_path / "random.safetensors")
+        given = ["--corpus", tmp_path, "--weights", tmp_path / "random.safetensors", "--json"]
+        assert main(["benchmark-accuracy", "pop-among", *map(str, given)]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert list(found["tables"]["pop-among"]["systems"]) == ["ours", "fourier"]
 
     def test_missing_archive(self, tmp_path, capsys):
         assert self.run("anthems", "--corpus", tmp_path) == 1

@@ -18,7 +18,9 @@ REPORT = {
     "growth": {
         "length": {"30": {"CQT": 0.1, "network": 0.2}, "60": {"CQT": 0.2, "network": 0.4}},
         "matrix": {"500": 0.1, "1000": 0.4},
-        "runs": [{"tracks": 4, "threads": 2, "backend": "torch", "wall": 3.0, "processor": 6.0}],
+        "runs": [
+            {"tracks": 4, "threads": 2, "backend": "torch", "wall": 3.0, "processor": 6.0, "mebibytes": 500.2}
+        ],
     },
     "long": {"hours": 1.0, "wall": 5.0, "processor": 5.0, "mebibytes": 700.4},
 }
@@ -26,11 +28,11 @@ REPORT = {
 
 def test_the_table_has_medians_and_ratios_within_turns():
     lines = speed_table.table(REPORT).splitlines()
-    assert "2 cores of a P with avx2; torch 2." in lines[0]
+    assert "2 cores: P, avx2; torch 2." in lines[0]
     assert "Left out: librosa (not installed)." in lines[0]
     assert "| decode | mirex | 2.000 |  |" in lines
     assert "|  | limit: bare | 1.500 | 0.5 |" in lines
-    assert "| 4 | 2 | torch | 3.0 | 1.50 |" in lines
+    assert "| 4 | 2 | torch | 3.0 | 1.50 | 500 |" in lines
     assert lines[-1] == "One recording of 1 h in stereo at 44,100 Hz: 5.0 s, 700 MiB."
 
 

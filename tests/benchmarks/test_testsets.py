@@ -7,7 +7,9 @@ import pytest
 
 from made_corpus import write_scores
 from mirex.benchmarks import testsets
-from mirex.corpora.clips import anthem_clips
+from mirex.corpora.archive import save_archive
+from mirex.corpora.clips import anthem_clips, pop_clips
+from mirex.corpora.cqt_levels import level_arrays
 from mirex.corpora.scores import ScoreCorpus
 from mirex.errors import EvaluationError
 from mirex.settings import FrontEndSettings
@@ -127,3 +129,44 @@ class TestAnthems:
         (tmp_path / "anthems.npz").write_bytes(b"no archive")
         with pytest.raises(EvaluationError, match="not an anthems archive"):
             anthem_clips(tmp_path / "anthems.npz", front_end=FrontEndSettings())
+
+
+class TestPop:
+    @pytest.fixture
+    def archive(self, tmp_path, rng):
+        recordings = [
+            (10.0 ** rng.uniform(-2, 0, (84, length))).astype(np.float32) for length in (8, 7, 9, 6)
+        ]
+        arrays = level_arrays(
+            recordings,
+            works=[3, 5, 3, 3],
+            splits=["validation", "validation", "validation", "train"],
+            names=["A - One", "B -  Two", " - ", "D - Four"],
+        )
+        save_archive(arrays, path=tmp_path / "recordings.npz")
+        return tmp_path / "recordings.npz", recordings
+
+    def test_versions_and_distractors_of_the_validation_split(self, archive):
+        path, recordings = archive
+        clips, paired = pop_clips(path, front_end=FrontEndSettings())
+        assert [(clip.name, clip.work) for clip in clips] == [
+            ("recording 0: A - One", "work 3"),
+            ("recording 1: B - Two", "work 5"),
+            ("recording 2: -", "work 3"),
+        ]
+        assert paired.tolist() == [True, False, True]
+        error = 20 * np.log10(clips[0].columns / recordings[0])
+        assert np.abs(error).max() <= 0.5 + 1e-3, "half a step of rounding and half a step put back"
+
+    def test_what_rounding_took_is_put_back_by_seed(self, archive):
+        path, _ = archive
+        first, again, other = (
+            pop_clips(path, front_end=FrontEndSettings(), seed=seed)[0][0].columns for seed in (0, 0, 1)
+        )
+        np.testing.assert_array_equal(first, again)
+        assert not np.array_equal(first, other)
+        assert len(np.unique(first)) > 0.9 * first.size, "levels tie no longer"
+
+    def test_columns_that_cannot_be_joined(self, archive):
+        with pytest.raises(EvaluationError, match="columns of 20 frames"):
+            pop_clips(archive[0], front_end=replace(FrontEndSettings(), frames_per_column=30))

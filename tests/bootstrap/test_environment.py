@@ -119,9 +119,10 @@ def test_two_first_uses_at_once_build_once(folder, tmp_path, monkeypatch):
         built.append(private)
         private.mkdir()
         for each in folders:
-            environment.stamp(private, each).write_text(environment.pins_hash(each))
+            environment.stamp(private, each).write_text(f"{environment.pins_hash(each)}\nPython")
 
     monkeypatch.setattr(environment, "install", install)
+    monkeypatch.setattr(environment, "python_of", lambda _: "Python")
     threads = [
         threading.Thread(target=choose, args=(tmp_path / ".venv", [folder]), kwargs={"prefer_this": False})
         for _ in range(4)
@@ -151,3 +152,93 @@ def test_main_prints_the_interpreter_alone(monkeypatch, capsys):
     monkeypatch.setenv("MIREX_PYTHON", sys.executable)
     assert main([str(ROOT / "tests")]) == 0
     assert capsys.readouterr().out == f"{sys.executable}\n"
+
+
+@pytest.mark.parametrize(
+    "rising",
+    [
+        ["2.1.dev3", "2.1a1", "2.1b6.dev2", "2.1b6.dev1389", "2.1b6", "2.1rc1"],
+        ["2.1.dev3", "2.1", "2.1.post1", "2.1.1", "2.10"],
+        ["1.9", "1.10", "1!0.1"],
+    ],
+)
+def test_versions_sort_as_pep_440_says(rising):
+    packaging = pytest.importorskip("packaging.version")
+    keys = [environment.version_key(version) for version in rising]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+    assert rising == sorted(rising, key=packaging.Version)
+    assert environment.version_key("2.1.0") == environment.version_key("2.1+cpu")
+
+
+def test_pip_is_not_sent_elsewhere_by_the_users_settings(folder, tmp_path, monkeypatch):
+    elsewhere = {"PIP_TARGET": "t", "PIP_PREFIX": "p", "PIP_ROOT": "r", "PIP_DRY_RUN": "1", "PIP_USER": "1"}
+    for name, value in (elsewhere | {"PYTHONPATH": str(tmp_path / "foreign")}).items():
+        monkeypatch.setenv(name, value)
+    private = tmp_path / ".venv"
+    python = choose(private, [folder], prefer_this=False)
+    assert is_whole(private, [folder])
+    assert environment._missing_in(private, [folder]) == ""
+    assert python == str(private / "bin" / "python")
+
+
+def test_an_environment_that_lacks_what_pip_says_it_installed_gets_no_stamp(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "_missing_in", lambda *_: "everything")
+    with pytest.raises(EnvironmentFailure, match="lacks everything"):
+        choose(tmp_path / ".venv", [folder], prefer_this=False)
+    assert not is_whole(tmp_path / ".venv", [folder])
+
+
+def test_an_environment_whose_base_python_is_gone_is_made_again(folder, tmp_path):
+    private = tmp_path / ".venv"
+    choose(private, [folder], prefer_this=False)
+    python = private / "bin" / "python"
+    python.unlink()
+    python.symlink_to(tmp_path / "gone")
+    assert environment.python_of(private) is None
+    assert not is_whole(private, [folder])
+    choose(private, [folder], prefer_this=False)
+    assert is_whole(private, [folder])
+
+
+def test_an_environment_of_another_python_is_not_trusted(folder, tmp_path):
+    private = tmp_path / ".venv"
+    choose(private, [folder], prefer_this=False)
+    for path in private.glob("*.stamp"):
+        path.write_text(path.read_text().replace("3.", "2.", 1))
+    assert not is_whole(private, [folder])
+
+
+def test_a_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, capsys):
+    def flock(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(environment.fcntl, "flock", flock)
+    with open(tmp_path / "lock", "w") as file:
+        environment._wait_for(file)
+    assert "cannot be locked" in capsys.readouterr().err
+
+
+def test_a_chosen_interpreter_that_lacks_a_package_is_said(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(environment, "build", lambda *_: None)
+    choose(tmp_path / ".venv", [folder], prefer_this=True)
+    assert "MIREX_PYTHON lacks" in capsys.readouterr().err
+
+
+def test_a_chosen_interpreter_comes_before_a_whole_private_environment(folder, tmp_path):
+    private = tmp_path / ".venv"
+    choose(private, [folder], prefer_this=False)
+    (folder / "requirements.txt").write_text("numpy>=1.26\n")
+    for each in private.glob("*.stamp"):
+        each.write_text(f"{environment.pins_hash(folder)}\n{environment.python_of(private)}")
+    assert choose(private, [folder], prefer_this=False) == str(private / "bin" / "python")
+    assert choose(private, [folder], prefer_this=True) == sys.executable
+
+
+def test_ctrl_c_in_set_up_is_one_line(folder, tmp_path, monkeypatch, capsys):
+    def interrupted(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment, "choose", interrupted)
+    assert environment.main([]) == 1
+    assert capsys.readouterr().err.count("\n") == 1

@@ -61,6 +61,23 @@ def test_text_against_another_matrix(files, capsys):
     assert "paired differences over 59 queries, this minus other (bad)" in capsys.readouterr().out
 
 
+def test_hubness_and_the_kind_of_interval(files, capsys):
+    assert run(files, "--interval", "bca") == 0
+    output = capsys.readouterr().out
+    assert "BCa bootstrap over cliques" in output
+    assert "unrelated pairs:" in output
+    assert "skewness of 10-occurrence:" in output
+    for label in ("Median rank", "NAR (%)", "NAR unbiased (%)"):
+        assert f"\n{label}" in output
+    assert output.index("\nRank-10") < output.index("\nMedian rank")
+    assert run(files, "--json") == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["interval"] == {"level": 0.95, "resample": "cliques", "method": "percentile"}
+    # All pairs of 60 recordings but those of a clique; the last recording has none.
+    assert values["hubness"]["unrelated_pairs"] == 60 * 57 + 4
+    assert len(values["hubness"]["hubs"]) == 10
+
+
 def test_explain(files, capsys):
     assert run(files, "--explain") == 0
     output = capsys.readouterr().out

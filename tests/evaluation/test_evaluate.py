@@ -163,6 +163,30 @@ def test_a_better_system_is_found_better(rng):
     assert result.differences["mr1"].high < 0
 
 
+@pytest.mark.parametrize(("resample", "p"), [("cliques", 0.125), ("queries", 2 / 2**12)])
+def test_the_paired_test_changes_signs_by_clique(resample, p):
+    """Four cliques of three queries, each better by the same: 2 of the 2^4 patterns of cliques are as far."""
+    good, cliques = make_problem(np.random.default_rng(3), cliques=4, versions=3, noise=0.01)
+    bad = Matrix("bad", good.names, good.query_positions, -good.distances)
+    pair = [evaluate.evaluate(matrix, cliques=cliques) for matrix in (good, bad)]
+    result = evaluate.compare(*pair, generator=np.random.default_rng(0), resample=resample)
+    assert result.differences["map"].p == pytest.approx(p)
+
+
+def test_bca_intervals_are_other_intervals(rng):
+    matrix, cliques = make_problem(rng)
+    found = evaluate.evaluate(matrix, cliques=cliques)
+    plain, corrected = (
+        evaluate.summarise(found, generator=np.random.default_rng(0), method=method)
+        for method in ("percentile", "bca")
+    )
+    assert plain["map"].value == corrected["map"].value
+    assert (plain["map"].low, plain["map"].high) != (corrected["map"].low, corrected["map"].high)
+    assert corrected["map"].low < corrected["map"].value < corrected["map"].high
+    assert "BCa bootstrap over cliques" in tables.evaluation_text(found, corrected, method="bca")
+    assert "percentile bootstrap over cliques" in tables.evaluation_text(found, plain)
+
+
 def test_comparison_pairs_by_path_in_any_order(rng):
     matrix, cliques = make_problem(rng)
     order = np.random.default_rng(9).permutation(len(matrix.names))[:30]
@@ -214,3 +238,16 @@ def test_every_metric_has_a_label_and_words():
     text = tables.explanation_text()
     assert set(tables.LABELS) == set(metrics.DEFINITIONS)
     assert all(words in text for words in (*metrics.DEFINITIONS.values(), *metrics.CONVENTIONS.values()))
+
+
+def test_a_path_that_begins_with_a_hash_has_a_clique_and_a_comment_has_not(tmp_path):
+    path = tmp_path / "cliques.tsv"
+    path.write_text("# path and clique\n#1 hit.wav\tx\nother.wav\tx\n")
+    assert read_cliques(path) == {"#1 hit.wav": "x", "other.wav": "x"}
+
+
+def test_swapped_columns_are_said(tmp_path):
+    path = tmp_path / "cliques.tsv"
+    path.write_text("x\ta.wav\ny\tb.wav\n")
+    with pytest.raises(EvaluationError, match="swapped"):
+        read_cliques(path)

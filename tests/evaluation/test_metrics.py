@@ -42,6 +42,9 @@ def test_by_hand():
         "rank_1": 0.0,
         "rank_5": 1.0,
         "rank_10": 1.0,
+        "median_rank": 2.0,
+        "nar": pytest.approx(100 * ((1 + 3) / 2 + 1) / 2 / 5),
+        "nar_unbiased": pytest.approx(100 * ((1 + 2) / 2 / 4 + 1 / 5) / 2),
     }
 
 
@@ -150,6 +153,52 @@ def brute_force(distances, position, labels):
     precisions = [sum(relevant[: k + 1]) / (k + 1) for k, hit in enumerate(relevant) if hit]
     top = [bool(hit) for hit in relevant[:10]]
     return top + [False] * (10 - len(top)), sum(precisions) / len(precisions), relevant.index(True) + 1
+
+
+def average_ranks(distances, position, labels):
+    """NAR of one query and its form without bias, by explicit loops, in per cent."""
+    others = [i for i in range(len(labels)) if i != position]
+    ranked = sorted(others, key=lambda i: (distances[i], i))
+    relevant = [labels[i] == labels[position] for i in ranked]
+    ranks = [k for k, hit in enumerate(relevant) if hit]
+    before = [relevant[:k].count(False) for k in ranks]
+    biased = sum(ranks) / len(ranks) / max(len(others) - 1, 1)
+    unbiased = sum(before) / len(ranks) / max(relevant.count(False), 1)
+    return 100 * biased, 100 * unbiased
+
+
+@PROPERTY
+@given(problems())
+def test_average_ranks_against_brute_force(problem):
+    distances, positions, labels = problem
+    found = metrics.score(distances, query_positions=positions, labels=labels)
+    expected = [average_ranks(row, p, labels) for row, p in zip(distances, positions, strict=True)]
+    np.testing.assert_allclose(np.column_stack([found.average_rank, found.others_before]), expected)
+    means = found.metrics()
+    assert means["nar"] == pytest.approx(np.mean([biased for biased, _ in expected]))
+    assert means["nar_unbiased"] == pytest.approx(np.mean([unbiased for _, unbiased in expected]))
+    assert means["median_rank"] == np.median(found.first_rank)
+
+
+def test_average_ranks_by_hand():
+    # Of five references, covers come second and third: (1 + 2) / 2 of 4, and 1 of the 3 others before both.
+    distances = np.array([[0.0, 0.2, 0.3, 0.1, 0.8, 0.9]])
+    found = metrics.score(distances, query_positions=np.array([0]), labels=np.array([1, 1, 1, 2, 3, 4]))
+    assert found.average_rank.tolist() == [37.5]
+    assert found.others_before == pytest.approx(100 / 3)
+    first = metrics.score(
+        np.array([[0.0, 0.1, 0.2, 0.3]]), query_positions=np.array([0]), labels=np.array([1, 1, 1, 2])
+    )
+    assert first.others_before.tolist() == [0.0]
+    assert first.average_rank.tolist() == [25.0]
+
+
+def test_a_query_is_no_cover_of_itself():
+    """Were the pair of a query with itself kept, rank 1 would be the query at distance 0."""
+    distances = np.array([[0.0, 0.5, 0.1], [0.5, 0.0, 0.1]])
+    found = metrics.score(distances, query_positions=np.array([0, 1]), labels=np.array([1, 1, 2]))
+    assert found.first_rank.tolist() == [2, 2]
+    assert found.covers.tolist() == [1, 1]
 
 
 @PROPERTY

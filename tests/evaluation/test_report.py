@@ -14,6 +14,7 @@ from mirex.commands import report as report_command
 from mirex.errors import MirexError
 from mirex.evaluation import failures
 from mirex.evaluation.evaluate import evaluate
+from mirex.evaluation.hubness import hubness, hubness_facts
 from mirex.formats.matrix import Matrix, write_matrix
 
 pytest.importorskip("matplotlib")
@@ -102,6 +103,15 @@ def test_page_is_whole_and_escaped(tmp_path, rng):
     assert "work <0>" in text
     assert "<b>&\"'$title é\ufffd.wav" in text
     assert len(checker.ids) == len(set(checker.ids))
+
+
+def test_page_says_how_near_unrelated_recordings_are(tmp_path, rng):
+    matrix, cliques = make_problem(rng)
+    text = " ".join(check(make_page(tmp_path / "r.html", matrix, cliques, misses=0)).text)
+    labels = evaluate(matrix, cliques=cliques).labels.numbers
+    for name, words in hubness_facts(hubness(matrix, labels=labels)):
+        assert name in text
+        assert words.split(", ")[0].split(" (")[0] in text
 
 
 def test_page_refers_to_nothing_but_recordings(tmp_path, rng):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from mirex.errors import EvaluationError
-from mirex.evaluation.significance import bootstrap_intervals, permutation_p_values
+from mirex.evaluation.significance import bootstrap_intervals, median_interval, permutation_p_values
 
 
 def seeded(seed=1):
@@ -120,3 +121,41 @@ def test_ill_formed(values, options):
 def test_ill_formed_permutations():
     with pytest.raises(EvaluationError):
         permutation_p_values(np.zeros((3, 1)), generator=seeded(), permutations=0)
+
+
+def test_bca_of_the_mean_against_scipy(rng):
+    values = rng.exponential(size=60)
+    expected = stats.bootstrap((values,), np.mean, n_resamples=2000, method="BCa", rng=seeded())
+    found = bootstrap_intervals(values[:, None], generator=seeded(), method="bca")[0]
+    np.testing.assert_allclose(found, expected.confidence_interval, rtol=1e-9)
+
+
+def test_bca_without_any_spread_is_the_value():
+    bounds = bootstrap_intervals(np.full((30, 2), 0.25), generator=seeded(), method="bca")
+    np.testing.assert_allclose(bounds, 0.25)
+
+
+def test_one_group_has_no_spread():
+    values = np.array([[1.0], [2.0]])
+    for method in ("percentile", "bca"):
+        found = bootstrap_intervals(values, generator=seeded(), groups=np.zeros(2), method=method)
+        assert found.tolist() == [[1.5, 1.5]]
+
+
+def test_median_interval_against_scipy(rng):
+    values = rng.integers(1, 30, 41).astype(float)
+    expected = stats.bootstrap((values,), np.median, method="percentile", n_resamples=2000, rng=seeded())
+    found = median_interval(values, generator=seeded())
+    np.testing.assert_allclose(found, expected.confidence_interval)
+
+
+def test_median_interval_draws_whole_groups(rng):
+    groups = np.repeat(np.arange(20), 10)
+    values = rng.normal(size=20)
+    by_group = median_interval(values[groups], generator=seeded(), groups=groups)
+    np.testing.assert_array_equal(by_group, median_interval(values, generator=seeded()))
+
+
+def test_unknown_interval():
+    with pytest.raises(EvaluationError, match="percentile"):
+        bootstrap_intervals(np.zeros((3, 1)), generator=seeded(), method="studentized")  # type: ignore[arg-type]

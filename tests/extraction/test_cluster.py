@@ -58,18 +58,6 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.wait()
 
 
-@pytest.fixture
-def files(tmp_path: Path):
-    """Makes recordings of these names."""
-
-    def make(*names: str) -> list[str]:
-        for name in names:
-            (tmp_path / name).write_text(name)
-        return [str(tmp_path / name) for name in names]
-
-    return make
-
-
 def wait_for(path: Path) -> None:
     for _ in range(300):
         if path.exists() and path.stat().st_size:
@@ -123,7 +111,8 @@ def test_workers_are_left_without_processes_of_ours(files, scheduler):
     next(run)
     run.close()
     with Client(scheduler) as client:
-        assert list(client.run(lambda: len(cluster._stations)).values()) == [0, 0]
+        left = client.run(lambda: len(cluster._stations))  # a worker that was killed may not be back yet
+        assert set(left.values()) == {0}
 
 
 def test_another_version_is_an_error(files, scheduler, monkeypatch):

@@ -24,18 +24,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "COMMAND", WORKER)
 
 
-@pytest.fixture
-def files(tmp_path: Path):
-    """Makes recordings of these names."""
-
-    def make(*names: str) -> list[str]:
-        for name in names:
-            (tmp_path / name).write_text(name)
-        return [str(tmp_path / name) for name in names]
-
-    return make
-
-
 def answers(paths: list[str], **options) -> dict[str, str | None]:
     """Reason of failure, or None, by name."""
     options = {"workers": 2} | options
@@ -96,9 +84,9 @@ def test_a_decoder_that_never_ends_costs_its_own_recording(files):
 
 def test_the_time_limit_grows_with_the_length_once_that_is_known(files, monkeypatch):
     paths = files("tired")
-    assert answers(paths, time_limit=0.4) == {"tired": None}
+    assert answers(paths, time_limit=1) == {"tired": None}
     monkeypatch.setattr(pool, "SHARE_OF_LENGTH", 0.0)
-    assert answers(paths, time_limit=0.4) != {"tired": None}
+    assert answers(paths, time_limit=1) != {"tired": None}
     assert answers(paths, time_limit=0) == {"tired": None}, "0 is no limit"
 
 
@@ -158,7 +146,14 @@ def test_leaving_early_leaves_nothing_behind(files, monkeypatch, at_work):
         started.append(self)
         init(self)
 
+    watch = pool.Crew._watch
+
+    def late(self):
+        watch(self)
+        time.sleep(0.2)
+
     monkeypatch.setattr(pool.Process, "__init__", noted)
+    monkeypatch.setattr(pool.Crew, "_watch", late)
     threads, handles = threading.active_count(), len(os.listdir("/proc/self/fd"))
     paths = files("first", *(f"{at_work} {number}" for number in range(20)))
     found = pool.run(paths, setup={}, workers=2)
@@ -170,6 +165,40 @@ def test_leaving_early_leaves_nothing_behind(files, monkeypatch, at_work):
     assert not any(process.usable() for process in started)
     started.clear()
     assert len(os.listdir("/proc/self/fd")) == handles
+
+
+def test_a_worker_that_hangs_dies_with_its_parent(files):
+    program = (
+        "import sys, time, threading\n"
+        "from mirex.extraction import pool\n"
+        "pool.COMMAND = sys.argv[1:3]\n"
+        "process = pool.Process()\n"
+        "process.set_up({})\n"
+        "threading.Thread(target=process.ask, args=(sys.argv[3],), daemon=True).start()\n"
+        "print(process._popen.pid, flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    command = [sys.executable, "-c", program, *WORKER, *files("endless")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout
+        worker = int(parent.stdout.readline())
+        time.sleep(0.2)
+        assert Path(f"/proc/{worker}").exists()
+        parent.kill()
+    for _ in range(100):
+        if not running(worker):
+            return
+        time.sleep(0.05)
+    pytest.fail("it still runs")
+
+
+def running(process: int) -> bool:
+    """Whether it is there and no zombie that init has not fetched yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_arrays_arrive_as_they_were(files):

@@ -61,6 +61,48 @@ def test_works_of_different_sources_are_no_pairs():
     assert negative[5, 8]
 
 
+def test_pairs_against_loops():
+    """Works 0 and 3 may be the same; work 4 has crops of two sources."""
+    labels = torch.tensor([0, 0, 0, 3, 3, 4, 4, 4, 5, 6])
+    recordings = torch.tensor([0, 0, 1, 2, 3, 4, 5, 5, 6, 7])
+    sources = torch.tensor([0, 0, 0, 0, 1, 0, 1, 1, 1, 0])
+    families = torch.tensor([0, 0, 0, 0, 0, 4, 4, 4, 5, 6])
+    positive, negative = losses.pairs(labels, recordings, sources, families)
+    for a in range(10):
+        for o in range(10):
+            version = labels[a] == labels[o] and recordings[a] != recordings[o]
+            other = labels[a] != labels[o] and families[a] != families[o] and sources[a] == sources[o]
+            assert positive[a, o] == version, (a, o)
+            assert negative[a, o] == other, (a, o)
+    assert positive[5, 6], "versions of one work are positives across sources"
+    assert not negative[0, 3], "works that may be the same are no negatives"
+    assert not negative[5, 8], "nor are works of different sources"
+
+
+def test_losses_leave_out_what_is_no_negative():
+    """Against loops, with families that join the two first works."""
+    features, labels, recordings, sources = _example()
+    families = torch.tensor([0, 0, 0, 0, 0, 2, 2, 2, 3])
+    chosen = losses.pairs(labels, recordings, sources, families)
+    cosine = _cosines(features)
+    contrastive, triplet = [], []
+    for a in range(9):
+        positives = [o for o in range(9) if labels[o] == labels[a] and recordings[o] != recordings[a]]
+        negatives = [o for o in range(9) if families[o] != families[a] and sources[o] == sources[a]]
+        total = sum(math.exp(cosine[a][o] / 0.1) for o in positives + negatives)
+        if positives:
+            terms = [-math.log(math.exp(cosine[a][o] / 0.1) / total) for o in positives]
+            contrastive.append(sum(terms) / len(terms))
+        if positives and negatives:
+            gap = [float((features[a] - features[o]).norm()) for o in range(9)]
+            triplet.append(max(0.0, max(gap[o] for o in positives) - min(gap[o] for o in negatives) + 0.3))
+    found = losses.supervised_contrastive(features, chosen)
+    assert float(found) == pytest.approx(sum(contrastive) / len(contrastive), rel=1e-5)
+    found = losses.batch_hard_triplet(features, chosen, unit_length=False)
+    assert len(triplet) == 3
+    assert float(found) == pytest.approx(sum(triplet) / len(triplet), rel=1e-5)
+
+
 def test_contrastive_against_loops():
     features, labels, recordings, sources = _example()
     cosine = _cosines(features)

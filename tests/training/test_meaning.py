@@ -67,10 +67,14 @@ def _recipe(**changes):
 
 @pytest.mark.parametrize("kind", ["chroma", "recordings"])
 def test_so_many_crops_as_asked_hold_several_versions(corpus, kind):
-    data = Corpus(**{kind: (corpus / {"chroma": "hpcp.npz"}.get(kind, f"{kind}.npz"),)})
+    chroma, recordings = (
+        Corpus(chroma=(corpus / "hpcp.npz",)),
+        Corpus(recordings=(corpus / "recordings.npz",)),
+    )
+    data = chroma if kind == "chroma" else recordings
 
-    def stitched(probability):
-        recipe = _recipe(stitching=StitchSettings(probability=probability))
+    def stitched(probability, **more):
+        recipe = _recipe(stitching=StitchSettings(probability=probability), **more)
         maker = make_batches(data, recipe=recipe)
         views = [view[0] for step in range(5) for views in maker.batch(step)[:2] for view in views]
         loud = [
@@ -84,6 +88,8 @@ def test_so_many_crops_as_asked_hold_several_versions(corpus, kind):
     # Half of all further parts are of the version that the first one is of.
     assert 0.4 < stitched(1.0) <= 1.0
     assert 0.0 < stitched(0.5) < stitched(1.0)
+    of_chroma = stitched(0.0, chroma_stitching=1.0)
+    assert of_chroma > 0.4 if kind == "chroma" else of_chroma == 0.0
 
 
 def test_stitched_scores_are_played_from_several_versions(corpus, monkeypatch):
@@ -91,11 +97,12 @@ def test_stitched_scores_are_played_from_several_versions(corpus, monkeypatch):
 
     played = []
     arrange = sources.arrange
-    monkeypatch.setattr(
-        sources,
-        "arrange",
-        lambda score, **more: played.append(tuple(score.program)) or arrange(score, **more),
-    )
+
+    def listening(score, **more):
+        played.append(tuple(score.program))
+        return arrange(score, **more)
+
+    monkeypatch.setattr(sources, "arrange", listening)
     data = Corpus(scores=(corpus / "scores.npz",), patches=(corpus / "patches.npz",))
     counts = []
     for probability in (0.0, 1.0):
@@ -145,7 +152,7 @@ def test_the_triplet_term_compares_what_it_is_asked_to(corpus, features):
     maker = make_batches(Corpus(chroma=(corpus / "hpcp.npz",)), recipe=_recipe())
     settings = dataclasses.replace(LOOP, triplet_features=features, triplet_margin=7.0)
     trainer = Trainer(maker.works, settings=settings, embedding_size=256)
-    seen = {}
+    seen: dict[str, torch.Tensor] = {}
     network = trainer.network
     network.register_forward_hook(lambda module, given, made: seen.update(pooled=made[0], embedding=made[1]))
     batch = maker.batch(0)
@@ -202,7 +209,10 @@ class _Recorded:
     def draw(self, work, *, lengths, strength, generator):
         self.strengths.append(strength)
         self.drawn.append(work)
-        return [Version(np.zeros((84, each.cqt), np.float32), False, None) for each in lengths]
+        return [self.version(work, self.works[work], lengths=each) for each in lengths]
+
+    def version(self, index, siblings, *, lengths, draw=None, again=False):
+        return Version(np.zeros((84, lengths.cqt), np.float32), False, None)
 
 
 def test_augmentation_grows_along_the_curriculum():
@@ -224,18 +234,18 @@ def test_works_with_several_versions_are_drawn_more_often(tmp_path, kind):
         with np.load(path) as found:
             arrays = dict(found)
         arrays["song_work"][7] = 0
-        data = {"patches": (tmp_path / "patches.npz",)}
         save_patches(np.zeros((129, 84, 29, 84), np.uint8), path=tmp_path / "patches.npz")
+        data = Corpus(scores=(path,), patches=(tmp_path / "patches.npz",))
     else:
         columns = [np.full((84, 100), 0.1, np.float32)] * 8
         works = [*range(7), 0]
         arrays = level_arrays(columns, works=works, splits=["train"] * 8, names=[""] * 8)
-        data = {}
+        data = Corpus(recordings=(path,))
     save_archive(arrays, path=path)
     for weight in (4.0, 9.0):
         batch = BatchSettings(works=(1,), versions=3, lengths=(16,), chroma_lengths=(16,))
         recipe = dataclasses.replace(_recipe(multiple_weight=weight), batch=batch)
-        maker = make_batches(Corpus(**{kind: (path,)}, **data), recipe=recipe)
+        maker = make_batches(data, recipe=recipe)
         drawn = [int(maker.batch(step).labels[0]) for step in range(120)]
         share = drawn.count(0) / len(drawn)
         assert share == pytest.approx(weight / (6 + weight), abs=0.13)

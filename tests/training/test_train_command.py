@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import made_corpus
+from mirex import extras
 from mirex.cli import main
 from mirex.errors import MirexError, TrainingError
-from mirex.training import extras
 from mirex.training.synthesis import fluidsynth, patches
 from mirex.training.synthesis.patches import load_patches, make_patches
 
@@ -71,7 +71,7 @@ def test_patches_without_mido_say_how_to_get_it(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "mido: not installed; install it with: pip install 'mirex[train]'" in said
     assert "defect" not in said
-    notes = fluidsynth.Notes(*[np.zeros(1, np.int64)] * 5)
+    notes = fluidsynth.Notes._make([np.zeros(1, np.int64)] * 5)
     with pytest.raises(MirexError, match="mido: not installed"):
         fluidsynth.write_midi(notes, path=tmp_path / "any.mid")
 
@@ -82,12 +82,15 @@ def test_patches_are_made_on_one_thread_and_show_how_far_they_are(tmp_path, monk
     from mirex.commands import patches as command
     from mirex.logs import ProgressLine
 
-    calls = []
+    calls: list[object] = []
     monkeypatch.setattr(ProgressLine, "__call__", lambda self, done, total: calls.append((done, total)))
     monkeypatch.setattr(torch, "set_num_threads", lambda count: calls.append(f"{count} thread"))
-    monkeypatch.setattr(
-        patches, "_program_patches", lambda *which: calls.append("made") or np.zeros((84, 29, 84), np.uint8)
-    )
+
+    def made(*which):
+        calls.append("made")
+        return np.zeros((84, 29, 84), np.uint8)
+
+    monkeypatch.setattr(patches, "_program_patches", made)
     (tmp_path / "any.sf2").write_bytes(b"")
     assert command.__doc__
     assert main(["patches", str(tmp_path / "any.sf2"), str(tmp_path / "any.npz")]) == 0

@@ -5,7 +5,15 @@ import pytest
 
 import made_corpus
 from mirex.training.synthesis.patches import LOWEST_PITCH, PATCH_FRAMES, PRE_FRAMES
-from mirex.training.synthesis.voicing import BASS, CHORDS, LEVEL_SPREAD_DB, VOICE, sound
+from mirex.training.synthesis.voicing import (
+    BASS,
+    CHORDS,
+    LEVEL_SPREAD_DB,
+    REGISTERS,
+    VOICE,
+    sound,
+    sound_in_registers,
+)
 
 HEARD = PRE_FRAMES + 10
 
@@ -70,3 +78,39 @@ def test_instruments_are_drawn_by_the_generator_alone(patches, rng):
         sound(profile, patches=patches, generator=np.random.default_rng(seed)).tobytes() for seed in (1, 1, 2)
     )
     assert first == again != other
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_peaks_are_played_at_their_height_by_the_part_of_their_register(rng, seed):
+    """Against a loop over notes, with the draws in the order that `sound_in_registers` makes them."""
+    programs_differ = rng.random((129, 84, PATCH_FRAMES, 84), dtype=np.float32)
+    columns = rng.random((84, 3), dtype=np.float32)
+    found = sound_in_registers(columns, patches=programs_differ, generator=np.random.default_rng(seed))
+    generator = np.random.default_rng(seed)
+    below, above = np.pad(columns, ((1, 0), (0, 0)))[:-1], np.pad(columns, ((0, 1), (0, 0)))[1:]
+    peaks = np.where((columns >= below) & (columns >= above), columns, 0.0)
+    power = np.zeros((84, 3))
+    for (first, last), part in REGISTERS:
+        program = int(generator.integers(*part.programs))
+        contrast = generator.uniform(0.7, 1.3)
+        level = 10 ** (generator.normal(0, LEVEL_SPREAD_DB) / 10)
+        for pitch in range(first, last):
+            note = programs_differ[program, pitch, PRE_FRAMES:HEARD].mean(axis=0)
+            for step in range(3):
+                power[:, step] += level * note * (peaks[pitch, step] / peaks.max()) ** (2 * contrast)
+    np.testing.assert_allclose(found, np.sqrt(power), rtol=1e-4)
+
+
+def test_registers_are_kept_and_overlap(patches, rng):
+    assert REGISTERS[0].bins[0] == 0
+    assert REGISTERS[-1].bins[1] == 84
+    for lower, higher in zip(REGISTERS, REGISTERS[1:], strict=False):
+        assert lower.bins[0] < higher.bins[0] < lower.bins[1] < higher.bins[1]
+    for note in (3, 25, 50, 70):
+        columns = np.zeros((84, 2), np.float32)
+        columns[note, 0] = 0.01
+        sounded = sound_in_registers(columns, patches=patches, generator=rng)
+        assert sounded[:, 0].argmax() == note
+        assert not sounded[:note, 0].any()
+        assert not sounded[:, 1].any(), "silence stays silent"
+    assert not sound_in_registers(np.zeros((84, 3), np.float32), patches=patches, generator=rng).any()

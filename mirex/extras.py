@@ -1,4 +1,4 @@
-"""What training needs that the rest of the package does not: named, with the command that installs it."""
+"""Optional packages: a missing one is named with the command that installs it, before any work is done."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec

@@ -1,0 +1,168 @@
+"""Archives of one's own, from a table of files: scores from MIDI, recordings and profiles from audio.
+
+The table is a CSV with the columns `path` and `work`, and may have `split` (train or validation; empty:
+train) and `name` ("artist - title"; empty: the file's name). Works that are whole numbers keep these, so that
+archives can agree on them; others are numbered in order of their first occurrence. A file that cannot be read
+is reported and left out.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from mirex.corpora.archive import SPLITS, save_archive
+from mirex.corpora.cqt_levels import level_arrays
+from mirex.corpora.midi import read_midi
+from mirex.corpora.profiles import profile_arrays, profile_of
+from mirex.corpora.recordings import Report, StoredColumns, read_table
+from mirex.corpora.scores import Score, score_arrays
+from mirex.errors import TrainingError
+
+Progress = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Versions:
+    """Rows of a table, in parallel."""
+
+    paths: tuple[Path, ...]
+    works: tuple[int, ...]
+    splits: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def only(self, kept: Sequence[int]) -> "Versions":
+        """Those of these indices."""
+
+        def those(values: tuple[T, ...]) -> tuple[T, ...]:
+            return tuple(values[index] for index in kept)
+
+        return Versions(those(self.paths), those(self.works), those(self.splits), those(self.names))
+
+
+def read_versions(table: Path, *, folder: Path | None = None) -> Versions:
+    """The files that a table names.
+
+    Parameters
+    ----------
+    table : Path
+        The CSV.
+    folder : Path, optional
+        What relative paths count from; None: the table's folder.
+
+    Raises
+    ------
+    TrainingError
+        If the table cannot be read, has no rows, or says what it cannot.
+    """
+    rows = read_table(table, columns=("work", "path"), folder=folder)
+    if not rows:
+        raise TrainingError(f"{table}: no rows; give files and their works")
+    splits = tuple(row.get("split") or "train" for row in rows)
+    for number, split in enumerate(splits, 2):
+        if split not in SPLITS:
+            raise TrainingError(f"{table}, row {number}: split {split!r}; give train or validation")
+    paths = tuple(Path(row["path"]) for row in rows)
+    names = tuple(row.get("name") or path.stem for row, path in zip(rows, paths, strict=True))
+    return Versions(paths, _numbers([row["work"] for row in rows], table), splits, names)
+
+
+def make_scores(versions: Versions, *, path: Path, report: Report, progress: Progress | None = None) -> int:
+    """Write an archive of scores from MIDI files.
+
+    Parameters
+    ----------
+    versions : Versions
+        MIDI files.
+    path : Path
+        The archive.
+    report : callable
+        Called with a line for each file that is left out.
+    progress : callable, optional
+        Called with the files done, and all there are.
+
+    Returns
+    -------
+    int
+        How many songs it holds.
+
+    Raises
+    ------
+    TrainingError
+        If no file can be read, or the archive cannot be written.
+    MirexError
+        If mido is not installed.
+    """
+    found: dict[int, Score] = {}
+    for index, file in enumerate(versions.paths):
+        if progress:
+            progress(index, len(versions.paths))
+        try:
+            found[index] = read_midi(file)
+        except TrainingError as error:
+            report(f"left out {error}")
+    kept = _kept(versions, found, "MIDI file")
+    arrays = score_arrays(list(found.values()), works=kept.works, splits=kept.splits, names=kept.names)
+    save_archive(arrays, path=path)
+    return len(found)
+
+
+def make_recordings(versions: Versions, *, path: Path, scratch: Path, processes: int, report: Report) -> int:
+    """Write an archive of recordings as CQT levels from audio files.
+
+    Parameters
+    ----------
+    versions : Versions
+        Audio files.
+    path : Path
+        The archive.
+    scratch : Path
+        Folder of the store that columns are kept in.
+    processes : int
+        Worker processes.
+    report : callable
+        Called with a line for each file that is left out.
+
+    Returns
+    -------
+    int
+        How many recordings it holds.
+
+    Raises
+    ------
+    TrainingError
+        If no file can be read, or the archive cannot be written.
+    """
+    stored = StoredColumns(versions.paths, scratch=scratch, processes=processes, report=report)
+    kept = _kept(versions, stored.contents, "audio file")
+    columns = [stored.columns(index) for index in stored.contents]
+    arrays = level_arrays(columns, works=kept.works, splits=kept.splits, names=kept.names)
+    save_archive(arrays, path=path)
+    return len(columns)
+
+
+def make_profiles(versions: Versions, *, path: Path, scratch: Path, processes: int, report: Report) -> int:
+    """Write an archive of pitch-class profiles from audio files; as `make_recordings`."""
+    stored = StoredColumns(versions.paths, scratch=scratch, processes=processes, report=report)
+    kept = _kept(versions, stored.contents, "audio file")
+    profiles = [profile_of(stored.columns(index)) for index in stored.contents]
+    arrays = profile_arrays(profiles, works=kept.works, splits=kept.splits, names=kept.names)
+    save_archive(arrays, path=path)
+    return len(profiles)
+
+
+def _kept(versions: Versions, found: dict[int, Score] | dict[int, str], kind: str) -> Versions:
+    if not found:
+        raise TrainingError(f"none of {len(versions.paths)} {kind}s can be read; the lines above say why")
+    return versions.only(list(found))
+
+
+def _numbers(works: Sequence[str], table: Path) -> tuple[int, ...]:
+    if all(work.isdecimal() for work in works):
+        numbers = tuple(int(work) for work in works)
+        if max(numbers) >= 2**32:
+            raise TrainingError(f"{table}: work {max(numbers)}; give numbers less than 2^32, or names")
+        return numbers
+    order = {work: number for number, work in enumerate(dict.fromkeys(works))}
+    return tuple(order[work] for work in works)

@@ -1,0 +1,167 @@
+"""Public test sets of version identification: their published id lists, and a user's copy of their audio.
+
+Each reader takes the lists as they are published and a folder of audio, and gives tracks with the attributes
+that `mirdata` loaders have (`track_id`, `work_id`, `performance_id`; for Da-TACOS its loader's identifiers
+too), and `audio_path`, None where the user has no such file. Audio is found anywhere below the folder, by the
+file's name without its ending.
+
+covers80    D. Ellis, 2007: `list1.list` and `list2.list`, lines of "work/performance"; the audio lies
+            likewise, in a folder for each work.
+da-tacos    F. Yesiler et al., ISMIR 2019: `da-tacos_benchmark_subset_metadata.json`, {work: {performance:
+            {...}}}; audio by performance, P_22.mp3.
+shs100k     X. Xu et al., ICASSP 2018 (SHS100K2): `SHS100K-TEST`, lines of "set_id<TAB>ver_id", and `list`,
+            lines of set_id, ver_id, title, performer, address, status; audio by "set_id-ver_id" or by the
+            address's YouTube identifier.
+discogs-vi  O. Araz et al., ISMIR 2024: the light JSON of the test split, {clique: [{"version_id",
+            "youtube_id"}]}; audio by YouTube identifier.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mirex.errors import EvaluationError
+
+ENDINGS = {".mp3", ".m4a", ".mp4", ".aac", ".ogg", ".opus", ".flac", ".wav", ".webm", ".wma", ".mka"}
+COVERS80_LISTS = ("list1.list", "list2.list")
+YOUTUBE = re.compile(r"(?:v=|youtu\.be/|/embed/)([\w-]{11})")
+
+CLOSED = {
+    "shs100k": "these weights were trained on chroma of works of SHS100K-TEST, which is no test of them"
+}
+"""Sets that the shipped weights must not be judged by, and why."""
+
+CAUTIONS = {
+    "covers80": "works of covers80 were taken out of the training data by title and by comparison",
+    "da-tacos": "whether its works overlap with those of SHS100K-TEST, which are in the training data, has "
+    "not been checked",
+    "discogs-vi": "whether its works overlap with those of the training data has not been checked",
+}
+
+
+class Track(NamedTuple):
+    """One recording of a set.
+
+    Attributes
+    ----------
+    track_id : str
+        Unique in the set.
+    work_id : str
+        Equal for versions of one work.
+    performance_id : str
+        The recording's identifier in the published lists.
+    audio_path : Path or None
+        The user's file.
+    """
+
+    track_id: str
+    work_id: str
+    performance_id: str
+    audio_path: Path | None
+
+
+def tracks(name: str, *, lists: Path, audio: Path) -> list[Track]:
+    """Read a set's lists and look for its audio.
+
+    Parameters
+    ----------
+    name : str
+        One of READERS.
+    lists : Path
+        The published file, or the folder that holds it.
+    audio : Path
+        Folder below which the audio lies.
+
+    Returns
+    -------
+    list of Track
+        All that the lists name, in their order.
+
+    Raises
+    ------
+    EvaluationError
+        If the lists cannot be understood, or none of their recordings is there.
+    """
+    if not audio.is_dir():
+        raise EvaluationError(f"{audio}: no folder; name the one that holds the audio of {name}")
+    try:
+        found = list(READERS[name](lists, audio))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvaluationError(f"{lists}: not the lists of {name} ({error})") from error
+    if not any(track.audio_path for track in found):
+        example = f", for instance {found[0].performance_id}" if found else ""
+        raise EvaluationError(f"{audio}: none of the {len(found)} recordings of {name} is there{example}")
+    return found
+
+
+def missing_text(name: str, found: list[Track], *, most: int = 5) -> str:
+    """How many recordings are there, and which are missing."""
+    missing = [track.performance_id for track in found if track.audio_path is None]
+    text = f"{name}: {len(found) - len(missing)} of {len(found)} recordings are there"
+    if not missing:
+        return text
+    more = f" and {len(missing) - most} more" if len(missing) > most else ""
+    return f"{text}; missing: {', '.join(missing[:most])}{more}"
+
+
+def _covers80(lists: Path, audio: Path) -> Iterator[Track]:
+    files = {(path.parent.name, path.stem): path for path in _audio_files(audio)}
+    folder = next((path.parent for path in sorted(lists.rglob(COVERS80_LISTS[0]))), lists)
+    for name in COVERS80_LISTS:
+        for line in (folder / name).read_text("utf-8").splitlines():
+            work, performance = line.strip().split("/")[-2:]
+            performance = Path(performance).stem if Path(performance).suffix in ENDINGS else performance
+            yield Track(f"{work}/{performance}", work, performance, files.get((work, performance)))
+
+
+def _da_tacos(lists: Path, audio: Path) -> Iterator[Track]:
+    files = _by_stem(audio)
+    for work, performances in _json(lists, "da-tacos_benchmark_subset_metadata.json").items():
+        for performance in performances:
+            track = f"benchmark#{work}#{performance}"
+            yield Track(track, work, performance, files.get(performance))
+
+
+def _shs100k(lists: Path, audio: Path) -> Iterator[Track]:
+    files = _by_stem(audio)
+    address = {}
+    for line in (lists / "list").read_text("utf-8").splitlines():
+        fields = line.split("\t")
+        if found := YOUTUBE.search(line):
+            address["-".join(fields[:2])] = found[1]
+    for line in (lists / "SHS100K-TEST").read_text("utf-8").splitlines():
+        work, version = line.split("\t")[:2]
+        performance = f"{work}-{version}"
+        path = files.get(performance) or files.get(address.get(performance, ""))
+        yield Track(performance, work, performance, path)
+
+
+def _discogs_vi(lists: Path, audio: Path) -> Iterator[Track]:
+    files = _by_stem(audio)
+    for clique, versions in _json(lists, "*test*").items():
+        for version in versions:
+            youtube = version["youtube_id"]
+            yield Track(f"{clique}:{version['version_id']}", clique, youtube, files.get(youtube))
+
+
+READERS: Mapping[str, Callable[[Path, Path], Iterator[Track]]] = {
+    "covers80": _covers80,
+    "da-tacos": _da_tacos,
+    "shs100k": _shs100k,
+    "discogs-vi": _discogs_vi,
+}
+
+
+def _json(lists: Path, pattern: str) -> dict[str, Any]:
+    path = lists if lists.is_file() else next(iter(sorted(lists.glob(pattern))), lists / pattern)
+    return dict(json.loads(path.read_text("utf-8")))
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in _audio_files(folder)}
+
+
+def _audio_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS)

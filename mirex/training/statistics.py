@@ -1,0 +1,63 @@
+"""BatchNorm statistics of averaged or mixed weights, made anew.
+
+The mean of two networks' weights does not have the mean of their statistics: they are taken from what the
+averaged weights make of training batches (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI
+2018, section 3.3).
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from mirex.model.network import TwoViewNetwork
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+@torch.no_grad()
+def renew_statistics(network: TwoViewNetwork, views: Iterable[tuple[Tensor, Tensor]], *, device: str) -> None:
+    """Replace the running means and variances of a network by those over some batches.
+
+    Parameters
+    ----------
+    network : TwoViewNetwork
+        Changed in place; left as it was, training or not.
+    views : iterable of (Tensor, Tensor)
+        Network input of the CQT view and of the chroma view, float [crops, 1, bins, steps] on the device. A
+        view of which no batch has a crop keeps its statistics.
+    device : str
+        For autocast.
+    """
+    norms = [module for module in network.modules() if isinstance(module, NORMS)]
+    before = [
+        (norm.momentum, norm.running_mean, norm.running_var, norm.num_batches_tracked) for norm in norms
+    ]
+    was_training = network.training
+    for norm in norms:
+        norm.momentum = None  # a mean over all batches, each counting the same
+        norm.running_mean, norm.running_var = (torch.zeros_like(_there(t)) for t in _running(norm))
+        norm.num_batches_tracked = torch.zeros_like(_there(norm.num_batches_tracked))
+    network.train()
+    for cqt, chroma in views:
+        with torch.autocast(device_type=device, dtype=torch.bfloat16):
+            network(cqt, chroma)
+    for norm, (momentum, mean, variance, tracked) in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        met = bool(_there(norm.num_batches_tracked))
+        new_mean, new_variance = _running(norm)
+        norm.running_mean, norm.running_var, norm.num_batches_tracked = mean, variance, tracked
+        if met:
+            _there(mean).copy_(_there(new_mean))
+            _there(variance).copy_(_there(new_variance))
+    network.train(was_training)
+
+
+def _running(norm: nn.Module) -> tuple[Tensor | None, Tensor | None]:
+    assert isinstance(norm, NORMS)
+    return norm.running_mean, norm.running_var
+
+
+def _there(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None
+    return tensor
