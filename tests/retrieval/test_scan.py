@@ -285,6 +285,15 @@ def test_command_from_audio(place, capsys):
     assert Index(index).window_song.tolist() == [0, 1]
 
 
+def test_nothing_is_named_in_a_short_recording(place, capsys, caplog):
+    soundfile.write(place / "short.wav", soundfile.read(place / "a.wav")[0][: 22050 * 12], 22050)
+    listed = ["--collection", place / "list.txt", "--scratch", place / "s", "--format", "json"]
+    with caplog.at_level("WARNING", "mirex"):
+        assert run(scan_command, place, place / "short.wav", *listed, "--at-least", "0") == 0
+    assert json.loads(capsys.readouterr().out)["occurrences"] == []
+    assert "short.wav" in caplog.text
+
+
 def test_command_wrong_usage(place):
     with pytest.raises(UsageError, match="--scratch"):
         run(scan_command, place, place / "set.wav", "--collection", place / "list.txt")
