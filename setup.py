@@ -35,7 +35,6 @@ setup(
         "cluster": ["dask>=2024.1", "distributed>=2024.1"],
         "fast": ["openvino>=2026.0,<2027"],
         "export": ["onnx>=1.17", "onnxscript>=0.5"],
-        "faiss": ["faiss-cpu>=1.8"],
         "parquet": ["pyarrow>=14"],
         "plots": ["matplotlib>=3.8"],
         "docs": ["pdoc>=15"],

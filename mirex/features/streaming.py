@@ -31,7 +31,7 @@ def columns_of_file(
     implementation: str = "multirate",
     progress: Callable[[int, int], None] | None = None,
 ) -> Columns:
-    """CQT columns of an audio file; memory holds them and, if the file is sound, a piece of the signal.
+    """CQT columns of an audio file; memory holds them, 3 MB an hour, and of a sound one pieces.
 
     Parameters
     ----------

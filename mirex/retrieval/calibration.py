@@ -257,8 +257,8 @@ def _check(pairs: Pairs) -> None:
 def _targets(pairs: Pairs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Targets, never 0 or 1, so that separable data have a finite solution; and weights of sum 2.
 
-    The doubt is Platt's for all pairs together: versions are few, but what they lack is made up by the others,
-    none of which is as near.
+    The doubt is Platt's for all pairs together: versions are few, but what they lack is made up by the
+    others, none of which is as near.
     """
     versions = int(pairs.same.sum())
     doubt = 1 / (len(pairs.same) + 2)

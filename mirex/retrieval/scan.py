@@ -16,6 +16,7 @@ Slope and threshold were chosen with the shipped network on sets made of the val
 """
 
 import dataclasses
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from numpy.typing import NDArray
 from mirex._typing import Array, Columns
 from mirex.errors import UsageError
 from mirex.extraction.store import Store, content_hash
+from mirex.features.short import is_short, seconds_of_sound, warning
+from mirex.logs import printable
 from mirex.retrieval.index import Index, products
 from mirex.retrieval.indexing import fingerprints
 from mirex.retrieval.path import NONE, best_path, posteriors, transitions
@@ -34,6 +37,8 @@ from mirex.retrieval.windows import OF_SCANS, Layout, embed_spans, window_store
 from mirex.settings import FrontEndSettings
 
 Progress = Callable[[int, int], None]
+
+log = logging.getLogger(__name__)
 
 _MOST_PRODUCTS = 1 << 24  # held at a time: 64 MB
 _OF_WINDOW = 5  # songs nearest to a window become candidates for the path
@@ -130,7 +135,8 @@ def scan(
     Parameters
     ----------
     recording : str
-        Path. Memory does not hold its signal, only its columns (3 MB an hour) and windows' embeddings.
+        Path. Memory does not hold its signal, only its columns (3 MB an hour) and windows' embeddings. In one
+        of less than 20 s of sound nothing is named, with a warning.
     index : Index
         Made with the same weights and front end. Entries with the recording's own content are left out.
     scratch : path-like, optional
@@ -172,6 +178,10 @@ def scan(
         folder = os.fspath(scratch or temporary)
         columns = _columns(recording, content, Store(folder, **marks), sealed.front_end, cqt, progress)
         second = sealed.front_end.seconds_per_column
+        sound = seconds_of_sound(columns, front_end=sealed.front_end, settings=sealed.settings)
+        if is_short(sound):
+            log.warning("%s: %s", printable(recording), warning(sound))
+            return Scan(recording, columns.shape[1] * second, (), len(index), sealed.fingerprint)
         spans = layout.spans(columns.shape[1], seconds_per_column=second)
         store = window_store(folder, layout, **marks)
         vectors = embed_spans(columns, spans, sealed=sealed, store=store, content=content, progress=progress)

@@ -62,8 +62,8 @@ def test_each_set_counts_the_same(rng):
     assert both.data == "near, far"
     assert both.pairs == len(near.same) + len(far.same)
     places = np.array([0.3, 0.7])
-    np.testing.assert_allclose(both.log_ratio(places), twice.log_ratio(places), atol=0.05)
-    assert np.abs(both.log_ratio(places) - fit([near]).log_ratio(places)).max() > 0.5
+    np.testing.assert_allclose(both.log_ratio(places), twice.log_ratio(places), atol=0.3)
+    assert np.abs(both.log_ratio(places) - fit([near]).log_ratio(places)).max() > 1
 
 
 def test_separable_pairs_have_a_finite_fit():

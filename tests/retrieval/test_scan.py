@@ -26,6 +26,7 @@ from mirex.retrieval.windows import OF_SONGS, Layout, embed_spans
 from random_network import random_sealed, save_random
 from sealed_metadata import parse
 
+SIZE = 512
 MARKS = {"front_end": "f" * 16, "cqt": "multirate", "weights": "w" * 16}
 
 
@@ -122,7 +123,7 @@ def test_evidence_is_the_weighted_mean_of_the_windows_that_cover_a_cell():
     np.testing.assert_allclose(found, [[4, -1], [2, 0.5], [0, 2]], atol=1e-6)
 
 
-def unit(rng, number, size=64):
+def unit(rng, number, size=SIZE):
     vectors = rng.standard_normal((number, size))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
@@ -144,9 +145,8 @@ def a_set(made, rng, *, order, seconds=120, noise=0.6):
     for place, song in enumerate(order):
         for start in np.arange(0, seconds, 15.0):
             spans.append((place * seconds + start, place * seconds + start + 30))
-            known = (
-                np.zeros(64) if song is None else np.asarray(made.windows[3 * song + int(start // 60)], float)
-            )
+            part = None if song is None else made.windows[3 * song + int(start // 60)]
+            known = np.zeros(SIZE) if part is None else part.astype(float)
             vectors.append(known / max(np.linalg.norm(known), 1e-9) + noise * unit(rng, 1)[0])
     vectors = np.array(vectors, np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.array(spans)
@@ -180,7 +180,7 @@ def test_blocks_of_windows_do_not_matter(made, rng, monkeypatch):
 
 def test_songs_without_windows_are_met_as_a_whole(tmp_path, rng):
     wholes = unit(rng, 5)
-    none, some = (np.empty((0, 64)), np.empty((0, 2))), (wholes[:1], np.zeros((1, 2)))
+    none, some = (np.empty((0, SIZE)), np.empty((0, 2))), (wholes[:1], np.zeros((1, 2)))
     songs = Songs(list("abcde"), [f"{n:064x}" for n in range(5)], wholes, [some, none, none, some, none])
     mixed = Index.create(tmp_path / "mixed", songs, fingerprints=MARKS, window_layout="x")
     seconds = np.array([[15.0 * n, 15.0 * n + 30] for n in range(8)])
@@ -283,6 +283,15 @@ def test_command_from_audio(place, capsys):
     (place / "b.txt").write_text("b.wav\n")
     run(index_command, place, place / "b.txt", "-o", index, "--scratch", place / "s", "--append")
     assert Index(index).window_song.tolist() == [0, 1]
+
+
+def test_nothing_is_named_in_a_short_recording(place, capsys, caplog):
+    soundfile.write(place / "short.wav", soundfile.read(place / "a.wav")[0][: 22050 * 12], 22050)
+    listed = ["--collection", place / "list.txt", "--scratch", place / "s", "--format", "json"]
+    with caplog.at_level("WARNING", "mirex"):
+        assert run(scan_command, place, place / "short.wav", *listed, "--at-least", "0") == 0
+    assert json.loads(capsys.readouterr().out)["occurrences"] == []
+    assert "short.wav" in caplog.text
 
 
 def test_command_wrong_usage(place):
