@@ -22,7 +22,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "compare",
-        help="distance and probability of the same work for two or more recordings",
+        help="how likely two or more recordings are of one work",
         description="Compare every two of the recordings given: cosine distance and, if the weights have a "
         "calibration, the probability that they are the same work.",
         allow_abbrev=False,
