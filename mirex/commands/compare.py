@@ -25,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "compare",
-        help="how likely recordings are versions of one work",
+        help="how likely two or more recordings are of one work",
         description="Compare every two of the recordings given: cosine distance and, if the weights have a "
         "calibration, the probability that they are the same work. For two recordings also where they match: "
         "times, difference of key and ratio of tempi. Exit status: 0 complete, 1 failed, 2 wrong usage.",
