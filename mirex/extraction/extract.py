@@ -254,21 +254,6 @@ def read_columns(
             yield index, failures.get(index) or reasons.get(content or "", lost)
 
 
-def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[str]:
-    """Where the files of a list lie.
-
-    A path is taken as it stands, relative ones from the current directory; a relative path that does
-    not exist there but does from the list file's folder is taken from that folder.
-    """
-    folder = os.path.dirname(os.path.abspath(list_file))
-    return [_locate(path, folder) for path in paths]
-
-
-def _locate(path: str, folder: str) -> str:
-    beside = os.path.join(folder, path)
-    return beside if not os.path.lexists(path) and os.path.lexists(beside) else path
-
-
 def _plan(weights: str | os.PathLike[str] | None, *, backend: str, **options: Any) -> _Plan:
     from mirex.model.weights import default_path, fingerprint, read_metadata
 
