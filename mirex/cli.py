@@ -49,17 +49,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     with _logging(), _termination():
         try:
-            return args.run(args)
+            status = args.run(args)
+            if sys.stdout:
+                sys.stdout.flush()
+            return status
         except MirexError as error:
             return _report(f"{error}{_notes(error)}", error.exit_code)
         except KeyboardInterrupt:
             return _report("interrupted; what is finished is kept, so the same command goes on from here", 1)
         except BrokenPipeError:
-            # Whoever read our output has gone; Python must not complain again when it flushes.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_unwritten_output()  # whoever read it has gone
             return 1
         except OSError as error:
-            return _report(_describe(error), 1)
+            status = _report(_describe(error), 1)
+            _drop_unwritten_output()
+            return status
         except Exception as error:
             hint = "this is a defect, or the machine's; MIREX_DEBUG=1 shows where"
             return _report(f"{type(error).__name__}: {error}{_notes(error)} ({hint})", 1)
@@ -80,6 +84,14 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         importlib.import_module(f"mirex.commands.{command.replace('-', '_')}").add_parser(subparsers)
     return parser
+
+
+def _drop_unwritten_output() -> None:
+    """What stdout did not take now, it will not take later: keep Python from complaining at its end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(message: str, status: int) -> int:

@@ -4,17 +4,10 @@ Here: what commands that extract have in common.
 """
 
 import argparse
-import logging
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mirex.extraction.pool import TIME_LIMIT
-
-if TYPE_CHECKING:
-    from mirex.formats.filelist import FileList
-
-log = logging.getLogger(__name__)
 
 MOST_DEFAULT_THREADS = 16  # each worker takes some 500 MB
 
@@ -53,30 +46,6 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
         help=f"seconds a file, plus 1/10 of its length (default {TIME_LIMIT:.0f})",
     )  # fmt: skip
     parser.add_argument("--rehash", action="store_true", help="read files again that seem unchanged")
-
-
-def read_lists(*paths: str) -> "list[FileList]":
-    """Read list files; what was skipped is warned of."""
-    from mirex.formats.filelist import read_list
-
-    lists = [read_list(path) for path in paths]
-    for path, found in zip(paths, lists, strict=True):
-        if found.skipped:
-            log.warning("%s: %d lines that name no file (#EXT..., Ctrl-Z) are skipped", path, found.skipped)
-    return lists
-
-
-def require_any(paths: Sequence[str], failures: Mapping[int, str]) -> None:
-    """Raise an error if no file of a list could be analysed: then it is no list of files."""
-    from mirex.errors import MirexError
-    from mirex.formats.filelist import likely_form
-
-    if not paths or len(failures) < len(paths):
-        return
-    index, reason = min(failures.items())
-    form = likely_form(paths)
-    hint = f"; {form}" if form else ""
-    raise MirexError(f"none of the {len(paths)} files can be used, first {paths[index]!r}: {reason}{hint}")
 
 
 def extraction_options(args: argparse.Namespace) -> dict[str, Any]:

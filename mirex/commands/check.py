@@ -19,10 +19,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(args: argparse.Namespace) -> int:
     """Print the violations, then a summary."""
     from mirex.formats.check import violations
-    from mirex.formats.filelist import read_list
+    from mirex.formats.filelist import places_beside, read_list
 
-    queries = read_list(args.queries).paths if args.queries else None
-    found = violations(args.matrix, queries=queries)
+    queries, place = None, None
+    if args.queries:
+        queries, place = read_list(args.queries).paths, places_beside(args.queries)
+    found = violations(args.matrix, queries=queries, place=place)
     for violation in found:
         print(f"{args.matrix}:{violation.line}: {violation.severity}: {violation.message}")
     errors = sum(violation.severity == "error" for violation in found)

@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Any
 
-from mirex.commands import add_extraction_options, extraction_options, program, read_lists, require_any
+from mirex.commands import add_extraction_options, extraction_options, program
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -32,23 +32,27 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Extract, and say where it is."""
-    from mirex.extraction.extract import extract, locate
+    from mirex.extraction.extract import extract
+    from mirex.formats.filelist import check_analysed, locate, read_list
     from mirex.logs import ProgressLine
 
     number, shares = args.shard
-    paths = read_lists(args.list)[0].paths[number - 1 :: shares]
+    listed = read_list(args.list).paths
+    places = locate(listed, list_file=args.list)[number - 1 :: shares]
+    paths = listed[number - 1 :: shares]
     with ProgressLine() as progress:
         result = extract(
             paths,
             scratch=args.scratch,
-            locations=locate(paths, list_file=args.list),
+            locations=places,
             keep_columns=args.keep_columns,
             scheduler=args.scheduler,
             run=f"{os.path.abspath(args.list)} {number}/{shares}",
             progress=progress,
             **extraction_options(args),
         )
-    require_any(paths, result.failures)
+    if shares == 1:
+        check_analysed(paths, result.failures, list_file=args.list)
     failed = f", {len(result.failures)} failed (see failed.tsv there)" if result.failures else ""
     share = f" (share {number} of {shares})" if shares > 1 else ""
     print(f"embeddings of {len(paths) - len(result.failures)} files{share} in {args.scratch}{failed}")

@@ -61,8 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from mirex.extraction.extract import locate
-    from mirex.formats.filelist import read_list
+    from mirex.formats.filelist import locate, read_list
     from mirex.logs import ProgressLine
     from mirex.retrieval.indexing import index_collection
     from mirex.retrieval.windows import OF_SONGS

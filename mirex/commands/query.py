@@ -10,13 +10,18 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mirex.commands import add_extraction_options, extraction_options, program, read_lists, require_any
+from mirex.commands import add_extraction_options, extraction_options, program
+
+if TYPE_CHECKING:
+    from mirex.extraction.extract import Extraction
+    from mirex.formats.filelist import Numbering
 
 MOST_SHOWN = 50  # nearest matches on a terminal
+_MOST_LINKS = 40  # on the way to a file, as in Linux
 
 log = logging.getLogger(__name__)
 
@@ -49,24 +54,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the lists, extract, write the matrix, say where it is."""
-    from mirex import __version__
-    from mirex.extraction.extract import extract, locate
-    from mirex.formats.filelist import file_identity, name_warnings, number_collection
-    from mirex.formats.matrix import write_matrix
+    from mirex.extraction.extract import extract
+    from mirex.formats.filelist import locate, name_warnings, number_collection, read_list
     from mirex.logs import ProgressLine
-    from mirex.retrieval.distance import rows
-    from mirex.retrieval.hubness import csls
 
-    collection, queries = (found.paths for found in read_lists(args.collection, args.queries))
-    places = dict(zip(queries, locate(queries, list_file=args.queries), strict=True))
-    places |= zip(collection, locate(collection, list_file=args.collection), strict=True)
-    numbering = number_collection(collection, queries, identity=lambda path: file_identity(places[path]))
-    output = check_output(args.output, inputs=(args.collection, args.queries))
+    collection, queries = read_list(args.collection).paths, read_list(args.queries).paths
+    places = locate(collection, list_file=args.collection), locate(queries, list_file=args.queries)
+    numbering = number_collection(collection, queries, places=places)
+    place_of = dict(zip(reversed(queries), reversed(places[1]), strict=True))
+    locations = [*places[0], *(place_of[path] for path in numbering.paths[len(collection) :])]
+    output = check_output(args.output, inputs=(args.collection, args.queries, *locations))
     for warning in name_warnings(numbering.paths):
         log.warning("%s", warning)
-    if numbering.appended:
-        log.warning("%d queries are missing from the collection and were appended to it", numbering.appended)
-    locations = [places[path] for path in numbering.paths]
+    _log_numbering(numbering)
     with ProgressLine() as progress:
         extraction = extract(
             numbering.paths,
@@ -76,54 +76,132 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             **extraction_options(args),
         )
-    require_any(numbering.paths, extraction.failures)
-    positions = np.array(numbering.query_positions)
-    nearest = Nearest(positions)
-    compare = csls if args.hubness else rows
-    blocks = compare(extraction.embeddings[positions], extraction.embeddings, query_positions=positions)
-    write_matrix(
-        output,
-        names=numbering.paths,
-        query_positions=positions,
-        rows=nearest.watch(blocks),
-        system=f"mirex {__version__}, weights {extraction.weights}" + (", csls" if args.hubness else ""),
-    )
-    print(f"matrix of {len(positions)} queries x {len(numbering.paths)} recordings: {args.output}")
+    _check_lists(args, collection, queries, numbering, extraction)
+    nearest = _write(args, output, numbering, extraction)
+    print(f"matrix of {len(queries)} queries x {len(numbering.paths)} recordings: {args.output}")
     if sys.stdout and sys.stdout.isatty():
         print("\n".join(nearest.lines(numbering.paths)))
     return 0
 
 
+def _log_numbering(numbering: "Numbering") -> None:
+    if numbering.appended:
+        log.warning("%d queries are missing from the collection and were appended to it", numbering.appended)
+    if numbering.renamed:
+        log.info("%d queries are files of the collection under other paths", numbering.renamed)
+
+
+def _check_lists(
+    args: argparse.Namespace,
+    collection: Sequence[str],
+    queries: Sequence[str],
+    numbering: "Numbering",
+    extraction: "Extraction",
+) -> None:
+    """A list of which nothing could be analysed is a wrong list."""
+    from mirex.formats.filelist import check_analysed
+
+    failures = extraction.failures
+    of_collection = {index: reason for index, reason in failures.items() if index < len(collection)}
+    of_queries = {i: failures[p] for i, p in enumerate(numbering.query_positions) if p in failures}
+    check_analysed(collection, of_collection, list_file=args.collection)
+    check_analysed(queries, of_queries, list_file=args.queries)
+
+
+def _write(
+    args: argparse.Namespace, output: Path, numbering: "Numbering", extraction: "Extraction"
+) -> "Nearest":
+    """Write the matrix; `MirexError` if the file system does not take it."""
+    from mirex import __version__
+    from mirex.errors import MirexError
+    from mirex.formats.matrix import write_matrix
+    from mirex.retrieval.distance import rows
+    from mirex.retrieval.hubness import csls
+
+    positions = np.array(numbering.query_positions)
+    nearest = Nearest(positions)
+    compare, csls_mark = (csls, ", csls") if args.hubness else (rows, "")
+    blocks = compare(extraction.embeddings[positions], extraction.embeddings, query_positions=positions)
+    try:
+        write_matrix(
+            output,
+            names=numbering.paths,
+            query_positions=positions,
+            rows=nearest.watch(blocks),
+            system=f"mirex {__version__}, weights {extraction.weights}{csls_mark}",
+        )
+    except OSError as error:
+        raise MirexError(
+            f"output {args.output!r} cannot be written: {error.strerror}; make room, or name another file, and "
+            "start again: no recording is analysed twice"
+        ) from error
+    return nearest
+
+
 def check_output(path: str, *, inputs: Sequence[str]) -> Path:
-    """The file to write, links followed; found out now, not after hours of work, if it cannot be."""
+    """The file to write, links followed; found out now, not after hours of work, if it cannot be.
+
+    Parameters
+    ----------
+    path : str
+        As the user named it.
+    inputs : sequence of str
+        Files that must not be written: the lists, the recordings.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        It is a folder, a device, a pipe, a stream of this process, a link that leads to such or round in a
+        circle, or one of the inputs.
+    MirexError
+        It cannot be written.
+    """
     from mirex.errors import MirexError, UsageError
 
-    if _is_stream(path):
-        raise UsageError(f"output {path!r} is no file but a stream; name a file")
-    output = Path(os.path.realpath(path))
-    if output.exists() and not output.is_file():
-        raise UsageError(f"output {path!r} exists and is not a regular file; name a file")
-    if output.exists() and any(os.path.exists(other) and output.samefile(other) for other in inputs):
-        raise UsageError(f"output {path!r} is one of the list files; name another file")
+    if path.endswith("/") or not path:
+        raise UsageError(f"output {path!r} is no file's name; name a file")
     try:
+        target = _target(path)
+        if target is None:
+            raise UsageError(f"output {path!r} is a stream or a device, not a file; name a regular file")
+        output = Path(target)
+        if os.path.lexists(target) and not output.is_file():
+            raise UsageError(f"output {path!r} exists and is not a regular file; name a file")
+        if output.exists() and any(os.path.exists(other) and output.samefile(other) for other in inputs):
+            raise UsageError(f"output {path!r} is one of the lists or recordings; name another file")
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=output.parent):
             pass
-    except OSError as error:
-        raise MirexError(f"output {path!r} cannot be written: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MirexError(f"output {path!r} cannot be written: {reason}; name a file elsewhere") from error
     return output
 
 
-def _is_stream(path: str) -> bool:
-    """Whether a name, or what it links to, lies in /dev or /proc: where stdout goes is not replaced."""
-    for _ in range(40):
-        place = os.path.abspath(path)
-        if place.startswith(("/dev/", "/proc/")) and not place.startswith("/dev/shm/"):
-            return True
+def _target(path: str) -> str | None:
+    """Where a path leads; None if it, or a link on the way, lies in /dev or /proc.
+
+    /dev/stdout leads to the very file that the caller redirected stdout to, which must not be replaced.
+    """
+    place = os.path.abspath(path)
+    for _ in range(_MOST_LINKS):
+        folder, name = os.path.split(place)
+        place = os.path.join(os.path.realpath(folder), name)
+        if any(_is_special(each) for each in (place, folder + "/")):
+            return None
         if not os.path.islink(place):
-            return False
-        path = os.path.join(os.path.dirname(place), os.readlink(place))
-    return False
+            return place
+        place = os.path.normpath(os.path.join(os.path.dirname(place), os.readlink(place)))
+    return place
+
+
+def _is_special(place: str) -> bool:
+    """In /dev or /proc; /dev/shm is a file system like others."""
+    return place.startswith(("/dev/", "/proc/")) and not place.startswith("/dev/shm/")
 
 
 class Nearest:

@@ -83,8 +83,7 @@ def _index(args: argparse.Namespace) -> "Iterator[Index]":
     if args.index:
         yield Index(args.index)
         return
-    from mirex.extraction.extract import locate
-    from mirex.formats.filelist import read_list
+    from mirex.formats.filelist import locate, read_list
     from mirex.logs import ProgressLine
     from mirex.retrieval.indexing import index_collection
     from mirex.retrieval.windows import OF_SONGS

@@ -75,8 +75,7 @@ def _search_index(args: argparse.Namespace) -> "list[Ranking]":
 
 def _search_list(args: argparse.Namespace) -> "Ranking":
     from mirex.errors import UsageError
-    from mirex.extraction.extract import locate
-    from mirex.formats.filelist import read_list
+    from mirex.formats.filelist import locate, read_list
     from mirex.retrieval.search import search
 
     if args.scratch is None or len(args.queries) > 1:

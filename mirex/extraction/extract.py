@@ -17,7 +17,6 @@ import json
 import logging
 import math
 import os
-import unicodedata
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -255,26 +254,6 @@ def read_columns(
         else:
             lost = "its columns are gone from the scratch folder"
             yield index, failures.get(index) or reasons.get(content or "", lost)
-
-
-def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[str]:
-    """Where the files of a list lie.
-
-    A path is taken as it stands, relative ones from the current directory; a relative path that does
-    not exist there but does from the list file's folder is taken from that folder. A name that lies there
-    with its letters composed in the other Unicode form (NFC, NFD), or with the blank at its end that lists
-    lose, is found too.
-    """
-    folder = os.path.dirname(os.path.abspath(list_file))
-    return [_locate(path, folder) for path in paths]
-
-
-def _locate(path: str, folder: str) -> str:
-    if os.path.lexists(path):
-        return path
-    forms = dict.fromkeys([path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")), f"{path} "])
-    places = (place for form in forms for place in (form, os.path.join(folder, form)))
-    return next(filter(os.path.lexists, places), path)
 
 
 def _plan(weights: str | os.PathLike[str] | None, *, backend: str, **options: Any) -> _Plan:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex.errors import AudioError, StoreError
+from mirex.errors import AudioError, StoreError, UsageError
 from mirex.features.audio import DECODER_REVISION, open_recording
 from mirex.files import write_whole
 
@@ -68,6 +68,8 @@ class Store:
     def __init__(
         self, folder: str | os.PathLike[str], *, front_end: str, weights: str, cqt: str = "multirate"
     ) -> None:
+        if not os.fspath(folder):
+            raise UsageError("scratch folder '': the name is empty; name a folder")
         self.folder = Path(folder) / FOLDER
         self.damaged = 0
         self._parts = {"columns": (front_end, cqt), "embedding": (front_end, cqt, weights)}

@@ -10,13 +10,13 @@ import codecs
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import BinaryIO, Literal
 
 import numpy as np
 
 from mirex.errors import MatrixFormatError
-from mirex.formats.filelist import file_identity, name_warnings, number_collection
+from mirex.formats.filelist import name_warnings, number_collection
 from mirex.formats.matrix import (
     PathLike,
     chomp,
@@ -41,14 +41,36 @@ class Violation:
     severity: Severity = "error"
 
 
-def violations(path: PathLike, *, queries: Sequence[str] | None = None) -> list[Violation]:
+def violations(
+    path: PathLike,
+    *,
+    queries: Sequence[str] | None = None,
+    place: Callable[[str], str] | None = None,
+) -> list[Violation]:
     """Every violation in a matrix, in the order of its lines; an empty list for a perfect file.
 
-    queries: the paths of the query list, if the rows are to be checked against it (M2K takes the
-    rows in that order, whatever their labels).
-
     Of each kind of violation the first 5 lines are listed and one more entry counts the rest.
-    The file is streamed. Raises `MatrixFormatError` only if it cannot be read at all.
+    The file is streamed.
+
+    Parameters
+    ----------
+    path : path-like
+        The matrix.
+    queries : sequence of str, optional
+        The paths of the query list, if the rows are to be checked against it (M2K takes the rows in that
+        order, whatever their labels).
+    place : callable, optional
+        Where the file of a path lies, so that a query may have another path in the matrix; None: paths are
+        compared as written.
+
+    Returns
+    -------
+    list of Violation
+
+    Raises
+    ------
+    MatrixFormatError
+        It cannot be read at all.
     """
     checker = _Checker()
     try:
@@ -57,7 +79,7 @@ def violations(path: PathLike, *, queries: Sequence[str] | None = None) -> list[
     except OSError as error:
         raise MatrixFormatError(f"matrix {os.fspath(path)!r}: cannot read it: {error.strerror}") from error
     if queries is not None:
-        checker.check_queries(queries)
+        checker.check_queries(queries, place)
     return checker.findings.in_order()
 
 
@@ -113,9 +135,10 @@ class _Checker:
                 self._check_name(text)
         self._check_end(raw)
 
-    def check_queries(self, queries: Sequence[str]) -> None:
+    def check_queries(self, queries: Sequence[str], place: Callable[[str], str] | None) -> None:
         """The rows must be labelled with the queries' positions, in the order of the query list."""
-        positions = number_collection(self._names, queries, identity=file_identity).query_positions
+        places = ([*map(place, self._names)], [*map(place, queries)]) if place else None
+        positions = number_collection(self._names, queries, places=places).query_positions
         if len(positions) != len(self._rows):
             self._error("number of rows", f"{len(self._rows)} rows for {len(positions)} queries")
         for row, (position, (line, label)) in enumerate(zip(positions, self._rows, strict=False)):

@@ -1,31 +1,39 @@
 """MIREX list files: one path per line, no header; and the numbering that a matrix uses.
 
 Real lists also hold a byte order mark, CRLF, blank lines, trailing blanks, tab-separated columns
-after the path, a last line without its newline, and what playlists and old editors add: lines that
-begin with #EXT, and a lone Ctrl-Z. A path may contain spaces and any letters, so
-lines are split on newline and tab only. Paths are decoded as UTF-8 with `surrogateescape`: a name
-in another encoding reaches the file system, and the matrix, with its bytes unchanged.
+after the path, and a last line without its newline; M3U playlists `#EXT...` lines, and lists from DOS a
+Ctrl-Z. A path may contain spaces and any letters, so lines are split on newline and tab only. Paths are
+decoded as UTF-8 with `surrogateescape`: a name in another encoding reaches the file system, and the
+matrix, with its bytes unchanged.
 """
 
 import codecs
 import dataclasses
+import errno
+import itertools
+import logging
 import os
-import re
+import stat
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mirex.errors import ListFileError
+from mirex.formats.listforms import binary_form, likely_form
 
 EXAMPLES = 3  # how many examples one warning shows
+_HEAD = 1 << 16  # bytes that tell text from other files
+_LARGEST = 1 << 30  # bytes: some ten million paths; an endless stream is no list
+_CTRL_Z = b"\x1a"
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class FileList:
-    """The paths of one list file, in file order; duplicates are kept. skipped: lines that name no file."""
+    """The paths of one list file, in file order; duplicates are kept."""
 
     paths: tuple[str, ...]
-    skipped: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,118 +41,286 @@ class Numbering:
     """The numbered list of a matrix, and where each query stands in it.
 
     paths: the collection, then the queries that it lacks. query_positions: 0-based index into
-    `paths`, one per query in query-list order. appended: how many paths were appended.
+    `paths`, one per query in query-list order. appended: how many paths were appended. renamed: how
+    many queries are numbered as a collection entry that is the same file under another path.
     """
 
     paths: tuple[str, ...]
     query_positions: tuple[int, ...]
     appended: int
+    renamed: int = 0
+
+
+# Reading
 
 
 def read_list(path: str | os.PathLike[str]) -> FileList:
     """Read a list file.
 
     A list without any path is an error: an empty collection or query list gives no matrix, and is
-    nearly always a wrong argument or a failed script before this one.
+    nearly always a wrong argument or a failed script before this one. `#EXT...` lines of playlists and
+    Ctrl-Z are skipped, with one warning. Blanks at the end of a line belong to its path only if a file of
+    that name exists, and none without them.
 
-    Raises `ListFileError` if the file cannot be read, is not text (NUL bytes: UTF-16, or audio),
-    lists nothing, or has a line that starts with a tab or has a carriage return inside the path.
+    Parameters
+    ----------
+    path : path-like
+        The list file.
+
+    Returns
+    -------
+    FileList
+
+    Raises
+    ------
+    ListFileError
+        The file cannot be read, is not text (UTF-16, audio, an archive), lists nothing, or has a line that
+        starts with a tab or has a carriage return inside the path.
     """
+    folder = os.path.dirname(os.path.abspath(path))
+    lines, skipped = _lines(_text(path), folder)
+    if skipped:
+        log.warning(
+            "list file %r: %d line(s) that name no file were skipped, first %r",
+            os.fspath(path), len(skipped), skipped[0][:60],
+        )  # fmt: skip
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise ListFileError(f"list file {os.fspath(path)!r}: cannot read it: {error.strerror}") from error
-    if b"\0" in data:
-        raise ListFileError(
-            f"list file {os.fspath(path)!r} is not text (it holds NUL bytes); "
-            "give a text file in UTF-8 with one path per line"
-        )
-    numbered = enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1)
-    lines = [(number, line) for number, line in numbered if line.strip()]
-    kept = [(number, line) for number, line in lines if not _names_no_file(line)]
-    try:
-        paths = tuple(_path_of(line, number) for number, line in kept)
+        paths = tuple(_path_of(line, number, folder) for number, line in lines)
     except ValueError as error:
         raise ListFileError(f"list file {os.fspath(path)!r}, {error}") from error
     if not paths:
         raise ListFileError(f"list file {os.fspath(path)!r} lists no files; give one path per line")
-    return FileList(paths, skipped=len(lines) - len(kept))
+    return FileList(paths)
 
 
-def _names_no_file(line: bytes) -> bool:
-    """What a playlist (#EXTM3U, #EXTINF) or an old editor (Ctrl-Z at the end) adds."""
-    return line.startswith(b"#EXT") or line.strip() == b"\x1a"
+def _lines(data: bytes, folder: str) -> tuple[list[tuple[int, bytes]], list[str]]:
+    """The lines that name a file, each with its number; and those that name none and are not blank."""
+    kept: list[tuple[int, bytes]] = []
+    skipped: list[str] = []
+    lines = data.rstrip(b"\r\n").split(b"\n")
+    if lines[-1].endswith(_CTRL_Z):  # behind the last path, where DOS ends a text
+        lines[-1:] = [lines[-1].removesuffix(_CTRL_Z), _CTRL_Z]
+    playlist = lines[0].startswith(b"#EXTM3U")
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if text == _CTRL_Z or _is_directive(line, folder, playlist=playlist):
+            skipped.append(_decoded(text))
+        elif text:
+            kept.append((number, line))
+    return kept, skipped
 
 
-def likely_form(paths: Sequence[str]) -> str | None:
-    """What a list seems to be, none of whose files can be read.
-
-    Parameters
-    ----------
-    paths : sequence of str
-        As the list gives them.
-
-    Returns
-    -------
-    str or None
-        A sentence that says what is wrong with every path; None if nothing is seen.
-    """
-    for pattern, form in _FORMS:
-        if all(re.search(pattern, path) for path in paths):
-            return form
-    if sum(re.fullmatch(r"Q/R|\d+", path) is not None for path in paths) > 0.9 * len(paths):
-        return "it looks like a distance matrix; give a list with one path a line"
-    return None
-
-
-# Tried in this order, the special before the general.
-_FORMS = (
-    (r"^[\[\]{}]|^\s*\".*\"\s*:|^\s+\".*\",?$", "it looks like JSON; give one path a line"),
-    (r"^([\"']).*\1$", "every path stands in quotes; leave them out"),
-    (r"^[\"']", "every path begins with a quote; leave it out"),
-    (r"^(\[playlist\]|(File|Title|Length)\d+=|NumberOfEntries=|Version=)", "it looks like a PLS playlist"),
-    (r"^\s*<", "it looks like XML; give one path a line"),
-    (r"^file://", "every path is an address (file://); give plain paths"),
-    (r"^[a-z]+://", "every path is an address; give paths of files"),
-    (r"^\d+[.):]?\s+\S", "every path begins with a number; leave it out"),
-    (r"^\d+$", "its first column holds numbers; the path is the first column"),
-    (r"[,;]", "every line has commas or semicolons; if it is CSV, give the path alone"),
-    (r"^[A-Za-z]:[\\/]|\\", "every path is written as on Windows; give paths with slashes"),
-    (r"^~", "every path begins with ~, which only a shell understands; write the folder out"),
-    (r"\$", "every path holds a $, which only a shell understands; write the folder out"),
-    (r"%[0-9A-Fa-f]{2}", "every path holds codes like %20; give plain paths"),
-)
+def _text(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a list file, without a byte order mark; `ListFileError` if they are no text."""
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+            form = binary_form(head)
+            rest = b"" if form else file.read(_LARGEST)
+    except OSError as error:
+        advice = "; give a text file with one path per line" if error.errno == errno.EISDIR else ""
+        raise ListFileError(f"list file {name!r}: cannot read it: {error.strerror}{advice}") from error
+    except ValueError as error:
+        raise ListFileError(f"list file {name!r}: cannot read it: {error}") from error
+    if form is None and b"\0" in rest:
+        form = "data with NUL bytes"
+    if form is None and len(rest) == _LARGEST:
+        form = f"more than {_LARGEST >> 30} GiB"
+    if form:
+        raise ListFileError(
+            f"list file {name!r} is not text as a list is, but {form}; give a text file in UTF-8 with one "
+            "path per line"
+        )
+    return (head + rest).removeprefix(codecs.BOM_UTF8)
 
 
-def _path_of(line: bytes, number: int) -> str:
+def _is_directive(line: bytes, folder: str, *, playlist: bool) -> bool:
+    """Whether a line is one of a playlist that names no file; in M3U any line with # in front is."""
+    if not line.startswith(b"#" if playlist else b"#EXT"):
+        return False
+    return not os.path.lexists(_place(_decoded(line.partition(b"\t")[0].rstrip(b" \r")), folder))
+
+
+def _path_of(line: bytes, number: int, folder: str) -> str:
     """The path of one line: up to the first tab, without trailing blanks and carriage returns."""
-    path = line.partition(b"\t")[0].rstrip(b" \r")
+    field = line.partition(b"\t")[0].rstrip(b"\r")
+    path = field.rstrip(b" \r")
     if not path:
         raise ValueError(f"line {number}: no path before the tab; the path is the first column")
     if b"\r" in path:
         raise ValueError(f"line {number}: carriage return inside the path; end lines with LF or CRLF")
+    with_blanks = _decoded(field)
+    if field != path and b"\r" not in field and os.path.lexists(_place(with_blanks, folder)):
+        return _decoded(path) if os.path.lexists(_place(_decoded(path), folder)) else with_blanks
+    return _decoded(path)
+
+
+def _decoded(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
+
+
+# Finding the files
+
+
+def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[str]:
+    """Where the files of a list lie.
+
+    A path is taken as it stands, relative ones from the current directory; a relative path that does
+    not exist there but does from the list file's folder is taken from that folder. What is not found so is
+    looked for in the other Unicode form (NFC, NFD), each part of the path by itself.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        All paths of the list.
+    list_file : path-like
+        The list file.
+
+    Returns
+    -------
+    list of str
+        One place per path; for a file that is missing, its path.
+
+    Raises
+    ------
+    ListFileError
+        Not one of the files can be opened: the list is in another form (which is named), or of another
+        machine.
+    """
+    place = places_beside(list_file)
+    places = [place(path) for path in paths]
+    if paths and not any(map(_can_be_read, places)):
+        raise ListFileError(
+            f"list file {os.fspath(list_file)!r}: {_none_of(paths)} can be read (the first: {paths[0]!r}: "
+            f"{_reason(places[0])}){_advice(list_file, place)}"
+        )
+    return places
+
+
+def places_beside(list_file: str | os.PathLike[str]) -> Callable[[str], str]:
+    """What `locate` does for each path, whether or not there is a file."""
+    folder = os.path.dirname(os.path.abspath(list_file))
+    return lambda path: _place(path, folder)
+
+
+def check_analysed(
+    paths: Sequence[str], failures: Mapping[int, str], *, list_file: str | os.PathLike[str]
+) -> None:
+    """Raise `ListFileError` if every file of a list failed: what its matrix would say is nothing.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        All paths of the list.
+    failures : mapping of int to str
+        Reasons, by index into `paths`.
+    list_file : path-like
+        The list file.
+
+    Raises
+    ------
+    ListFileError
+        All failed.
+    """
+    if paths and len(failures) == len(paths):
+        raise ListFileError(
+            f"list file {os.fspath(list_file)!r}: {_none_of(paths)} could be analysed "
+            f"(the first: {paths[0]!r}: {failures[0]}); is it the right list?"
+        )
+
+
+def _none_of(paths: Sequence[str]) -> str:
+    return "its only file is not one that" if len(paths) == 1 else f"none of its {len(paths)} files"
+
+
+def _advice(list_file: str | os.PathLike[str], place: Callable[[str], str]) -> str:
+    """The likely form of a list that names no file, and what to do."""
+    try:
+        with open(list_file, "rb") as file:
+            head = file.read(_HEAD).removeprefix(codecs.BOM_UTF8)
+    except OSError:  # a pipe that was read already, or a file that has just gone
+        head = b""
+    lines = _decoded(head).replace("\r", "").split("\n")
+    form = likely_form(lines, exists=lambda path: bool(path) and os.path.isfile(place(path)))
+    return f"; {form}; give one plain path per line" if form else "; give paths as they are on this machine"
+
+
+def _place(path: str, folder: str) -> str:
+    beside = os.path.join(folder, path)
+    places = [path] if os.path.isabs(path) else [path, beside]
+    for place in places:
+        if _is_there(place):
+            return place
+    for place in places:
+        found = _in_other_form(place)
+        if found is not None:
+            return found
+    return path
+
+
+def _in_other_form(path: str) -> str | None:
+    """The path of an existing file that differs in Unicode's composition only, part by part."""
+    if path.isascii():
+        return None
+    place = "/" if path.startswith("/") else ""
+    for part in path.split("/"):
+        forms = dict.fromkeys((part, unicodedata.normalize("NFC", part), unicodedata.normalize("NFD", part)))
+        found = next((form for form in forms if _is_there(os.path.join(place, form) or ".")), None)
+        if found is None:
+            return None
+        place = os.path.join(place, found)
+    return place
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # a NUL, or what the file system's encoding lacks
+        return False
+
+
+def _can_be_read(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode) and os.access(path, os.R_OK)
+    except (OSError, ValueError):
+        return False
+
+
+def _reason(path: str) -> str:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "no such file"
+    except (OSError, ValueError) as error:
+        return (getattr(error, "strerror", None) or str(error)).lower()
+    if stat.S_ISDIR(mode):
+        return "is a folder"
+    return "permission denied" if stat.S_ISREG(mode) else "is not a regular file"
+
+
+# Numbering
 
 
 def number_collection(
     collection: Sequence[str],
     queries: Sequence[str],
     *,
-    identity: Callable[[str], Hashable | None] = lambda path: None,
+    places: tuple[Sequence[str], Sequence[str]] | None = None,
 ) -> Numbering:
     """Number the collection and find each query in it.
 
-    A duplicate path keeps both lines, and a query gets its first match. A query that is the same file as
-    an entry of the collection by another path is numbered there. Queries that the collection lacks are
-    appended to it, each once, in query-list order, so that the matrix has a column for every query.
+    A duplicate path keeps both lines, and a query gets its first match: by its path as written, else, where
+    places are given, the first entry that is the same file under another path. Queries that the
+    collection lacks are appended to it, each once, in query-list order, so that the matrix has a column for
+    every query.
 
     Parameters
     ----------
     collection, queries : sequence of str
-        Paths of the two lists.
-    identity : callable
-        What tells a path's file from others, such as `file_identity`; None where it is not known. It is
-        asked only if a query's path is missing from the collection.
+        Paths as the lists have them.
+    places : pair of sequences of str, optional
+        Where the files of the collection and of the queries lie, as `locate` tells.
 
     Returns
     -------
@@ -154,85 +330,110 @@ def number_collection(
     first: dict[str, int] = {}
     for position, path in enumerate(paths):
         first.setdefault(path, position)
-    files: dict[Hashable, int] = {}
-    if any(query not in first for query in queries):
-        for position, path in enumerate(paths):
-            files.setdefault(identity(path), position)
-        files.pop(None, None)
-    for query in queries:
-        if query not in first:
-            first[query] = files.get(identity(query), len(paths))
-            if first[query] == len(paths):
-                files.setdefault(identity(query), len(paths))
-                files.pop(None, None)
-                paths.append(query)
+    missing = any(query not in first for query in queries)
+    same = _first_of_each_file(places[0]) if places and missing else {}
+    renamed = 0
+    for query, place in zip(queries, places[1] if places else itertools.repeat(None), strict=False):
+        if query in first:
+            continue
+        file = _file_of(place) if place is not None else None
+        renamed += file in same
+        if file in same:
+            first[query] = same[file]
+            continue
+        first[query] = len(paths)
+        if file is not None:
+            same[file] = len(paths)
+        paths.append(query)
     positions = tuple(first[query] for query in queries)
-    return Numbering(tuple(paths), positions, appended=len(paths) - len(collection))
+    return Numbering(tuple(paths), positions, appended=len(paths) - len(collection), renamed=renamed)
 
 
-def file_identity(path: str | os.PathLike[str]) -> Hashable | None:
-    """Device and inode of a file, the same by whatever path it is reached; None if there is none."""
+def _first_of_each_file(places: Sequence[str]) -> dict[tuple[int, int] | None, int]:
+    """{device and inode: first position} of the files that exist."""
+    same: dict[tuple[int, int] | None, int] = {}
+    for position, place in enumerate(places):
+        file = _file_of(place)
+        if file is not None:
+            same.setdefault(file, position)
+    return same
+
+
+def _file_of(place: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        found = os.stat(place)
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
+
+
+# Warnings
 
 
 def name_warnings(paths: Sequence[str]) -> list[str]:
     """Warn of names with which a reader of the matrix would go wrong; at most one line per kind.
 
     The readers split at white space, and know a track by its basename up to the first dot, in any
-    case; they fail on a basename, cut at white space, of fewer than 3 characters. In an ASCII locale they
-    replace each byte outside ASCII by one character. Examples come with their number in the list.
+    case; they fail on a whole basename of fewer than 3 characters. In an ASCII locale each byte outside ASCII
+    is one and the same character to them: two names that differ in such bytes only are one track to one
+    reader, and an error to the other. Examples come with their number in the list.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        The numbered list.
+
+    Returns
+    -------
+    list of str
     """
     stems = [_stem(path) for path in paths]
     blank = [i for i, path in enumerate(paths) if any(character.isspace() for character in path)]
-    short = [i for i, path in enumerate(paths) if len(_first_word(path).rpartition("/")[2]) < 3]
-    foreign = [i for i, path in enumerate(paths) if not path.isascii()]
-    masked = _alike([_in_ascii(path) for path in paths])
-    confused = [group for group in masked if len({paths[i] for i in group}) > 1]
+    short = [i for i, path in enumerate(paths) if len(_whole_name(path)) < 3]
     alike = _alike(stems)
+    foreign = [i for i, path in enumerate(paths) if not path.isascii()]
+    garbled = [group for group in _alike(map(_garbled_stem, paths)) if len({stems[i] for i in group}) > 1]
     warnings = []
-    if foreign:
-        warnings.append(f"{_paths(len(foreign))} letters outside ASCII: {_show(paths, foreign)}")
-    if confused:
-        pairs = "; ".join(_show(paths, group) for group in confused[:EXAMPLES])
-        warnings.append(
-            f"{sum(map(len, confused))} paths are equal where letters outside ASCII are not understood; in "
-            f"an ASCII locale one reader takes them for one track, another fails: {pairs}"
-        )
     if blank:
         warnings.append(f"{_paths(len(blank))} white space, where readers split: {_show(paths, blank)}")
     if alike:
-        pairs = "; ".join(_show(paths, group) for group in alike[:EXAMPLES])
-        more = f"; and {len(alike) - EXAMPLES} more names" if len(alike) > EXAMPLES else ""
         warnings.append(
             f"{sum(map(len, alike))} paths share {len(alike)} basename(s) up to the first dot, ignoring "
-            f"case, and readers take them for one track: {pairs}{more}"
+            f"case, and readers take them for one track: {_show_groups(paths, alike)}"
+        )
+    if garbled:
+        warnings.append(
+            f"{sum(map(len, garbled))} paths differ up to the first dot in characters outside ASCII only: "
+            "in an ASCII locale one reader takes them for one track, the other fails on them; rename these "
+            f"files: {_show_groups(paths, garbled)}"
+        )
+    elif foreign:
+        warnings.append(
+            f"{_paths(len(foreign))} characters outside ASCII, which readers garble in an ASCII locale: "
+            f"{_show(paths, foreign)}"
         )
     if short:
         warnings.append(
-            f"{_paths(len(short))} a basename of fewer than 3 characters, cut at white space, "
-            f"on which readers fail: {_show(paths, short)}"
+            f"{_paths(len(short))} a basename of fewer than 3 characters, on which readers fail: "
+            f"{_show(paths, short)}"
         )
     return warnings
-
-
-def _first_word(path: str) -> str:
-    """The path up to its first white space."""
-    words = path.split(maxsplit=1)
-    return words[0] if words else ""
-
-
-def _in_ascii(path: str) -> str:
-    """The path as an ASCII locale shows it: one character for each byte outside ASCII."""
-    return re.sub(rb"[^\x00-\x7f]", b"?", path.encode("utf-8", "surrogateescape")).decode("ascii")
 
 
 def _stem(path: str) -> str:
     """Basename up to its first dot, without case: what the readers know a track by."""
     return path.rpartition("/")[2].partition(".")[0].casefold()
+
+
+def _garbled_stem(path: str) -> str:
+    """The same as a reader in an ASCII locale sees it: one character for each byte outside ASCII."""
+    name = path.rpartition("/")[2].partition(".")[0].encode("utf-8", "surrogateescape")
+    return name.decode("ascii", "replace").lower()
+
+
+def _whole_name(path: str) -> str:
+    """Basename up to its first white space."""
+    return next(iter(path.rpartition("/")[2].split()), "")
 
 
 def _alike(stems: Iterable[str]) -> list[list[int]]:
@@ -245,6 +446,12 @@ def _alike(stems: Iterable[str]) -> list[list[int]]:
 
 def _paths(count: int) -> str:
     return "1 path has" if count == 1 else f"{count} paths have"
+
+
+def _show_groups(paths: Sequence[str], groups: Sequence[Sequence[int]]) -> str:
+    """The first groups, each with its first examples."""
+    shown = "; ".join(_show(paths, group) for group in groups[:EXAMPLES])
+    return shown + (f"; and {len(groups) - EXAMPLES} more names" if len(groups) > EXAMPLES else "")
 
 
 def _show(paths: Sequence[str], positions: Sequence[int]) -> str:

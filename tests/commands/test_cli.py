@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 from pathlib import Path
@@ -159,10 +160,46 @@ def test_query_writes_what_the_readers_want(collection, capsys):
 
 
 def test_a_failing_query_is_2_from_all_but_itself(collection):
-    (collection / "missing.txt").write_text("missing.wav\n")
+    (collection / "missing.txt").write_text("missing.wav\nfirst.wav\n")
     files = [str(collection / name) for name in ("collection.txt", "missing.txt", "scratch", "missing.out")]
     assert main(["query", *files]) == 0
-    assert read_matrix(collection / "missing.out").distances.tolist() == [[2, 2, 2, 0]]
+    assert read_matrix(collection / "missing.out").distances[0].tolist() == [2, 2, 2, 0]
+
+
+def test_a_list_that_is_none_gives_no_matrix(collection, tmp_path, capsys):
+    """As collection or as query list; nothing is extracted, nothing is written."""
+    good = (collection / "queries.txt").read_text().splitlines()
+    (tmp_path / "quoted.txt").write_text("".join(f'"{collection}/{name}"\n' for name in good))
+    lists = [str(tmp_path / "quoted.txt"), str(collection / "queries.txt")]
+    for chosen in (lists, lists[::-1], [lists[0]] * 2):
+        assert main(["query", *chosen, str(tmp_path / "scratch"), str(tmp_path / "matrix.txt")]) == 1
+        error = capsys.readouterr().err
+        assert "every path begins with a quote" in error
+        assert error.count("\n") == 1
+    assert main(["extract", str(tmp_path / "scratch"), lists[0]]) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["quoted.txt"]
+
+
+def test_a_list_of_which_nothing_can_be_analysed_gives_no_matrix(collection, tmp_path, capsys):
+    for name in ("text.wav", "empty.wav"):
+        (tmp_path / name).write_text("no audio" * (name == "text.wav"))
+    (tmp_path / "bad.txt").write_text("text.wav\nempty.wav\n")
+    lists = [str(tmp_path / "bad.txt"), str(collection / "collection.txt")]
+    for chosen in (lists, lists[::-1]):
+        assert main(["query", *chosen, str(tmp_path / "scratch"), str(tmp_path / "matrix.txt")]) == 1
+        assert "bad.txt': none of its 2 files could be analysed" in capsys.readouterr().err
+    assert not (tmp_path / "matrix.txt").exists()
+    assert main(["extract", str(tmp_path / "scratch"), lists[0]]) == 1
+
+
+def test_a_query_is_numbered_where_its_file_is_by_another_path(collection, tmp_path, capsys):
+    (tmp_path / "queries.txt").write_text(f"{collection}/./third.wav\n")
+    lists = [str(collection / "collection.txt"), str(tmp_path / "queries.txt")]
+    assert main(["query", *lists, str(collection / "scratch"), str(tmp_path / "matrix.txt")]) == 0
+    assert "1 queries are files of the collection under other paths" in capsys.readouterr().err
+    matrix = read_matrix(tmp_path / "matrix.txt")
+    assert len(matrix.names) == 4
+    assert matrix.query_positions.tolist() == [2]
 
 
 def test_a_query_that_the_collection_lacks_is_appended(collection, tmp_path, capsys):
@@ -179,7 +216,7 @@ def test_a_query_that_the_collection_lacks_is_appended(collection, tmp_path, cap
 
 
 def test_names_that_break_a_reader_are_warned_of(tmp_path, collection, capsys):
-    (tmp_path / "a b.txt").write_text(f"{collection}/first.wav\n{collection}/../first.wav\nx.wav\na b.wav\n")
+    (tmp_path / "a b.txt").write_text(f"{collection}/first.wav\n{collection}/../first.wav\nxy\na b.wav\n")
     arguments = [str(tmp_path / "a b.txt")] * 2 + [str(collection / "scratch"), str(tmp_path / "out")]
     assert main(["query", *arguments]) == 0
     error = capsys.readouterr().err
@@ -202,6 +239,73 @@ def test_outputs_that_cannot_be(collection, capsys):
     assert main([*query(collection)[:-1], str(collection / "queries.txt" / "matrix.txt")]) == 1
     assert Path("/dev/null").is_char_device()
     assert "reused" not in capsys.readouterr().err, "found out before the work"
+
+
+def test_streams_devices_pipes_and_link_loops_are_no_outputs(collection, tmp_path, monkeypatch, capsys):
+    """Least of all the file that stdout is redirected to: its name leads there."""
+    (tmp_path / "log.txt").write_text("a log")
+    (tmp_path / "stream").symlink_to("/dev/fd/1")
+    (tmp_path / "devices").symlink_to("/dev")
+    (tmp_path / "loop").symlink_to("loop")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir("/dev")
+    names = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "stdout", "/dev/../dev/stderr", "/proc/self/new"]
+    names += [f"{tmp_path}/{name}" for name in ("stream", "devices/stdout", "loop", "pipe", "new/")]
+    before = os.dup(1)
+    with open(tmp_path / "log.txt", "r+") as file:
+        os.dup2(file.fileno(), 1)
+        statuses = [main([*query(collection)[:-1], name]) for name in ["", *names]]
+        os.dup2(before, 1)
+    os.close(before)
+    assert statuses == [2] * len(statuses), dict(zip(["", *names], statuses, strict=True))
+    assert "reused" not in capsys.readouterr().err
+    assert (tmp_path / "log.txt").read_text() == "a log"
+    assert (tmp_path / "loop").is_symlink()
+
+
+def test_a_recording_is_not_replaced_by_the_matrix(collection, tmp_path):
+    before = (collection / "first.wav").read_bytes()
+    (tmp_path / "link").symlink_to(collection / "first.wav")
+    assert main([*query(collection)[:-1], str(tmp_path / "link")]) == 2
+    assert (collection / "first.wav").read_bytes() == before
+
+
+def test_shared_memory_is_a_place_for_the_matrix(collection):
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("no shared memory here")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        assert main([*query(collection)[:-1], f"{folder}/matrix.txt"]) == 0
+
+
+def test_an_empty_scratch_name_is_wrong_usage(collection, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    lists = [str(collection / name) for name in ("collection.txt", "queries.txt")]
+    assert main(["query", *lists, "", str(tmp_path / "matrix.txt")]) == 2
+    assert main(["extract", "", lists[0]]) == 2
+    assert capsys.readouterr().err.count("scratch folder '': the name is empty") == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full_is_one_line(collection, monkeypatch, capsys):
+    """The disk of the matrix; and that of a redirected stdout, of which Python would complain at its end."""
+
+    def fail(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mirex.formats.matrix.write_matrix", fail)
+        assert main(query(collection)) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot be written: No space left on device; make room" in error
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "mirex", "weights"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "mirex: error: No space left on device; make room and start again\n"
 
 
 def test_an_output_that_is_a_link_stays_one(collection, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from mirex.cli import main
 from mirex.commands.query import check_output
 from mirex.errors import UsageError
-from mirex.extraction.extract import locate
+from mirex.formats.filelist import locate
 from mirex.formats.matrix import read_matrix
 from random_network import save_random
 from synthesis import song, write

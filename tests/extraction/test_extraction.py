@@ -12,7 +12,7 @@ import pytest
 import mirex
 from mirex.errors import AudioError, MirexError, StoreError, UsageError, WeightsError
 from mirex.extraction import pool
-from mirex.extraction.extract import REPORT, Extraction, extract, locate, read_columns
+from mirex.extraction.extract import REPORT, Extraction, extract, read_columns
 from mirex.extraction.store import FOLDER, Store, content_hash
 from mirex.features.audio import decode
 from mirex.features.cqt import columns
@@ -319,12 +319,3 @@ def test_works_in_a_program_without_a_main_guard(first, paths, tmp_path):
     assert run.stdout == first.embeddings[index].tobytes()
 
 
-def test_locate(tmp_path, monkeypatch):
-    beside, current = tmp_path / "lists", tmp_path / "current"
-    for place in (beside, current):
-        place.mkdir()
-        (place / "both.wav").touch()
-    (beside / "beside.wav").touch()
-    monkeypatch.chdir(current)
-    located = locate(["both.wav", "beside.wav", "none.wav", "/a/b.wav"], list_file="../lists/list.txt")
-    assert located == ["both.wav", str(beside / "beside.wav"), "none.wav", "/a/b.wav"]

@@ -10,6 +10,7 @@ import pytest
 from mirex.commands import check as command
 from mirex.errors import MatrixFormatError
 from mirex.formats.check import SHOWN, violations
+from mirex.formats.filelist import places_beside
 from mirex.formats.matrix import write_matrix
 
 TEXT = (
@@ -92,7 +93,12 @@ def test_what_a_strict_reader_chokes_on_is_an_error(
         ),
         pytest.param(b"/m/def", b"/m/def g", 2, "names: 1 path has white space", id="white space in a path"),
         pytest.param(b"/m/def", b"/n/ABC", 2, "names: 2 paths share", id="basenames alike"),
-        pytest.param(b"/m/def.wav", b"/m/de", 2, "names: 1 path has a basename of", id="short basename"),
+        pytest.param(
+            b"/m/def.wav", b"/m/de", 2, "names: 1 path has a basename of fewer", id="short basename"
+        ),
+        pytest.param(
+            b"/m/def.wav\n3\t/m/ghi", "/m/é.wav\n3\t/m/à".encode(), 2, "names: 2 paths differ", id="not ASCII"
+        ),
     ],
 )
 def test_what_both_readers_accept_is_a_warning(
@@ -141,6 +147,14 @@ def test_missing_rows_and_queries_are_found_with_the_query_list(tmp_path: Path) 
     messages = [m for _, _, m in found(tmp_path, TEXT, queries=["/m/ghi.wav", "/m/new.wav", "/m/abc.wav"])]
     assert "number of rows: 2 rows for 3 queries" in messages
     assert "query missing from the numbered list: '/m/new.wav'" in messages
+
+
+def test_a_query_may_have_another_path_of_the_same_file(tmp_path: Path) -> None:
+    for name in ("abc.wav", "def.wav", "ghi.wav"):
+        (tmp_path / name).touch()
+    text, queries = TEXT.replace(b"/m/", b""), ["./ghi.wav", "./abc.wav"]
+    assert any("missing" in message for _, _, message in found(tmp_path, text, queries=queries))
+    assert found(tmp_path, text, queries=queries, place=places_beside(tmp_path / "queries.txt")) == []
 
 
 @pytest.mark.parametrize(
@@ -219,5 +233,11 @@ def test_command_checks_the_order_against_the_query_list(tmp_path: Path) -> None
     path.write_bytes(TEXT)
     queries.write_text("/m/ghi.wav\n/m/abc.wav\n")
     assert run(str(path), "--queries", str(queries)) == 0
+    for name in ("abc.wav", "ghi.wav"):
+        (tmp_path / name).touch()
+    other = tmp_path / "other.txt"
+    other.write_bytes(TEXT.replace(b"/m/", f"{tmp_path}/".encode()))
+    queries.write_text("ghi.wav\n./abc.wav\n")
+    assert run(str(other), "--queries", str(queries)) == 0
     queries.write_text("/m/abc.wav\n/m/ghi.wav\n")
     assert run(str(path), "--queries", str(queries)) == 1

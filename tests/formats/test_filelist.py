@@ -1,5 +1,6 @@
 """List files as they come, their numbering, and warnings of names that break readers."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -7,14 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirex.errors import ListFileError
-from mirex.formats.filelist import (
-    FileList,
-    file_identity,
-    likely_form,
-    name_warnings,
-    number_collection,
-    read_list,
-)
+from mirex.formats.filelist import check_analysed, locate, name_warnings, number_collection, read_list
 
 
 def listed(folder: Path, data: bytes) -> tuple[str, ...]:
@@ -109,6 +103,8 @@ paths_of_any_bytes = st.binary(min_size=1, max_size=30).filter(
         and not raw.startswith(b"\xef\xbb\xbf")
         # bytes.strip also takes these two for white space
         and raw.strip()
+        and not raw.endswith(b"\x1a")
+        and not raw.startswith(b"#EXT")
     )
 )
 
@@ -127,7 +123,183 @@ def test_any_list_round_trips(
     assert [path.encode("utf-8", "surrogateescape") for path in paths] == raws
 
 
+# Lines that name no file, and blanks that do
+
+
+@pytest.mark.parametrize(
+    ("data", "skipped"),
+    [
+        pytest.param(b"#EXTM3U\n#EXTINF:12,A\n/m/a.wav\n# of B\n/m/b.wav\n", 3, id="M3U"),
+        pytest.param(b"\xef\xbb\xbf#EXTM3U\r\n/m/a.wav\r\n/m/b.wav\r\n", 1, id="M3U with BOM and CRLF"),
+        pytest.param(b"/m/a.wav\n#EXTINF:12,B\n/m/b.wav\n", 1, id="M3U without its head"),
+        pytest.param(b"/m/a.wav\r\n/m/b.wav\r\n\x1a", 1, id="Ctrl-Z"),
+        pytest.param(b"/m/a.wav\r\n/m/b.wav\x1a\r\n", 1, id="Ctrl-Z behind the last path"),
+        pytest.param(b"/m/a.wav\n\x1a\n/m/b.wav\n\x1a\n", 2, id="two lists that were joined"),
+    ],
+)
+def test_lines_that_name_no_file_are_skipped_with_one_warning(
+    tmp_path: Path, data: bytes, skipped: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert listed(tmp_path, data) == ("/m/a.wav", "/m/b.wav")
+    (record,) = caplog.records
+    assert f"{skipped} line(s) that name no file were skipped" in record.getMessage()
+
+
+def test_files_whose_names_begin_like_comments_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "#EXTRA.wav").touch()
+    assert listed(tmp_path, b"#1.wav\n#EXTRA.wav\n") == ("#1.wav", "#EXTRA.wav")
+    assert listed(tmp_path, b"#EXTM3U\n#EXTRA.wav\n") == ("#EXTRA.wav",)
+
+
+def test_trailing_blanks_belong_to_a_path_if_such_a_file_exists(tmp_path: Path) -> None:
+    (tmp_path / "a.wav ").touch()
+    assert listed(tmp_path, b"a.wav \nb.wav \n") == ("a.wav ", "b.wav")
+    assert listed(tmp_path, b"a.wav \tx\r\nb.wav\n") == ("a.wav ", "b.wav")
+    (tmp_path / "a.wav").touch()
+    assert listed(tmp_path, b"a.wav \n") == ("a.wav",)
+
+
+# Files
+
+
+def test_locate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside, current = tmp_path / "lists", tmp_path / "current"
+    for place in (beside, current):
+        place.mkdir()
+        (place / "both.wav").touch()
+    (beside / "beside.wav").touch()
+    monkeypatch.chdir(current)
+    located = locate(["both.wav", "beside.wav", "none.wav", "/a/b.wav"], list_file="../lists/list.txt")
+    assert located == ["both.wav", str(beside / "beside.wav"), "none.wav", "/a/b.wav"]
+
+
+def test_a_file_is_found_in_the_other_unicode_form_each_part_by_itself(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    folder = tmp_path / f"{composed}t{composed}"
+    folder.mkdir()
+    file = folder / f"caf{decomposed}.wav"
+    file.touch()
+    for written in (unicodedata.normalize("NFC", str(file)), unicodedata.normalize("NFD", str(file))):
+        assert locate([written], list_file=tmp_path / "list.txt") == [str(file)]
+    relative = unicodedata.normalize("NFC", str(file.relative_to(tmp_path)))
+    assert locate([relative], list_file=tmp_path / "list.txt") == [str(file)]
+    other = folder / f"caf{composed}.wav"
+    other.touch()
+    assert locate([str(other), str(file)], list_file=tmp_path / "list.txt") == [str(other), str(file)]
+
+
+# A list that is none
+
+
+@pytest.mark.parametrize(
+    ("template", "form"),
+    [
+        ('"{}"\n"{}"\n', "every path begins with a quote"),
+        ("'{}'\n'{}'\n", "every path begins with a quote"),
+        ("{},first\n{},second\n", "columns with commas between, and the path in column 1"),
+        ("work,path\none,{}\ntwo,{}\n", "columns with commas between, and the path in column 2"),
+        ('one;"{}"\ntwo;"{}"\n', "columns with semicolons between, and the path in column 2"),
+        ("one\t{}\ntwo\t{}\n", "columns with tabs between, and the path in column 2"),
+        ("id\twork\tpath\n1\ta\t{}\n2\tb\t{}\n", "columns with tabs between, and the path in column 3"),
+        ("1. {}\n2. {}\n", "every path has a number before it"),
+        ("[1] {}\n[2] {}\n", "every path has a number before it"),
+        ("     1  {}\n     2  {}\n", "every path has a number before it"),
+        ("- {}\n- {}\n", "dash"),
+        ("system\n1\t{}\n2\t{}\nQ/R\t1\t2\n1\t0.0\t0.5\n", "it is a distance matrix"),
+        ('["{}", "{}"]\n', "it is JSON"),
+        ('[\n  "{}",\n  "{}"\n]\n', "it is JSON"),
+        ('{{"files": ["{}", "{}"]}}\n', "it is JSON"),
+        ("<playlist><location>{}</location><location>{}</location>\n", "it is XML"),
+        ("[playlist]\nFile1={}\nFile2={}\n", "it is a PLS playlist"),
+        ("file://{}\nfile://{}\n", "every path is a URL"),
+        ("{} {}\n", "several paths, with blanks between"),
+        ("  {}\n  {}\n", "every path begins with a blank"),
+        ("-rw-r--r-- 1 me me 12 Jan 1 {}\n-rw-r--r-- 1 me me 9 Jan 1 {}\n", "the output of 'ls -l'"),
+        ("C:\\music\\a.wav\nC:\\music\\b.wav\n", "a drive letter"),
+        ("~/a.wav\n~/b.wav\n", "every path begins with ~"),
+        ("x/a.wav\nx/b.wav\n", "lead nowhere"),
+        ("/nowhere/a.wav\n/nowhere/b.wav\n", "as they are on this machine"),
+    ],
+)
+def test_a_list_in_another_form_is_an_error_that_names_the_form(
+    tmp_path: Path, template: str, form: str
+) -> None:
+    files = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for file in files:
+        file.touch()
+    path = tmp_path / "list.txt"
+    path.write_text(template.format(*files), "utf-8")
+    paths = read_list(path).paths
+    with pytest.raises(ListFileError, match="can be read") as raised:
+        locate(paths, list_file=path)
+    assert form in str(raised.value)
+    assert len(str(raised.value)) < 600
+
+
+def test_escaped_paths_are_told_from_their_files(tmp_path: Path) -> None:
+    (tmp_path / "a b.wav").touch()
+    path = tmp_path / "list.txt"
+    for line, form in (("a\\ b.wav", "backslashes"), ("a%20b.wav", "%xx")):
+        path.write_text(line + "\n")
+        with pytest.raises(ListFileError, match=form):
+            locate(read_list(path).paths, list_file=path)
+
+
+def test_folders_and_files_that_may_not_be_read_make_no_list(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(f"{tmp_path}\n")
+    with pytest.raises(ListFileError, match=r"is a folder.*every path is a folder"):
+        locate(read_list(path).paths, list_file=path)
+
+
+def test_one_file_that_can_be_read_makes_a_list(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    path = tmp_path / "list.txt"
+    path.write_text('"b.wav"\na.wav\n')
+    assert locate(read_list(path).paths, list_file=path) == ['"b.wav"', str(tmp_path / "a.wav")]
+
+
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        (b"ID3\x04\0\0\0\0\0" * 9, "audio"),
+        (b"PK\x03\x04\x14\0\0\0", "ZIP"),
+        (b"\x1f\x8b\x08\0\0\0\0", "gzip"),
+        ("/m/a.wav\n".encode("utf-16-le"), "UTF-16"),
+        ("/m/a.wav\n".encode("utf-16-be"), "UTF-16"),
+        (b"/m/a.wav\0/m/b.wav\0", "find -print0"),
+        (b"/m/a.wav\n" * 20_000 + b"\0\n", "NUL"),
+    ],
+)
+def test_files_that_are_no_text_are_named(tmp_path: Path, data: bytes, form: str) -> None:
+    with pytest.raises(ListFileError, match=f"not text.*{form}"):
+        listed(tmp_path, data)
+
+
+def test_an_endless_stream_of_bytes_is_no_list() -> None:
+    with pytest.raises(ListFileError, match="not text"):
+        read_list("/dev/zero")
+
+
+def test_a_list_of_which_nothing_could_be_analysed_is_an_error(tmp_path: Path) -> None:
+    check_analysed(["a", "b"], {0: "is silent"}, list_file="list.txt")
+    with pytest.raises(ListFileError, match="none of its 2 files could be analysed .*'a': is silent"):
+        check_analysed(["a", "b"], {0: "is silent", 1: "is empty"}, list_file="list.txt")
+
+
 # Numbering
+
+
+def test_a_query_that_is_the_same_file_by_another_path_is_numbered_there(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to("b")
+    collection = [str(tmp_path / name) for name in ("a", "b")]
+    queries = [f"{tmp_path}/./b", f"{tmp_path}/link", f"{tmp_path}/c", f"{tmp_path}/./c", "gone"]
+    numbering = number_collection(collection, queries, places=(collection, queries))
+    assert numbering.paths == (*collection, f"{tmp_path}/c", "gone")
+    assert numbering.query_positions == (1, 1, 2, 2, 3)
+    assert (numbering.appended, numbering.renamed) == (2, 3)
 
 
 def test_a_query_is_numbered_by_its_position_in_the_collection() -> None:
@@ -173,9 +345,9 @@ def test_ordinary_names_give_no_warning() -> None:
 
 
 def test_warns_of_white_space_in_a_path() -> None:
-    (warning,) = name_warnings(["/all music/abc.wav", "/m/abd.wav"])
+    (warning,) = name_warnings(["/my music/abc.wav", "/m/abd.wav"])
     assert warning.startswith("1 path has white space")
-    assert "'/all music/abc.wav' (1)" in warning
+    assert "'/my music/abc.wav' (1)" in warning
 
 
 @pytest.mark.parametrize("other", ["/n/abc.wav", "/m/ABC.wav", "/m/abc.mp3", "/m/abc.live.wav"])
@@ -186,14 +358,45 @@ def test_warns_of_basenames_alike_up_to_their_first_dot_ignoring_case(other: str
     assert f"{other!r} (3)" in warning
 
 
-@pytest.mark.parametrize("path", ["/m/ab", "ab", "a.", "/m/"])
+@pytest.mark.parametrize("path", ["/m/ab", "/m/a", "/m/", "ha"])
 def test_warns_of_a_basename_of_fewer_than_3_characters(path: str) -> None:
     (warning,) = name_warnings([path, "/m/xyz.wav"])
     assert warning.startswith("1 path has a basename of fewer than 3")
 
 
+@pytest.mark.parametrize("path", ["/m/x.01.ogg", "/m/ab.wav", "a.b.c.wav", "/m/.hidden", "abc"])
+def test_a_whole_basename_of_3_characters_is_read(path: str) -> None:
+    assert name_warnings([path, "/m/xyz.wav"]) == []
+
+
+def test_a_basename_is_cut_at_white_space() -> None:
+    assert "fewer than 3" in name_warnings(["/m/a b.wav"])[1]
+    assert len(name_warnings(["/m/abc b.wav"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/m/caf\u00e9.wav", "/n/caf\u00e8.wav"),
+        ("/m/\u00c4bc.wav", "/m/\u00d6BC.ogg"),
+        ("/m/\u0414\u043e\u043c.wav", "/m/\u041a\u043e\u0442.wav"),
+        ("/m/caf\udce9.wav", "/m/caf\udce8.wav"),
+    ],
+)
+def test_warns_of_names_that_are_equal_in_an_ascii_locale(one: str, other: str) -> None:
+    (warning,) = name_warnings([one, "/m/xyz.wav", other])
+    assert warning.startswith("2 paths differ up to the first dot in characters outside ASCII only")
+    assert "(1)" in warning
+    assert "(3)" in warning
+
+
+def test_warns_of_characters_outside_ascii() -> None:
+    (warning,) = name_warnings(["/m/caf\u00e9.wav", "/m/xyz.wav", "/m/cafe\u0301.wav"])
+    assert warning.startswith("2 paths have characters outside ASCII")
+
+
 def test_a_long_list_gives_few_and_short_warnings() -> None:
-    warnings = name_warnings([f"/my music/{n % 10}.wav" for n in range(10_000)])
+    warnings = name_warnings([f"/my music/{n % 10}" for n in range(10_000)])
     assert len(warnings) == 3
     assert warnings[0].startswith("10000 paths have white space")
     assert warnings[1].startswith("10000 paths share 10 basename(s)")
@@ -203,83 +406,3 @@ def test_a_long_list_gives_few_and_short_warnings() -> None:
 
 def test_warnings_can_be_printed_anywhere() -> None:
     name_warnings(["/m/caf\udce9 1.wav"])[0].encode("utf-8")
-
-
-# --- what else lists hold ------------------------------------------------------------------------
-
-
-def test_playlist_lines_and_a_lone_ctrl_z_are_skipped_and_counted(tmp_path):
-    path = tmp_path / "list.m3u"
-    path.write_bytes(b"#EXTM3U\n#EXTINF:75,Song\na.wav\n#hash.wav\n\x1a\n")
-    assert read_list(path) == FileList(("a.wav", "#hash.wav"), skipped=3)
-
-
-@pytest.mark.parametrize(
-    ("paths", "word"),
-    [
-        (['"/m/a.wav"', '"/m/b.wav"'], "quotes"),
-        (["'/m/a.wav", "'/m/b.wav"], "begins with a quote"),
-        (["/m/a.wav,1", "/m/b.wav,2"], "CSV"),
-        (["1;a.wav", "2;b.wav"], "semicolons"),
-        (["1. /m/a.wav", "2. /m/b.wav"], "number"),
-        (["1", "2"], "first column"),
-        (["mirex 0.1"] + [str(number) for number in range(1, 30)] + ["Q/R"], "matrix"),
-        (['["a.wav",', '"b.wav"]'], None),
-        (["[", ' "a.wav",', ' "b.wav"', "]"], "JSON"),
-        (["[playlist]", "File1=a.wav", "Title1=A", "Version=2"], "PLS"),
-        (["<list>", "<song/>"], "XML"),
-        (["file:///m/a.wav"], "address"),
-        (["http://m/a.wav"], "address"),
-        (["C:\\m\\a.wav", "D:\\b.wav"], "Windows"),
-        (["~/a.wav"], "shell"),
-        (["$HOME/a.wav"], "shell"),
-        (["/m/a%20b.wav"], "codes"),
-        (["/m/a.wav", "/m/b.wav"], None),
-        (["1. /m/a.wav", "/m/b.wav"], None),
-    ],
-)
-def test_the_likely_form_of_a_list_that_is_none(paths, word):
-    found = likely_form(paths)
-    assert found is None if word is None else word in found
-
-
-def test_a_query_that_is_the_same_file_by_another_path_is_numbered_there(tmp_path):
-    for name in ("a.wav", "b.wav"):
-        (tmp_path / name).touch()
-    (tmp_path / "link.wav").symlink_to("b.wav")
-    collection = [str(tmp_path / "a.wav"), str(tmp_path / "b.wav")]
-    queries = [f"{tmp_path}/./b.wav", str(tmp_path / "link.wav"), str(tmp_path / "gone.wav"), "gone.wav"]
-    found = number_collection(collection, queries, identity=file_identity)
-    assert found.query_positions == (1, 1, 2, 3)
-    assert found.paths == (*collection, *queries[2:])
-    assert found.appended == 2
-
-
-def test_no_file_is_asked_for_where_every_query_is_in_the_collection():
-    def identity(path: str) -> None:
-        raise AssertionError(path)
-
-    assert number_collection(["a", "b"], ["b"], identity=identity).query_positions == (1,)
-
-
-def test_a_query_named_twice_by_two_paths_is_appended_once(tmp_path):
-    (tmp_path / "a.wav").touch()
-    queries = [str(tmp_path / "a.wav"), f"{tmp_path}/./a.wav"]
-    assert number_collection(["x"], queries, identity=file_identity).paths == ("x", queries[0])
-
-
-def test_names_that_an_ascii_locale_makes_equal():
-    (foreign, confused) = name_warnings(["/m/größe.wav", "/m/grüße.wav", "/m/plain.wav"])
-    assert "2 paths have letters outside ASCII" in foreign
-    assert "2 paths are equal" in confused
-    assert "plain" not in confused
-    (alone,) = name_warnings(["/m/größe.wav", "/m/grün.wav"])
-    assert "outside ASCII" in alone
-
-
-@pytest.mark.parametrize(
-    ("path", "short"),
-    [("/m/ha", True), ("/m/x.01.ogg", False), ("/m/my song.wav", True), ("/m/abc def", False), ("ab", True)],
-)
-def test_short_names_are_whole_basenames_cut_at_white_space(path, short):
-    assert any("fewer than 3" in warning for warning in name_warnings([path])) == short
