@@ -40,11 +40,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     add_extraction_options(parser)
     parser.add_argument(
-        "--hubness",
-        choices=("csls",),
-        help="rank by distances in which recordings that are near to everything stand further back; they "
-        "are no cosine distances (default: off)",
-    )
+        "--hubness", choices=("csls",), metavar="H",
+        help="csls: move hubs back; then no cosine distances (default off)",
+    )  # fmt: skip
     parser.add_argument("collection", metavar="collection_list", help="one path per line")
     parser.add_argument("queries", metavar="query_list", help="one path per line")
     parser.add_argument("scratch", metavar="working_directory", help="made if missing; may be shared")

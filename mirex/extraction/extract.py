@@ -157,8 +157,6 @@ def extract(
     UsageError, WeightsError, StoreError
         As their names say.
     """
-    if not os.fspath(scratch):
-        raise UsageError("the scratch folder's name is empty; name a folder")
     paths = [os.fspath(path) for path in paths]
     locations = paths if locations is None else locations
     plan = _plan(

@@ -34,8 +34,8 @@ def test_a_list_none_of_whose_files_can_be_read_gives_no_matrix(tmp_path, weight
     quoted = '"/m/a.wav"\n"/m/b.wav"\n'
     assert query(tmp_path, weights, collection=quoted, queries=quoted) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("mirex: error: none of the 2 files can be used")
-    assert "quotes" in last
+    assert last.startswith("mirex: error: list file")
+    assert "every path begins with a quote" in last
     assert not (tmp_path / "matrix.txt").exists()
     assert main(["extract", "--weights", weights, str(tmp_path / "s"), str(tmp_path / "queries.txt")]) == 1
 
@@ -44,7 +44,7 @@ def test_one_file_that_can_be_read_gives_a_matrix(tmp_path, weights, capsys):
     write(tmp_path / "one.wav", song(0, seconds=2))
     lines = "#EXTM3U\none.wav\ngone.wav\n\x1a"
     assert query(tmp_path, weights, collection=lines, queries="./one.wav\n") == 0
-    assert "2 lines that name no file" in capsys.readouterr().err
+    assert "2 line(s)" in capsys.readouterr().err
     matrix = read_matrix(tmp_path / "matrix.txt")
     assert matrix.names == ("one.wav", "gone.wav")
     np.testing.assert_array_equal(matrix.distances, [[0, 2]])
@@ -60,11 +60,6 @@ def test_a_name_in_the_other_unicode_form_is_found(tmp_path, form):
     assert locate([str(tmp_path / listed)], list_file="list.txt") == [str(path)]
 
 
-def test_a_name_with_a_blank_at_its_end_is_found(tmp_path):
-    (tmp_path / "song.wav ").touch()
-    assert locate(["song.wav"], list_file=tmp_path / "list.txt") == [str(tmp_path / "song.wav ")]
-
-
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/stderr", "/dev/fd/1", "/proc/self/fd/1", "/dev/null"])
 def test_streams_are_no_output(tmp_path, name):
     (tmp_path / "link").symlink_to(name)
@@ -77,9 +72,3 @@ def test_a_link_that_leads_to_itself_is_an_error(tmp_path, weights, capsys):
     (tmp_path / "matrix.txt").symlink_to("matrix.txt")
     assert query(tmp_path, weights, collection="a\n", queries="a\n") in (1, 2)
     assert "Traceback" not in capsys.readouterr().err
-
-
-def test_an_empty_scratch_name_is_wrong_usage(tmp_path, weights, capsys):
-    (tmp_path / "list.txt").write_text("a.wav\n")
-    assert main(["extract", "--weights", weights, "", str(tmp_path / "list.txt")]) == 2
-    assert "name is empty" in capsys.readouterr().err
