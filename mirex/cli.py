@@ -65,10 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="mirex",
-        description="Audio cover song identification for MIREX. Exit status: 0 complete, 1 failed, "
-        "2 wrong usage.",
-        # So wide that the longest command stands in a line with its help.
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=26),
+        description="Cover song identification. Exit status: 0 complete, 1 failed, 2 wrong usage.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mirex {__version__}")
