@@ -75,8 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="mirex",
-        description="Audio cover song identification for MIREX. Exit status: 0 complete, 1 failed, "
-        "2 wrong usage.",
+        description="Cover song identification. Exit status: 0 complete, 1 failed, 2 wrong usage.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mirex {__version__}")
