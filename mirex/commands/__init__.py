@@ -21,9 +21,12 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mirex.extract`."""
     threads = min(len(os.sched_getaffinity(0)), MOST_DEFAULT_THREADS)
     parser.add_argument(
-        "-numThreads", "--num-threads", dest="threads", type=_count, default=threads, metavar="N",
+        "-numThreads", dest="threads", type=_count, default=threads, metavar="N",
         help=f"worker processes, of one thread each (default {threads})",
     )  # fmt: skip
+    parser.add_argument(
+        "--num-threads", dest="threads", type=_count, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
     # With names of their own, which the help shows, not the choices: it must fit a screen.
     parser.add_argument(
         "--device", metavar="D", choices=("auto", "cpu", "cuda"), default="auto",

@@ -130,8 +130,8 @@ def _write(
         )
     except OSError as error:
         raise MirexError(
-            f"output {args.output!r} cannot be written: {error.strerror}; make room, or name another file, and "
-            "start again: no recording is analysed twice"
+            f"output {args.output!r} cannot be written: {error.strerror}; make room, or name another file, "
+            "and start again: no recording is analysed twice"
         ) from error
     return nearest
 
