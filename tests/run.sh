@@ -5,11 +5,9 @@ set -eu
 
 here=$(CDPATH='' cd -P -- "$(dirname -- "$0")/.." && pwd)
 . "$here/mirex/bootstrap/environment.sh"
-python=$(environment_python "$here/tests") || exit 1
+choose_python "$here/tests"
 
 cd "$here"
-PYTHONPATH=$here
-export PYTHONPATH PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1
 status=0
 "$python" -m ruff check . || status=1
 "$python" -m mypy || status=1

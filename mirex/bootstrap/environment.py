@@ -6,44 +6,57 @@ Runs before anything is installed: standard library only, no import of this pack
 2. Else the interpreter that runs this (`python3`), if it has all that is needed.
 3. Else the private environment is built, or brought up to date when the pinned versions have changed.
 
-With MIREX_PYTHON set, step 2 comes first. A stamp, written once the environment's own Python reports all
-that is needed, tells a whole environment from one whose installation was interrupted; it names the Python
-that the environment was made with, since one that is gone, or another, cannot use it. A lock keeps two first
-uses apart. The private environment sees nothing of PYTHONPATH, PYTHONHOME and pip's settings of where to
-install.
+With MIREX_PYTHON set, step 2 comes first. A stamp, written last, tells a whole environment from one
+whose installation was interrupted; it is trusted only if the environment's own Python starts, is of the kind
+that the environment was made with, and reports every requirement. A lock keeps two first uses apart.
 
 What is needed stands in two files of a folder: requirements.txt (direct, with the lowest version)
 and constraints.txt (everything, pinned).
 
+The user's Python and pip settings are not for this environment: PYTHONPATH serves only where the user's own
+interpreter lacks packages without it (a second line, "PYTHONPATH", then follows the interpreter's); of pip's
+settings those that say where packages come from hold, and none that say where they go.
+
 Usage: environment.py [folder ...]: more folders with such files, for the tests.
-       environment.py --missing folder ...: print what this interpreter lacks.
+       environment.py --report folder ...: what this interpreter is and lacks, as JSON.
 """
 
+import ast
+import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
+import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
-import venv
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from types import FrameType
+from typing import NoReturn
 
 FOLDER = Path(__file__).resolve().parent
-ELSEWHERE = (
-    *("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONUSERBASE", "PYTHONEXECUTABLE"),
-    *("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PIP_USER", "PIP_PYTHON", "PIP_NO_DEPS"),
-    *("PIP_REPORT", "PIP_REQUIRE_VIRTUALENV"),
-)
-# PEP 440, of which this project's requirements use release, pre-release and development numbers.
-VERSION = re.compile(
+USER_PATH = "MIREX_USER_PYTHONPATH"  # where environment.sh puts the user's PYTHONPATH
+
+# Of pip's settings, those that say how packages are reached.
+PIP_SETTINGS = frozenset({
+    "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "client-cert",
+    "timeout", "retries", "resume-retries", "cache-dir", "no-cache-dir", "keyring-provider", "use-feature",
+})  # fmt: skip
+_FULL = 100 << 20  # bytes: a disk with less is full
+
+# PEP 440, appendix B; a version's local part (+cpu) does not count in ">=".
+_VERSION = re.compile(
     r"v?(?:(?P<epoch>\d+)!)?(?P<release>\d+(?:\.\d+)*)"
-    r"(?:[-_.]?(?P<kind>alpha|beta|preview|pre|rc|a|b|c)[-_.]?(?P<pre>\d*))?"
-    r"(?:[-_.]?(?:post|rev|r)[-_.]?(?P<post>\d*))?"
-    r"(?:[-_.]?dev[-_.]?(?P<dev>\d*))?(?:\+.*)?"
+    r"(?:[-_.]?(?P<pre>alpha|a|beta|b|preview|pre|c|rc)[-_.]?(?P<pre_number>\d*))?"
+    r"(?P<post>-(?P<post_bare>\d+)|[-_.]?(?:post|rev|r)[-_.]?(?P<post_number>\d*))?"
+    r"(?P<dev>[-_.]?dev[-_.]?(?P<dev_number>\d*))?(?:\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?",
+    re.IGNORECASE | re.ASCII,
 )
+_PRE = {"a": 0, "alpha": 0, "b": 1, "beta": 1}  # else a candidate, 2
 
 
 class EnvironmentFailure(Exception):
@@ -52,40 +65,58 @@ class EnvironmentFailure(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     """Print the path of the interpreter to use; messages go to stderr."""
-    if arguments[:1] == ["--missing"]:
-        print("\n".join(missing([Path(folder) for folder in arguments[1:]])))
+    if arguments[:1] == ["--report"]:
+        print(json.dumps([identity(), missing([*map(Path, arguments[1:])])]))
         return 0
     folders = [FOLDER, *map(Path, arguments)]
     try:
-        print(choose(FOLDER.parents[1] / ".venv", folders, prefer_this=bool(os.environ.get("MIREX_PYTHON"))))
+        with _termination():
+            python = choose(
+                FOLDER.parents[1] / ".venv", folders, prefer_this=bool(os.environ.get("MIREX_PYTHON"))
+            )
     except EnvironmentFailure as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("error: interrupted while the environment was set up; give the same command again")
+        say("error: interrupted; run the same command again to set up what is missing")
         return 1
+    print(python)
+    if python == sys.executable and missing(folders):
+        print("PYTHONPATH")
     return 0
 
 
 def choose(environment: Path, folders: Sequence[Path], *, prefer_this: bool) -> str:
     """The interpreter that has what the folders ask for; builds `environment` if there is none."""
     private = str(environment / "bin" / "python")
-    if not prefer_this and is_whole(environment, folders):
+    whole = None if prefer_this else is_whole(environment, folders)
+    if whole:
         return private
     lacking = missing(folders)
-    if not lacking:
+    if not lacking or _user_path_has_all(folders):
         return sys.executable
     if prefer_this:
-        say(f"MIREX_PYTHON lacks {', '.join(lacking)}: the private environment {environment} is used instead")
-    if not is_whole(environment, folders):
+        lacks = ", ".join(lacking)
+        say(f"warning: MIREX_PYTHON={sys.executable} lacks {lacks}; {environment} is used instead")
+        whole = is_whole(environment, folders)
+    if not whole:
         build(environment, folders)
     return private
 
 
-def missing(folders: Sequence[Path]) -> list[str]:
-    """Requirements that this interpreter does not meet."""
+def _user_path_has_all(folders: Sequence[Path]) -> bool:
+    """Whether this interpreter has all that is needed with the user's PYTHONPATH."""
+    parts = [part for part in os.environ.get(USER_PATH, "").split(os.pathsep) if part]
+    return bool(parts) and not missing(folders, path=[*parts, *sys.path])
+
+
+# What is installed
+
+
+def missing(folders: Iterable[Path], *, path: Sequence[str] | None = None) -> list[str]:
+    """Requirements that this interpreter does not meet; path: where to look, if not in `sys.path`."""
     lines = [line for folder in folders for line in requirements(folder / "requirements.txt")]
-    return [line for line in lines if not is_met(line)]
+    return [line for line in lines if not is_met(line, path=path)]
 
 
 def requirements(path: Path) -> list[str]:
@@ -94,56 +125,84 @@ def requirements(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def is_met(requirement: str) -> bool:
-    """Whether a requirement, "name>=version", is met by what is installed."""
+def is_met(requirement: str, *, path: Sequence[str] | None = None) -> bool:
+    """Whether a requirement, "name>=version", is met by what is installed; betas count too."""
     name, _, lowest = requirement.partition(">=")
+    found = importlib.metadata.distributions(name=name.strip(), path=sys.path if path is None else path)
+    # The first on the path is the one that is imported.
+    version = next((distribution.metadata["Version"] for distribution in found), None)
+    if version is None:  # not installed; or only what a removal left
+        return False
     try:
-        return version_key(importlib.metadata.version(name)) >= version_key(lowest)
-    except importlib.metadata.PackageNotFoundError:
+        return not lowest or version_key(version) >= version_key(lowest)
+    except ValueError:
         return False
 
 
-def version_key(version: str) -> tuple[Any, ...]:
-    """Sorts versions as PEP 440 does, local parts left out: 2.1.dev3 < 2.1b6.dev2 < 2.1b6 < 2.1."""
-    match = VERSION.fullmatch(version.strip().lower())
+def version_key(version: str) -> tuple[object, ...]:
+    """What versions are ordered by, as `packaging` orders them (PEP 440), without the local part.
+
+    Our own, for nothing is installed when this runs: a Python without pip has no `packaging` to lend.
+
+    Raises
+    ------
+    ValueError
+        It is no version.
+    """
+    match = _VERSION.fullmatch(version.strip())
     if not match:
-        return (0, (), (-1, 0), 0, 0)
-    release = tuple(int(number) for number in match["release"].split("."))
-    while release and release[-1] == 0:
+        raise ValueError(f"{version!r} is no version")
+    release = tuple(map(int, match["release"].split(".")))
+    while len(release) > 1 and release[-1] == 0:
         release = release[:-1]
-    post = int(match["post"] or 0) + 1 if match["post"] is not None else 0
-    dev = int(match["dev"] or 0) if match["dev"] is not None else 1 << 60
-    if match["kind"]:
-        pre = ({"a": 0, "b": 1}.get(match["kind"][0], 2), int(match["pre"] or 0))
-    else:
-        pre = (-1, 0) if match["dev"] is not None and not post else (9, 0)
-    return (int(match["epoch"] or 0), release, pre, post, dev)
+    post = int(match["post_bare"] or match["post_number"] or 0) if match["post"] else -1
+    dev = float(match["dev_number"] or 0) if match["dev"] else float("inf")
+    if match["pre"]:
+        pre = _PRE.get(match["pre"].lower(), 2), int(match["pre_number"] or 0)
+    else:  # 1.0.dev1 comes before 1.0a1, which comes before 1.0
+        pre = (-1 if match["dev"] and not match["post"] else 3), 0
+    return int(match["epoch"] or 0), release, pre, post, dev
+
+
+def identity() -> str:
+    """What compiled packages depend on: an environment serves no Python of another kind."""
+    machine = getattr(sys.implementation, "_multiarch", sys.platform)
+    return f"{sys.implementation.cache_tag} {sys.abiflags} {machine} {sys.maxsize:x}".replace("  ", " ")
+
+
+def report(environment: Path, folders: Sequence[Path]) -> tuple[str, list[str]] | None:
+    """(identity, missing) as the environment's own Python tells; None if it does not start."""
+    command = [str(environment / "bin" / "python"), "-I", "-B", __file__, "--report", *map(str, folders)]
+    try:
+        variables = _clean_environment()
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=variables)
+        told, lacking = json.loads(done.stdout)
+        return str(told), [*map(str, lacking)]
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def is_whole(environment: Path, folders: Sequence[Path]) -> bool:
-    """Whether the environment has a stamp of today's pins for each folder, and of the Python that it has."""
-    try:
-        made = [stamp(environment, folder).read_text("utf-8").split("\n", 1) for folder in folders]
-    except OSError:
+    """Whether the environment has a stamp of today's pins for each folder, and they are true."""
+    noted = [_read_stamp(environment, folder) for folder in folders]
+    if any(note is None or note[0] != pins_hash(f) for note, f in zip(noted, folders, strict=True)):
         return False
-    pins = all(text[0] == pins_hash(folder) for text, folder in zip(made, folders, strict=True))
-    return pins and {text[-1] for text in made} == {python_of(environment)}
-
-
-def python_of(environment: Path) -> str | None:
-    """What the environment's Python says of itself; None if it does not start."""
-    code = "import sys; print(sys.version, sys.base_prefix)"
-    command = [str(environment / "bin" / "python"), "-I", "-c", code]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    except OSError:
-        return None
-    return None if done.returncode else done.stdout
+    found = report(environment, folders)
+    return found is not None and not found[1] and all(note and note[1] == found[0] for note in noted)
 
 
 def stamp(environment: Path, folder: Path) -> Path:
-    """Where the environment notes that it holds what a folder asks for."""
+    """Where the environment notes that it holds what a folder asks for, and for which Python."""
     return environment / f"{folder.name}.stamp"
+
+
+def _read_stamp(environment: Path, folder: Path) -> tuple[str, str] | None:
+    """(hash of the pins, identity) as noted; the identity is empty in stamps of earlier versions."""
+    try:
+        pins, _, told = stamp(environment, folder).read_text("utf-8").partition("\n")
+    except (OSError, ValueError):
+        return None
+    return pins, told.rstrip("\n")
 
 
 def pins_hash(folder: Path) -> str:
@@ -152,93 +211,202 @@ def pins_hash(folder: Path) -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
 
+# Building
+
+
 def build(environment: Path, folders: Sequence[Path]) -> None:
     """Make or update the private environment, unless it is somebody else's."""
     lock = environment.with_name(environment.name + ".lock")
-    if environment.exists() and not lock.exists():
+    if os.path.lexists(environment) and not lock.exists():
         raise EnvironmentFailure(
             f"{environment} was not made by this script and lacks packages; move it away, or name an "
             "interpreter that has them in MIREX_PYTHON"
         )
     try:
         with open(lock, "a") as file:
-            _wait_for(file)
+            _wait_for(lock, file.fileno())
+            # The programs that are started hold it too: should this one be killed, they still work.
+            os.set_inheritable(file.fileno(), True)
             if not is_whole(environment, folders):  # another run may have built it meanwhile
                 install(environment, folders)
     except OSError as error:
         raise EnvironmentFailure(
             f"the private environment {environment} cannot be made: {error.strerror or error}; "
-            "name an interpreter that has the packages in MIREX_PYTHON"
+            f"{_if_full(environment)}name an interpreter that has the packages in MIREX_PYTHON"
         ) from error
 
 
-def _wait_for(file: IO[str]) -> None:
-    """Take the lock; where the file system has none, say so and go on."""
+def _wait_for(lock: Path, descriptor: int) -> None:
+    """Take the lock; on file systems without locks go on, with a warning."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another run that sets up the environment")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
-        say(f"warning: {file.name} cannot be locked ({error.strerror}); do not start two first runs at once")
+        say(
+            f"warning: {lock} cannot be locked ({error.strerror}); until the environment is ready, start no "
+            "other run"
+        )
 
 
 def install(environment: Path, folders: Sequence[Path]) -> None:
     """Create the environment, unless a whole one only needs other versions; install; stamp."""
     say(f"setting up {environment} (only this once; it takes some minutes)")
     stamps = [stamp(environment, folder) for folder in folders]
-    was_whole = any(path.exists() for path in stamps) and python_of(environment) is not None
+    updatable = _is_updatable(environment, folders)
     for path in stamps:
         path.unlink(missing_ok=True)
-    if not was_whole:
+    if not updatable:
         create(environment)
-    files = [argument for folder in folders for argument in _pip_arguments(folder)]
-    command = [str(environment / "bin" / "python"), "-m", "pip", "install", "-qq", *files]
-    command.append("--disable-pip-version-check")
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), env=_environment()
-    )
-    if done.returncode:
+    _install_packages(environment, folders)
+    found = report(environment, folders)
+    if found is None or found[1]:
+        lacking = ", ".join(found[1]) if found else "a Python that starts"
         raise EnvironmentFailure(
-            "installing the packages failed (pip's messages stand above); run the same command again when "
-            "the cause is mended, or name an interpreter that has the packages in MIREX_PYTHON"
-        )
-    lacking = _missing_in(environment, folders)
-    if lacking:
-        raise EnvironmentFailure(
-            f"pip says that it installed everything, but {environment} lacks {lacking}; look for settings of "
-            "pip ('pip config list') that send packages elsewhere"
+            f"pip reported no error, but {environment} lacks {lacking}; remove that folder and run the same "
+            "command again, or name an interpreter that has the packages in MIREX_PYTHON"
         )
     for path, folder in zip(stamps, folders, strict=True):
-        path.write_text(f"{pins_hash(folder)}\n{python_of(environment)}", "utf-8")
+        path.write_text(f"{pins_hash(folder)}\n{found[0]}\n", "utf-8")
     say(f"{environment} is ready")
 
 
-def _missing_in(environment: Path, folders: Sequence[Path]) -> str:
-    """What the environment's own Python lacks, in words; empty if it has everything."""
-    command = [str(environment / "bin" / "python"), "-P", "-B", __file__, "--missing", *map(str, folders)]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=_environment()
-    )
-    return ", ".join(done.stdout.split()) if done.returncode == 0 else "a Python that starts"
-
-
-def _environment() -> dict[str, str]:
-    """The process's environment, without what sends Python or pip elsewhere."""
-    kept = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-    return {**kept, "PIP_USER": "0"}
+def _is_updatable(environment: Path, folders: Sequence[Path]) -> bool:
+    """Whether it was whole once, and still has the Python that it was made with."""
+    noted = [note for folder in folders if (note := _read_stamp(environment, folder))]
+    found = report(environment, folders) if noted else None
+    return found is not None and all(note[1] in ("", found[0]) for note in noted)
 
 
 def create(environment: Path) -> None:
     """An empty environment with pip; what an interrupted installation left is cleared."""
-    try:
-        venv.create(environment, clear=True, symlinks=True, with_pip=True)
-    except subprocess.CalledProcessError as error:
+    command = [sys.executable, "-I", "-m", "venv", "--clear", "--symlinks", str(environment)]
+    status, output = _run(command, _clean_environment(), keep=True)
+    if status:
+        why = " ".join(output.split())[-200:]
         raise EnvironmentFailure(
             f"{sys.executable} cannot make environments (on Debian: apt install python3-venv); "
-            "or name another interpreter in MIREX_PYTHON"
-        ) from error
+            f"{_if_full(environment)}or name another interpreter in MIREX_PYTHON ({why})"
+        )
+
+
+def _install_packages(environment: Path, folders: Sequence[Path]) -> None:
+    python, scratch = str(environment / "bin" / "python"), environment / "tmp"
+    files = [argument for folder in folders for argument in _pip_arguments(folder)]
+    # Not /tmp, which may be small; and what an interrupted run leaves here is cleared by the next.
+    scratch.mkdir(exist_ok=True)
+    variables = {**pip_environment(python), "TMPDIR": str(scratch)}
+    status, _ = _run([python, "-I", "-m", "pip", "install", "-qq", *files], variables, keep=False)
+    if status:
+        raise EnvironmentFailure(
+            f"installing the packages failed (pip's messages stand above); {_if_full(environment)}run the "
+            "same command again when the cause is mended, or name an interpreter that has the packages in "
+            "MIREX_PYTHON"
+        )
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _pip_arguments(folder: Path) -> list[str]:
     return ["-r", str(folder / "requirements.txt"), "-c", str(folder / "constraints.txt")]
+
+
+def pip_environment(python: str) -> dict[str, str]:
+    """Variables for pip: the user's, but of pip's settings only those of `PIP_SETTINGS`.
+
+    Settings come from variables and from configuration files, which pip itself finds and reads. A variable
+    can override no `target` or `prefix` of a file, so that pip is kept from reading the files again.
+    """
+    variables = _clean_environment()
+    found = {key: value for key, value in _pip_configuration(python) if key in PIP_SETTINGS}
+    variables |= {_pip_variable(key): value for key, value in found.items()}
+    names = map(_pip_variable, PIP_SETTINGS)
+    variables |= {name: os.environ[name] for name in names if os.environ.get(name)}
+    fixed = {"CONFIG_FILE": os.devnull, "USER": "0", "NO_INPUT": "1", "DISABLE_PIP_VERSION_CHECK": "1"}
+    return variables | {f"PIP_{name}": value for name, value in fixed.items()}
+
+
+def _pip_configuration(python: str) -> Iterator[tuple[str, str]]:
+    """(key, value) of pip's configuration files, as `pip config list` prints them; later ones override."""
+    variables = _clean_environment()
+    if "PIP_CONFIG_FILE" in os.environ:
+        variables["PIP_CONFIG_FILE"] = os.environ["PIP_CONFIG_FILE"]
+    command = [python, "-I", "-m", "pip", "config", "list"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=variables)
+    lines = os.fsdecode(done.stdout).splitlines()
+    for section in ("global", "install"):
+        for line in lines:
+            name, _, value = line.partition("=")
+            if name.startswith(f"{section}."):
+                with contextlib.suppress(ValueError, SyntaxError):
+                    yield name.removeprefix(f"{section}."), str(ast.literal_eval(value))
+
+
+def _pip_variable(key: str) -> str:
+    return "PIP_" + key.upper().replace("-", "_")
+
+
+def _clean_environment() -> dict[str, str]:
+    """The variables without those that steer Python or pip; with a home folder, which both ask for."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    if not os.path.isabs(os.path.expanduser("~")):
+        variables["HOME"] = str(FOLDER)
+        variables["PIP_NO_CACHE_DIR"] = "1"
+    return variables
+
+
+def _run(command: Sequence[str], variables: dict[str, str], *, keep: bool) -> tuple[int, str]:
+    """(exit status, output if kept, else shown) of a program in a session of its own.
+
+    So Ctrl-C reaches this process alone, which then ends the program with all that it started, silently.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if keep else sys.stderr.fileno(),
+        stderr=subprocess.STDOUT if keep else None,
+        env=variables,
+        close_fds=False,  # for the lock; nothing else is inheritable
+        start_new_session=True,
+        text=True,
+        errors="replace",
+    )
+    try:
+        output, _ = process.communicate()
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    return process.returncode, output or ""
+
+
+def _if_full(environment: Path) -> str:
+    """A hint for an error message, if there is no room on the disk."""
+    place = environment if environment.exists() else environment.parent
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError:
+        return ""
+    return f"the disk has {free >> 20} MB free: make room; " if free < _FULL else ""
+
+
+@contextlib.contextmanager
+def _termination() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the set-up as Ctrl-C does, with the programs that it started."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {}
+    with contextlib.suppress(ValueError):  # not in the main thread: the caller's business
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def say(message: str) -> None:
