@@ -37,7 +37,7 @@ setup(
         "export": ["onnx>=1.17", "onnxscript>=0.5"],
         "parquet": ["pyarrow>=14"],
         "plots": ["matplotlib>=3.8"],
-        "docs": ["pdoc>=15"],
+        "docs": ["pdoc>=15", "typst>=0.13"],
         "train": ["mido>=1.3", "numba>=0.60"],
         "test": requirements("tests/requirements.txt"),
     },
