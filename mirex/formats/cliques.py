@@ -8,8 +8,10 @@ One line per recording, `path<TAB>clique`, UTF-8, no header::
 Conventions:
 
 * Paths are written as in the matrix. A BOM, CRLF, blank lines, trailing blanks and further tab columns
-  are tolerated. A line that begins with `#` is a comment if a blank follows, or if it has no tab: a path may
-  begin with `#`.
+  are tolerated; a line that begins with `#` and has no second column, or no path in the first, is a comment.
+* Else such a line gives a clique to a path that begins with `#`; or it is a line that was taken out,
+  `#/data/a.wav<TAB>x`. It stands for that very path, and for its base name only if that begins with `#`: so
+  it gives no other recording a clique.
 * A recording has one clique. The same path twice with one clique is accepted, with two it is an error.
 * A path of the matrix that is not in the file is looked up by its base name (what follows the last `/`),
   and only where nothing is ambiguous: one path of the file has that base name, and one path of the matrix.
@@ -19,6 +21,7 @@ Conventions:
 
 import dataclasses
 import pathlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -47,16 +50,38 @@ class Labels:
 
 
 def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
-    """Read a cliques file into {path: clique}; `EvaluationError` with the line number if it is ill-formed."""
+    """Read a cliques file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    dict of str to str
+        {path: clique}
+
+    Raises
+    ------
+    EvaluationError
+        It cannot be read or is ill-formed (with the line number), or its columns are swapped.
+    """
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise EvaluationError(f"cannot read the cliques file {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EvaluationError(f"cannot read the cliques file {path}: {reason}") from error
+    if "\0" in text:
+        raise EvaluationError(f"{path} is not text (it holds NUL bytes); give path<TAB>clique lines in UTF-8")
+    rows = [
+        (number, *_fields(line, where=f"{path}, line {number}"))
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip() and not _is_comment(line)
+    ]
+    _check_columns([row[1:] for row in rows if not row[1].startswith("#")], path)
     cliques: dict[str, str] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip() or _is_comment(line):
-            continue
-        recording, clique = _fields(line, where=f"{path}, line {number}")
+    for number, recording, clique in rows:
         if cliques.setdefault(recording, clique) != clique:
             raise EvaluationError(
                 f"{path}, line {number}: {recording!r} is in clique {clique!r} here "
@@ -64,15 +89,38 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
             )
     if not cliques:
         raise EvaluationError(f"{path}: no line of the form path<TAB>clique; the cliques file is empty")
-    if all("/" not in name and "." not in name for name in cliques) and all(
-        "/" in clique or "." in clique for clique in cliques.values()
-    ):
-        raise EvaluationError(f"{path}: the columns are swapped; give path<TAB>clique, the path first")
     return cliques
 
 
+def _check_columns(rows: Sequence[tuple[str, str]], path: str | pathlib.Path) -> None:
+    """`EvaluationError` if the first column looks like the cliques, and the second like the paths.
+
+    The second holds paths, and the first does not; or something in the first has several in the second, while
+    nothing in the second comes twice, as only paths do.
+    """
+    first, second = [row[0] for row in rows], [row[1] for row in rows]
+    if not rows:
+        return
+    named = all(map(_is_path, second)) and not any(map(_is_path, first))
+    counted = len(set(first)) < len(rows) == len(set(second)) and not all(map(_is_path, first))
+    if named or counted:
+        raise EvaluationError(
+            f"{path}: the columns seem to be swapped, {first[0]!r} for a path and {second[0]!r} for its "
+            "clique; write the path first, then a tab and its clique"
+        )
+
+
 def _is_comment(line: str) -> bool:
-    return line.startswith("# ") or (line.startswith("#") and "\t" not in line)
+    """Whether a line with # in front is one: without a clique, or a title, "# path<TAB>clique"."""
+    recording, _, rest = line.partition("\t")
+    if not recording.startswith("#"):
+        return False
+    return not rest.strip() or (recording[1:2] in ("", " ") and not _is_path(recording.strip()))
+
+
+def _is_path(text: str) -> bool:
+    """Whether a field looks like a path of a recording: a slash, or an extension."""
+    return "/" in text or re.search(r"\.[A-Za-z][A-Za-z0-9]{1,4}$", text) is not None
 
 
 def _fields(line: str, *, where: str) -> tuple[str, str]:
@@ -116,7 +164,8 @@ def _unambiguous_base_names(names: Iterable[str], *, cliques: Mapping[str, str])
 def _by_base_name(paths: Iterable[str]) -> dict[str, set[str]]:
     groups: dict[str, set[str]] = defaultdict(set)
     for path in paths:
-        groups[_base_name(path)].add(path)
+        if not path.startswith("#") or "/" not in path:  # else it may be a comment
+            groups[_base_name(path)].add(path)
     return groups
 
 

@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
+import venv
 from pathlib import Path
 
 import pytest
 
 import mirex
+from mirex.bootstrap import environment as bootstrap
 from mirex.formats.matrix import read_matrix
 from synthesis import song, write
 
@@ -153,10 +156,85 @@ def test_wrong_usage_is_2_and_help_0():
         assert done.stdout.startswith(f"usage: {script.name} ")
 
 
-def test_a_python_that_is_none(audio, scratch):
-    done = run(QUERY, *files(audio, scratch), more={"MIREX_PYTHON": "/bin/false"})
-    assert done.returncode == 1
-    assert done.stdout == "mirex: error: MIREX_PYTHON=/bin/false is no Python 3.11 or newer\n"
+def test_a_python_that_is_none(audio, scratch, tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\n")
+    for python, why in (
+        ("/bin/false", "is no Python 3.11 or newer"),
+        ("/no/such/python", "does not exist"),
+        (str(tmp_path), "is a folder; name the interpreter in it, bin/python"),
+        (str(tmp_path / "python"), "may not be run; name one that may, or allow it (chmod +x)"),
+        ("no-such-python", "is not on the PATH"),
+    ):
+        done = run(QUERY, *files(audio, scratch), more={"MIREX_PYTHON": python})
+        assert done.returncode == 1
+        assert done.stdout == f"mirex: error: MIREX_PYTHON={python} {why}\n"
+
+
+def make_environment(folder: Path) -> Path:
+    """A quick environment with the packages that the tests run with; its interpreter."""
+    venv.create(folder, symlinks=True, with_pip=False)
+    python = folder / "bin" / "python"
+    (site_packages(python) / "all.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return python
+
+
+def site_packages(python: Path) -> Path:
+    (folder,) = python.parents[1].glob("lib/python*/site-packages")
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of its own, with a whole private environment."""
+    checkout = tmp_path / "check out"
+    checkout.mkdir()
+    shutil.copytree(ROOT / "mirex", checkout / "mirex", ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "weights").symlink_to(ROOT / "weights")
+    for script in (EXTRACT, QUERY):
+        shutil.copy(script, checkout)
+    make_environment(checkout / ".venv")
+    folder = bootstrap.FOLDER
+    note = f"{bootstrap.pins_hash(folder)}\n{bootstrap.identity()}\n"
+    bootstrap.stamp(checkout / ".venv", folder).write_text(note)
+    (checkout / ".venv.lock").touch()
+    return checkout
+
+
+def test_what_steers_the_users_python_does_not_reach_ours(audio, checkout, scratch, expected, tmp_path):
+    """With the private environment, and with one that MIREX_PYTHON names."""
+    (tmp_path / "foreign" / "numpy").mkdir(parents=True)
+    (tmp_path / "foreign" / "numpy" / "__init__.py").write_text("raise SystemExit('a foreign numpy')")
+    (tmp_path / "startup.py").write_text("raise SystemExit('a start-up file')")
+    more = {
+        "PYTHONPATH": str(tmp_path / "foreign"), "PYTHONHOME": str(tmp_path), "PYTHONWARNINGS": "error",
+        "PYTHONSTARTUP": str(tmp_path / "startup.py"), "PYTHONINSPECT": "1", "PYTHONOPTIMIZE": "2",
+        "PYTHONUSERBASE": str(tmp_path), "PYTHONIOENCODING": "ascii", "LC_ALL": "C",
+    }  # fmt: skip
+    for python in ("", sys.executable):
+        done = run(
+            checkout / "run_query.sh", *files(audio, scratch)[:3], tmp_path / "matrix.txt",
+            more={**more, "MIREX_PYTHON": python},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        assert (tmp_path / "matrix.txt").read_bytes() == expected
+
+
+def test_the_users_pythonpath_serves_where_its_packages_are_needed(audio, scratch, expected, tmp_path):
+    """As modules of a cluster give packages."""
+    python = tmp_path / "bare" / "bin" / "python"
+    venv.create(tmp_path / "bare", symlinks=True, with_pip=False)
+    more = {"MIREX_PYTHON": str(python), "PYTHONPATH": sysconfig.get_path("purelib")}
+    done = run(QUERY, *files(audio, scratch)[:3], tmp_path / "matrix.txt", more=more)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "matrix.txt").read_bytes() == expected
+
+
+def test_with_an_empty_environment(audio, checkout, scratch, expected, tmp_path):
+    arguments = [*files(audio, scratch)[:3], tmp_path / "matrix.txt"]
+    weights = [f"MIREX_WEIGHTS={os.environ['MIREX_WEIGHTS']}"] if "MIREX_WEIGHTS" in os.environ else []
+    done = run("env", "-i", *weights, checkout / "run_query.sh", *arguments)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "matrix.txt").read_bytes() == expected
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -219,9 +297,8 @@ def test_shares_of_a_list_at_once_are_as_good_as_one_run(audio, expected, tmp_pa
 
 def test_nothing_reaches_the_network(audio, expected, tmp_path):
     """Every Python process, workers too, ends at the first socket that goes anywhere."""
-    guard = tmp_path / "guard"
-    guard.mkdir()
-    (guard / "sitecustomize.py").write_text(
+    python = make_environment(tmp_path / "guard")
+    (site_packages(python) / "sitecustomize.py").write_text(
         "import os, sys\n"
         f"open({str(tmp_path / 'guarded')!r}, 'a').write('x')\n"
         "def refuse(event, arguments):\n"
@@ -230,7 +307,7 @@ def test_nothing_reaches_the_network(audio, expected, tmp_path):
         "        os._exit(99)\n"
         "sys.addaudithook(refuse)\n"
     )
-    done = run(QUERY, *files(audio, tmp_path / "scratch"), more={"PYTHONPATH": str(guard)})
+    done = run(QUERY, *files(audio, tmp_path / "scratch"), more={"MIREX_PYTHON": str(python)})
     assert done.returncode == 0, done.stdout
     assert (tmp_path / "scratch" / "matrix.txt").read_bytes() == expected
     assert len((tmp_path / "guarded").read_text()) >= 2, "the guard was there, in the worker too"

@@ -55,6 +55,47 @@ def test_ill_formed_cliques_file(tmp_path, text, message):
         read_cliques(write(tmp_path / "c.tsv", text))
 
 
+def test_a_path_that_begins_with_a_hash_has_a_clique(tmp_path):
+    text = "# path\tclique\n#1.wav\tone\n# 9 dream.wav\ttwo\n#/m/a.wav\tthree\n/m/b.wav\tfour\n# no.wav\n"
+    cliques = read_cliques(write(tmp_path / "c.tsv", text))
+    assert cliques == {"#1.wav": "one", "# 9 dream.wav": "two", "#/m/a.wav": "three", "/m/b.wav": "four"}
+    found = label(["/m/#1.wav", "# 9 dream.wav", "/m/a.wav", "b.wav"], cliques=cliques)
+    assert [found.name(number) for number in found.numbers] == ["one", "two", "", "four"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yesterday\t/m/a.wav\nyesterday\t/m/b.wav\nhelp\t/m/c.wav\n",
+        "yesterday\ta.wav\nhelp\tb.wav\n",
+        "17\ta\n17\tb\n18\tc\n",
+        "# clique\tpath\nyesterday\ta.wav\n",
+    ],
+)
+def test_swapped_columns_of_a_cliques_file_are_said(tmp_path, text):
+    with pytest.raises(EvaluationError, match="columns seem to be swapped.*write the path first"):
+        read_cliques(write(tmp_path / "c.tsv", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\tyesterday\nb\tyesterday\n",
+        "a.wav\tyesterday.mid\nb.wav\thelp.mid\n",
+        "/m/a.wav\tx/y\n/m/b.wav\tx/y\n",
+        "a\t1\nb\t2\n",
+    ],
+)
+def test_columns_in_their_places_are_left_alone(tmp_path, text):
+    assert len(read_cliques(write(tmp_path / "c.tsv", text))) == 2
+
+
+def test_a_cliques_file_that_is_no_text(tmp_path):
+    (tmp_path / "c.tsv").write_bytes("/m/a.wav\tone\n".encode("utf-16"))
+    with pytest.raises(EvaluationError, match="not text"):
+        read_cliques(tmp_path / "c.tsv")
+
+
 def test_missing_cliques_file(tmp_path):
     with pytest.raises(EvaluationError, match="cannot read"):
         read_cliques(tmp_path / "none.tsv")
