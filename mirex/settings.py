@@ -68,6 +68,12 @@ class FrontEndSettings(Settings):
         return self.hop * self.frames_per_column / self.sample_rate
 
 
+# The front end's numbers where no settings are at hand, such as the shape of what a file holds.
+SAMPLE_RATE = FrontEndSettings.sample_rate
+HOP = FrontEndSettings.hop
+BINS = FrontEndSettings.bins
+BINS_PER_OCTAVE = FrontEndSettings.bins_per_octave
+
 CHROMA = "peak magnitudes"
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mirex._typing import Array
 from mirex.corpora.archive import SPLITS, VersionArchive, joined_names, offsets_of
+from mirex.settings import BINS
 
-BINS = 84
 LOUD_COLUMN = 99  # percentile of the columns' loudest bins that a recording's top is
 SILENCE_DB = -180.0
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mirex.errors import TrainingError
 from mirex.extras import need
 from mirex.features.audio import decode
+from mirex.settings import SAMPLE_RATE
 
 TICKS_PER_SECOND = 960
 DRUM_CHANNEL = 9
@@ -48,7 +49,8 @@ def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[n
     with tempfile.TemporaryDirectory() as folder:
         midi, wave = Path(folder, "notes.mid"), Path(folder, "notes.wav")
         write_midi(notes, path=midi)
-        command = [program, "-ni", "-q", "-R", "0", "-C", "0", "-g", str(gain), "-r", "22050", "-O", "s16"]
+        command = [program, "-ni", "-q", "-R", "0", "-C", "0", "-g", str(gain)]
+        command += ["-r", str(SAMPLE_RATE), "-O", "s16"]
         # Samples are read when a note needs them: an SF3 decodes all of them else.
         command += ["-o", "synth.dynamic-sample-loading=1"]
         done = subprocess.run(

@@ -23,9 +23,8 @@ from mirex.extraction.extract import read_columns
 from mirex.extraction.store import Store
 from mirex.features.cqt import IMPLEMENTATIONS
 from mirex.files import appearing_whole
-from mirex.settings import FrontEndSettings
+from mirex.settings import BINS, FrontEndSettings
 
-BINS = 84
 CQT = IMPLEMENTATIONS[0]
 STORED = np.dtype("<f2")  # as columns are kept in the store
 

@@ -32,8 +32,8 @@ from mirex.errors import AudioError
 from mirex.features import containers, ffmpeg, sndfile
 from mirex.features.containers import Window
 from mirex.features.track import Recording, record
+from mirex.settings import SAMPLE_RATE
 
-SAMPLE_RATE = 22050
 _LITTLE = 0.1  # seconds; decoders differ by as much in what they cut off at the ends
 # Raised whenever some file decodes to other samples than before, so that no result of the old ones is reused.
 DECODER_REVISION = 2

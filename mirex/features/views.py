@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex._typing import Array
-from mirex.settings import NetworkSettings
+from mirex.settings import BINS, BINS_PER_OCTAVE, NetworkSettings
 
-BINS = 84
-BINS_PER_OCTAVE = 12
 OCTAVES = BINS // BINS_PER_OCTAVE
 SILENCE = 1e-5  # reference level under which a clip counts as silent: -100 dB
 

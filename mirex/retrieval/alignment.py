@@ -19,8 +19,8 @@ import dataclasses
 import numpy as np
 
 from mirex.errors import AudioError
+from mirex.settings import BINS_PER_OCTAVE
 
-PITCH_CLASSES = 12
 GAP_OPENED, GAP_EXTENDED = 5.0, 0.5
 """Penalties of an unmarked cell on the path, after a marked and after an unmarked one; in marked cells."""
 STEPS = ((1, 1), (2, 1), (1, 2))
@@ -133,7 +133,7 @@ def cross_similarity(
         marked = mutual_neighbours(similarity, share=neighbours)
         path, score = longest_path(marked)
         if score > best_score:
-            semitones = (shift + 5) % PITCH_CLASSES - 5
+            semitones = (shift + 5) % BINS_PER_OCTAVE - 5
             best, best_score = CrossSimilarity(similarity, marked, path, semitones, step, context), score
     assert best is not None  # a path's score is 0 or more
     return best
@@ -157,7 +157,7 @@ def fold(columns: np.ndarray) -> np.ndarray:
     >>> fold(tone)[:, 0].tolist()
     [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
     """
-    return columns.reshape(-1, PITCH_CLASSES, columns.shape[1]).sum(axis=0)
+    return columns.reshape(-1, BINS_PER_OCTAVE, columns.shape[1]).sum(axis=0)
 
 
 def likely_transpositions(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -170,7 +170,7 @@ def likely_transpositions(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     2
     """
     profile, other = _unit_columns(first).mean(axis=1), _unit_columns(second).mean(axis=1)
-    agreement = [profile @ np.roll(other, shift) for shift in range(PITCH_CLASSES)]
+    agreement = [profile @ np.roll(other, shift) for shift in range(BINS_PER_OCTAVE)]
     return np.argsort(-np.array(agreement).round(9), kind="stable")
 
 

@@ -21,12 +21,12 @@ from mirex.corpora.archive import save_archive
 from mirex.corpora.fluidsynth import DRUMS, Notes, synthesise
 from mirex.errors import TrainingError
 from mirex.features.cqt import columns
-from mirex.settings import FrontEndSettings
+from mirex.settings import HOP, SAMPLE_RATE, FrontEndSettings
 
 LOWEST_PITCH = 24
 PITCHES = 84
 FRAME_HOPS = 4  # a patch frame is the mean of 4 hops: 92.9 ms
-FRAME_SECONDS = FRAME_HOPS * 512 / 22050
+FRAME_SECONDS = FRAME_HOPS * HOP / SAMPLE_RATE
 PRE_FRAMES = 3
 SUSTAIN_FRAMES = 26  # 2.4 s
 PATCH_FRAMES = PRE_FRAMES + SUSTAIN_FRAMES

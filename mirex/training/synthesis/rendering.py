@@ -11,10 +11,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from mirex.corpora.fluidsynth import Notes
+from mirex.settings import BINS
 from mirex.training.synthesis.patches import FRAME_SECONDS, LOWEST_PITCH, PATCH_FRAMES, PITCHES, PRE_FRAMES
 
 FRAMES_PER_COLUMN = 5  # patch frames: 20 hops
-BINS = 84
 REFERENCE_VELOCITY = 90.0
 MARGIN_BINS = 3  # a note's power below its fundamental that is kept
 

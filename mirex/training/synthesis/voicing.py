@@ -15,9 +15,9 @@ import numpy as np
 
 from mirex._typing import Array
 from mirex.features.views import sharpen
+from mirex.settings import BINS_PER_OCTAVE
 from mirex.training.synthesis.patches import LOWEST_PITCH, PRE_FRAMES
 
-CLASSES = 12
 SUSTAINED = slice(PRE_FRAMES, PRE_FRAMES + 10)  # patch frames: a note's first 0.93 s, as long as a step
 
 
@@ -105,6 +105,6 @@ def _spectra(notes: Array, part: Part, generator: np.random.Generator) -> Array:
     notes: one program's patches, float32 [84, PATCH_FRAMES, 84].
     """
     first = part.lowest - LOWEST_PITCH
-    played = notes[first : first + CLASSES * part.octaves, SUSTAINED].mean(axis=1)
+    played = notes[first : first + BINS_PER_OCTAVE * part.octaves, SUSTAINED].mean(axis=1)
     weights = generator.dirichlet(np.ones(part.octaves)).astype(np.float32)
-    return np.tensordot(weights, played.reshape(part.octaves, CLASSES, -1), axes=1)
+    return np.tensordot(weights, played.reshape(part.octaves, BINS_PER_OCTAVE, -1), axes=1)
