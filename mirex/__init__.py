@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from mirex.extraction.extract import Extraction as Extraction
     from mirex.extraction.extract import extract as extract
     from mirex.features.audio import decode as decode
-    from mirex.features.cqt import columns as columns
     from mirex.formats.cliques import read_cliques as read_cliques
     from mirex.formats.filelist import number_collection as number_collection
     from mirex.formats.filelist import read_list as read_list
     from mirex.formats.matrix import Matrix as Matrix
     from mirex.formats.matrix import read_matrix as read_matrix
     from mirex.formats.matrix import write_matrix as write_matrix
+    from mirex.model.shipped import columns as columns
     from mirex.model.shipped import embed as embed
     from mirex.retrieval.alignment import cross_similarity as cross_similarity
     from mirex.retrieval.distance import distance_matrix as distance_matrix
@@ -44,7 +44,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "decode": "features.audio",
-    "columns": "features.cqt",
+    "columns": "model.shipped",
     "embed": "model.shipped",
     "distance_matrix": "retrieval.distance",
     "MirexError": "errors",

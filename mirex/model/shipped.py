@@ -1,5 +1,5 @@
-"""Embedding for people who bring their own loop: weights by the name of their file, the shipped ones unless
-others are given, loaded once.
+"""Columns and embeddings for people who bring their own loop, the same as extraction's: weights by the name
+of their file, the shipped ones unless others are given, loaded once.
 """
 
 import functools
@@ -8,10 +8,41 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mirex._typing import Array, Columns
+from mirex._typing import Array, Columns, Samples
+from mirex.settings import FrontEndSettings
 
 if TYPE_CHECKING:
     from mirex.model.weights import Sealed
+
+
+def columns(samples: Samples, *, settings: FrontEndSettings | None = None) -> Columns:
+    """CQT columns of a recording, without its long silences.
+
+    Parameters
+    ----------
+    samples : float32 [samples]
+        Mono, at 22,050 Hz, finite, as `mirex.decode` gives them.
+    settings : FrontEndSettings, optional
+        Of the transform; those of the shipped weights if None.
+
+    Returns
+    -------
+    float32 [84, columns]
+        Magnitudes, 0.464 s a column, at least one.
+
+    Examples
+    --------
+    >>> import mirex
+    >>> import numpy as np
+    >>> tone = np.sin(2 * np.pi * 440 * np.arange(22050) / 22050).astype(np.float32)
+    >>> mirex.columns(np.concatenate([np.zeros(220500, np.float32), tone])).shape
+    (84, 2)
+    """
+    from mirex.features import cqt
+    from mirex.features.trimming import trimmed
+
+    settings = settings or FrontEndSettings()
+    return cqt.columns(trimmed(samples, settings=settings), settings=settings)
 
 
 def embed(

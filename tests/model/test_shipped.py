@@ -12,7 +12,7 @@ from mirex.errors import AudioError, WeightsError
 from mirex.model import embedding, weights
 from mirex.settings import FrontEndSettings
 from random_network import save_random
-from synthesis import song
+from synthesis import song, write
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +73,14 @@ def test_importing_the_package_loads_neither_numpy_nor_torch():
     code = "import sys, mirex; mirex.__version__; print({'numpy', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_loop_of_ones_own_gives_what_extraction_gives(tmp_path):
+    silence = np.zeros(30_000, np.float32)
+    write(tmp_path / "song.wav", np.concatenate([silence, song(0, seconds=22), silence]))
+    sealed = tmp_path / "random.safetensors"
+    save_random(sealed)
+    path = str(tmp_path / "song.wav")
+    extracted = mirex.extract([path], scratch=tmp_path / "scratch", weights=sealed, device="cpu")
+    found = mirex.embed([mirex.columns(mirex.decode(path))], weights=sealed)
+    np.testing.assert_allclose(found, extracted.embeddings, atol=1e-4)
