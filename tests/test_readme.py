@@ -1,4 +1,4 @@
-"""The README's Python example and its commands run, on made recordings under the names that the README uses."""
+"""The README's Python example and commands run, on made recordings under the names that the README uses."""
 
 import re
 import shlex

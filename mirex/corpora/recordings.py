@@ -6,7 +6,6 @@ into its memory: they are read once and lie there once. A recording that cannot 
 out; a work needs two that can.
 """
 
-import contextlib
 import csv
 import dataclasses
 import functools
@@ -18,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex._typing import Array
-from mirex.errors import AudioError, TrainingError
-from mirex.extraction import pool
-from mirex.extraction.store import Store, content_hash
+from mirex.errors import TrainingError
+from mirex.extraction.contents import identify
+from mirex.extraction.extract import read_columns
+from mirex.extraction.store import Store
 from mirex.features.cqt import IMPLEMENTATIONS
 from mirex.files import appearing_whole
 from mirex.settings import FrontEndSettings
@@ -143,12 +143,14 @@ class StoredColumns:
         """
         self._store = Store(scratch, front_end=FrontEndSettings().fingerprint(), weights="", cqt=CQT)
         self.contents: dict[int, str] = {}
-        for index, path in enumerate(paths):
-            try:
-                self.contents[index] = content_hash(path)
-            except AudioError as error:
-                report(f"left out {path}: {error}")
-        self._work_out(paths, processes, report)
+        names = [str(path) for path in paths]
+        contents, _ = identify(names, scratch=scratch, threads=processes)
+        for index, found in read_columns(names, scratch=scratch, threads=processes, cqt=CQT):
+            content = contents[index]
+            if isinstance(found, str) or content is None:
+                report(f"left out {paths[index]}: {found}")
+            else:
+                self.contents[index] = content
 
     def columns(self, index: int) -> Array:
         """Magnitudes of the file of this index, rounded to float16: float32 [84, columns].
@@ -162,25 +164,6 @@ class StoredColumns:
         if found is None:
             raise TrainingError(f"{self._store.folder}: columns that were just kept are gone; run again")
         return found.astype(np.float32)
-
-    def _work_out(self, paths: Sequence[Path], processes: int, report: Report) -> None:
-        held = {c: self._store.get(c, kind="columns") is not None for c in set(self.contents.values())}
-        wanted = [index for index, content in self.contents.items() if not held[content]]
-        setup = {
-            "front_end": FrontEndSettings().to_json(),
-            "cqt": CQT,
-            "weights": None,
-            "weights_fingerprint": "",
-            "columns": True,
-        }
-        answers = pool.run([str(paths[index]) for index in wanted], setup=setup, workers=processes)
-        with contextlib.closing(answers):
-            for job, answer in answers:
-                if answer.failure is None:
-                    self._store.put(self.contents[wanted[job]], answer.arrays["columns"], kind="columns")
-                else:
-                    report(f"left out {paths[wanted[job]]}: {answer.failure}")
-                    del self.contents[wanted[job]]
 
 
 def load_columns(

@@ -142,7 +142,7 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
     def __len__(self) -> int:
         return len(self._contents)
 
-    def __getitem__(self, row):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, row):
         content = self._contents[row]
         columns = self._columns.get(content, kind="columns")
         if columns is None or self._sealed is None:

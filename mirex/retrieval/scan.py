@@ -213,7 +213,7 @@ def _columns(
 
 def occurrences(
     vectors: Array,
-    seconds: NDArray[np.float64],
+    seconds: NDArray[np.floating],
     *,
     index: Index,
     content: str | None = None,
@@ -293,7 +293,7 @@ def _similarities(vectors: Array, index: Index, songs: NDArray[np.int64] | None)
 
 
 def cell_evidence(
-    similarities: NDArray[np.float32], seconds: NDArray[np.float64], *, hop: float, evidence: Evidence
+    similarities: NDArray[np.float32], seconds: NDArray[np.floating], *, hop: float, evidence: Evidence
 ) -> NDArray[np.float64]:
     """Evidence in each cell of time.
 

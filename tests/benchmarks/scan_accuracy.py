@@ -86,7 +86,7 @@ def _make_set(
     truth: list[int] = []
     for wanted, recording in items:
         columns = _changed(corpus.columns(recording, generator=generator), generator, second)
-        fade = min(int(generator.integers(0, 5 / second)), columns.shape[1] // 2)
+        fade = min(int(generator.integers(0, int(5 / second))), columns.shape[1] // 2)
         if parts and fade:
             fade = min(fade, parts[-1].shape[1])
             ramp = np.linspace(0, 1, fade)

@@ -1,9 +1,7 @@
 """The scripts' environment: chosen if there is one, built whole or not at all."""
 
-import base64
 import errno
 import fcntl
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -13,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from made_wheel import make_wheel
 from mirex.bootstrap import environment
 from mirex.bootstrap.environment import (
     EnvironmentFailure,
@@ -49,23 +47,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     return folder
-
-
-def make_wheel(folder: Path) -> None:
-    folder.mkdir()
-    info = "mirex_test_package-1.0.dist-info"
-    files = {
-        "mirex_test_package.py": "",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: mirex-test-package\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    with zipfile.ZipFile(folder / "mirex_test_package-1.0-py3-none-any.whl", "w") as wheel:
-        record = ""
-        for name, text in files.items():
-            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-            record += f"{name},sha256={digest},{len(text)}\n"
-            wheel.writestr(name, text)
-        wheel.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
 
 
 def has_package(python: str) -> bool:

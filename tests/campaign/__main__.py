@@ -15,7 +15,7 @@ from pathlib import Path
 
 from campaign.faults import try_faults
 from campaign.files import try_files
-from campaign.kills import try_kills
+from campaign.kills import try_kills, try_set_ups
 from campaign.outcome import Outcome
 from random_network import save_random
 
@@ -25,7 +25,7 @@ def main() -> int:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--files", type=int, default=2000, help="damaged files (default 2000)")
-    parser.add_argument("--kills", type=int, default=300, help="killed runs (default 300)")
+    parser.add_argument("--kills", type=int, default=300, help="a tenth of them set-ups (default 300)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
     parser.add_argument("--folder", type=Path, help="keep everything here (default: a temporary folder)")
@@ -47,7 +47,8 @@ def campaign(folder: Path, *, files: int, kills: int, seed: int) -> Outcome:
     outcome, began = Outcome(), time.monotonic()
     try_files(folder / "files", weights=weights, count=files, seed=seed, outcome=outcome)
     print(f"files done after {time.monotonic() - began:.0f} s", file=sys.stderr)
-    try_kills(folder / "kills", weights=weights, count=kills, seed=seed, outcome=outcome)
+    try_set_ups(folder / "set-ups", count=kills // 10, seed=seed, outcome=outcome)
+    try_kills(folder / "kills", weights=weights, count=kills - kills // 10, seed=seed, outcome=outcome)
     print(f"kills done after {time.monotonic() - began:.0f} s", file=sys.stderr)
     try_faults(folder / "faults", weights=weights, seed=seed, outcome=outcome)
     return outcome

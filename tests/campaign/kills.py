@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from campaign.outcome import Outcome
-from campaign.runs import ROOT, Setting, command, environment, run, start
+from campaign.runs import Setting, command, environment, run, start
+from made_wheel import make_wheel
 from synthesis import song, write
 
 SECONDS_A_RUN = 300.0
@@ -119,28 +121,62 @@ def kill_a_writer(folder: Path, *, generator: np.random.Generator, outcome: Outc
         outcome.wrong("writing", "half a matrix stands under the output's name")
 
 
-def kill_set_up(folder: Path, *, requirements: Path, seed: int, outcome: Outcome) -> None:
-    """Kill the building of an environment; the next try must give a whole one.
+def try_set_ups(folder: Path, *, count: int, seed: int, outcome: Outcome) -> None:
+    """Kill so many set-ups of an environment at a random moment; the next one must give a whole environment.
 
-    requirements: a folder of what pip installs, from files at hand.
+    Parameters
+    ----------
+    folder : Path
+        For everything that is made: a package, found there by pip and nowhere else, and the environments.
+    count : int
+        How many set-ups are killed.
+    seed : int
+        Of the moments.
+    outcome : Outcome
+        Takes what was found.
     """
     generator = np.random.default_rng(seed)
-    private = folder / ".venv"
-    build = (
-        "import sys; from pathlib import Path; from mirex.bootstrap import environment; "
-        f"environment.missing = lambda folders: ['x']; "
-        f"print(environment.choose(Path({str(private)!r}), [Path({str(requirements)!r})], prefer_this=False))"
+    needs = folder / "needs"
+    needs.mkdir(parents=True)
+    (needs / "requirements.txt").write_text("mirex-test-package>=1.0\n")
+    (needs / "constraints.txt").write_text("mirex-test-package==1.0\n")
+    make_wheel(folder / "wheels")
+    for number in range(count):
+        _kill_set_up(folder / f"set-up-{number}" / ".venv", needs, float(generator.uniform(0, 6)), outcome)
+        outcome.kills += 1
+
+
+def _kill_set_up(private: Path, needs: Path, seconds: float, outcome: Outcome) -> None:
+    private.parent.mkdir()
+    code = (
+        "import sys; from pathlib import Path; from mirex.bootstrap.environment import choose; "
+        "print(choose(Path(sys.argv[1]), [Path(sys.argv[2])], prefer_this=False))"
     )
-    words = [sys.executable, "-c", build]
-    process = start(words, cwd=ROOT)
-    time.sleep(float(generator.uniform(0, 6)))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    outcome.kills += 1
-    done = run(words, seconds=SECONDS_A_RUN, cwd=ROOT)
-    python = done.stdout.splitlines()[-1] if done.stdout else ""
-    if done.returncode or subprocess.run([python, "-c", "pass"]).returncode:
-        outcome.wrong("set-up", f"the next set-up: status {done.returncode}, {done.stdout[-300:]}")
+    words = [sys.executable, "-c", code, str(private), str(needs)]
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(needs.parent / "wheels")}
+    with _variables(offline):
+        process = start(words, cwd=needs)
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        done = run(words, seconds=SECONDS_A_RUN, cwd=needs)
+    python = done.stdout.splitlines()[-1] if done.stdout else "none"
+    found = subprocess.run([python, "-c", "import mirex_test_package"], capture_output=True)
+    if done.returncode or found.returncode:
+        outcome.wrong("set-up", f"killed after {seconds:.1f} s; the next one: {done.stdout[-300:]}")
+
+
+@contextlib.contextmanager
+def _variables(more: dict[str, str]) -> Iterator[None]:
+    """The process's environment with more variables, for a while."""
+    before = dict(os.environ)
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _children(pid: int) -> list[int]:

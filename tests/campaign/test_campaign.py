@@ -6,7 +6,7 @@ import pytest
 
 from campaign.faults import try_faults
 from campaign.files import try_files
-from campaign.kills import try_kills
+from campaign.kills import try_kills, try_set_ups
 from campaign.outcome import Outcome
 from random_network import save_random
 
@@ -30,6 +30,13 @@ def test_killed_runs_go_on_to_the_same_bytes(weights, tmp_path):
     outcome = Outcome()
     try_kills(tmp_path / "all", weights=weights, count=5, seed=1, outcome=outcome)
     assert outcome.kills == 5
+    assert outcome.findings == []
+
+
+def test_a_killed_set_up_is_made_whole_by_the_next(tmp_path):
+    outcome = Outcome()
+    try_set_ups(tmp_path / "all", count=1, seed=1, outcome=outcome)
+    assert outcome.kills == 1
     assert outcome.findings == []
 
 

@@ -1,5 +1,6 @@
 """`mirex query --hubness csls`: another matrix than by default, and one that says so."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +15,12 @@ from mirex.retrieval.hubness import csls
 @pytest.fixture
 def lists(tmp_path, rng, monkeypatch):
     vectors = rng.normal(size=(6, 8)).astype(np.float32)
-    names = [f"/audio/{index}.wav" for index in range(6)]
+    names = [str(tmp_path / f"{index}.wav") for index in range(6)]
+    for name in names:
+        Path(name).write_bytes(b"sound")
     (tmp_path / "collection.txt").write_text("\n".join(names) + "\n")
     (tmp_path / "queries.txt").write_text("\n".join(names[2:4]) + "\n")
-    found = SimpleNamespace(embeddings=vectors, weights="made", failed=0, errors={})
+    found = SimpleNamespace(embeddings=vectors, weights="made", failures={})
     monkeypatch.setattr("mirex.extraction.extract.extract", lambda *_, **__: found)
     return tmp_path, vectors
 

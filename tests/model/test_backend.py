@@ -63,6 +63,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, capsys
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MirexError, match=r'the extra fast \(openvino\): pip install "mirex\[fast\]"'):
         backend.check("openvino")
+    (tmp_path / "a.wav").write_bytes(b"no audio")
     (tmp_path / "list").write_text("a.wav\n")
     assert main(["extract", "--backend", "openvino", str(tmp_path / "s"), str(tmp_path / "list")]) == 1
     assert "the extra fast" in capsys.readouterr().err
@@ -137,7 +138,7 @@ def demo_file(tmp_path):
 def test_an_index_says_its_backend_and_has_windows_of_torch_alone(small, tmp_path):
     found = [fingerprints(small, cqt="multirate", backend=name) for name in backend.BACKENDS]
     assert found[1] == {**found[0], "weights": f"{found[0]['weights']}-openvino"}
-    with pytest.raises(UsageError, match="windows are indexed with torch alone"):
+    with pytest.raises(UsageError, match="windows are embedded with the backend torch"):
         index_collection(
             ["a.wav"],
             output=tmp_path / "index",

@@ -21,7 +21,7 @@ from mirex.retrieval.calibration import (
 MODEL = Calibration(knee=0.5, level=0.5, below=-12.0, above=-6.0, data="held-out pairs", pairs=1000)
 
 
-def draw(rng, *, count=200_000, versions=0.5, name="drawn"):
+def draw(rng, *, count=20_000, versions=0.5, name="drawn"):
     """Pairs whose likelihood ratio is the model's: `versions` of them are of one work."""
     distances = rng.uniform(0, 1.5, 4 * count)
     ratio = np.exp(np.clip(MODEL.log_ratio(distances), -30, 30))

@@ -92,13 +92,12 @@ def test_embed_spans_is_embed_and_goes_on_where_it_was(tmp_path, rng, monkeypatc
     from mirex.model import embedding
 
     calls = []
-    monkeypatch.setattr(
-        embedding,
-        "embed",
-        lambda parts, *, sealed: (
-            calls.append(len(parts)) or np.ones((1, 2048), np.float32) * parts[0].shape[1]
-        ),
-    )
+
+    def embed(parts, *, sealed):
+        calls.append(len(parts))
+        return np.ones((1, 2048), np.float32) * parts[0].shape[1]
+
+    monkeypatch.setattr(embedding, "embed", embed)
     store = Store(tmp_path, front_end="f", weights="w")
 
     def stop(done, total):
@@ -120,7 +119,7 @@ def test_evidence_is_the_weighted_mean_of_the_windows_that_cover_a_cell():
         hop=10,
         evidence=Evidence(slope=10, threshold=0.1),
     )
-    np.testing.assert_allclose(found, [[4, -1], [2, 0.5], [0, 2]], atol=1e-6)
+    np.testing.assert_allclose(found, np.array([[4, -1], [2, 0.5], [0, 2]]), atol=1e-6)
 
 
 def unit(rng, number, size=SIZE):
@@ -147,9 +146,9 @@ def a_set(made, rng, *, order, seconds=120, noise=0.6):
             spans.append((place * seconds + start, place * seconds + start + 30))
             part = None if song is None else made.windows[3 * song + int(start // 60)]
             known = np.zeros(SIZE) if part is None else part.astype(float)
-            vectors.append(known / max(np.linalg.norm(known), 1e-9) + noise * unit(rng, 1)[0])
-    vectors = np.array(vectors, np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.array(spans)
+            vectors.append(known / max(float(np.linalg.norm(known)), 1e-9) + noise * unit(rng, 1)[0])
+    disturbed = np.array(vectors, np.float32)
+    return disturbed / np.linalg.norm(disturbed, axis=1, keepdims=True), np.array(spans)
 
 
 def test_a_set_is_named(made, rng):
