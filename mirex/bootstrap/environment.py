@@ -129,13 +129,11 @@ def is_met(requirement: str, *, path: Sequence[str] | None = None) -> bool:
     """Whether a requirement, "name>=version", is met by what is installed; betas count too."""
     name, _, lowest = requirement.partition(">=")
     found = importlib.metadata.distributions(name=name.strip(), path=list(sys.path if path is None else path))
-    # The first on the path is the one that is imported.
-    version = next((distribution.metadata["Version"] for distribution in found), None)
-    if version is None:  # not installed; or only what a removal left
-        return False
     try:
-        return not lowest or version_key(version) >= version_key(lowest)
-    except ValueError:
+        # The first on the path is the one that is imported.
+        version = next((distribution.metadata["Version"] for distribution in found), None)
+        return version is not None and (not lowest or version_key(version) >= version_key(lowest))
+    except (ValueError, TypeError, KeyError, OSError):  # no version; or what a removal left has none
         return False
 
 

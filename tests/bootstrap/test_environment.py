@@ -266,7 +266,7 @@ def test_an_environment_whose_python_vanished_is_built_again(folder, tmp_path, c
     assert is_whole(private, [folder])
 
 
-@pytest.mark.parametrize("place", ["variables", "file"])
+@pytest.mark.parametrize("place", ["variables", "named.conf", ".config/pip/pip.conf"])
 def test_settings_of_pip_that_put_packages_elsewhere_do_not_hold(place, folder, tmp_path, monkeypatch):
     """Those that say where packages come from do: without them there would be no package here."""
     elsewhere = tmp_path / "elsewhere"
@@ -281,10 +281,14 @@ def test_settings_of_pip_that_put_packages_elsewhere_do_not_hold(place, folder, 
     else:
         source = {"no-index": "true", "find-links": str(tmp_path / "wheels")}
         lines = [f"{key} = {value}" for key, value in {**source, **settings}.items() if key != "python"]
-        (tmp_path / "pip.conf").write_text("\n".join(["[install]", *lines]))
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("\n".join(["[install]", *lines]))
         for key in source:
             monkeypatch.delenv("PIP_" + key.upper().replace("-", "_"))
-        monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+        if place == "named.conf":
+            monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / place))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     python = choose(tmp_path / ".venv", [folder], prefer_this=False)
@@ -321,7 +325,8 @@ def test_an_interrupted_set_up_is_one_line_and_leaves_no_process(number, folder,
     shutil.copytree(folder, needs)
     private = tmp_path / "checkout" / ".venv"
     (tmp_path / "python").write_text(
-        f"#!/bin/sh\ncase $* in *install*) touch '{private}/started'; sleep 60; echo survived >&2;; esac\n"
+        "#!/bin/sh\ntrap 'echo Traceback >&2; exit 1' INT TERM\n"
+        f"case $* in *install*) touch '{private}/started'; sleep 60; echo survived >&2;; esac\n"
     )
     (tmp_path / "python").chmod(0o755)
     program = (
