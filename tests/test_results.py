@@ -43,3 +43,6 @@ def test_figures_in_the_cards_text_are_in_the_results():
     assert million["0.3"] == 0
     assert "nine are nearer than 0.45" in " ".join(CARD.split())
     assert round(million["0.45"]) == 9
+    rows = Results.load(RESULTS).content["robustness"]["systems"]["ours"]["rows"]
+    assert "in all 24 degradations" in " ".join(CARD.split())
+    assert [row["rank_1"] for row in rows] == [1.0] * 24
