@@ -20,10 +20,20 @@ SPLITS = {"train": 0, "validation": 1}
 class VersionArchive:
     """The versions of one split, grouped by work.
 
-    kind: what an error message calls such a file. version: name of a version in the names of its arrays.
-    works: for each work the indices of its versions, int64 [versions of the work]. numbers: what the archive
-    calls each of these works, int64 [works]. count: versions of the archive, of all splits. names: of each
-    version, "artist - title" as far as known.
+    Attributes
+    ----------
+    kind : str
+        What an error message calls such a file.
+    version : str
+        Name of a version in the names of its arrays.
+    works : list of int64 [versions of the work]
+        For each work the indices of its versions.
+    numbers : int64 [works]
+        What the archive calls each of these works.
+    count : int
+        Versions of the archive, of all splits.
+    names : list of str
+        Of each version of the archive, "artist - title" as far as known.
     """
 
     kind: ClassVar[str]
@@ -43,12 +53,43 @@ class VersionArchive:
             raise ValueError(f"{self.count} {self.version}s, {len(self.names)} names")
 
     def at(self, version: int) -> tuple[Self, int]:
-        """The archive that holds a version, and its index there: here, the same."""
+        """The archive that holds a version: here, this one.
+
+        Parameters
+        ----------
+        version : int
+            Its index.
+
+        Returns
+        -------
+        archive : VersionArchive
+            This one.
+        index : int
+            Of the version there: here, the same.
+        """
         return self, version
 
     @classmethod
     def load(cls, path: Path, *, split: str = "train") -> Self:
-        """Read the file. Raises TrainingError if it is not of this kind."""
+        """Read the file.
+
+        Parameters
+        ----------
+        path : Path
+            The archive.
+        split : {"train", "validation"}
+            Whose versions are grouped.
+
+        Returns
+        -------
+        VersionArchive
+            Of the class that this is called on.
+
+        Raises
+        ------
+        TrainingError
+            If it cannot be read or is not of this kind.
+        """
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
@@ -62,6 +103,11 @@ A = TypeVar("A", bound=VersionArchive)
 
 class Joined(Generic[A]):
     """Archives of one kind that number their works alike, as one.
+
+    Parameters
+    ----------
+    archives : sequence of VersionArchive
+        Of one kind.
 
     Attributes
     ----------
@@ -81,18 +127,51 @@ class Joined(Generic[A]):
         self.names = [name for archive in archives for name in archive.names]
 
     def at(self, version: int) -> tuple[A, int]:
-        """The archive that holds a version, and its index there."""
+        """The archive that holds a version.
+
+        Parameters
+        ----------
+        version : int
+            Its index in all of them.
+
+        Returns
+        -------
+        archive : VersionArchive
+        index : int
+            Of the version there.
+        """
         place = int(np.searchsorted(self._first, version, side="right")) - 1
         return self._archives[place], version - int(self._first[place])
 
 
 def offsets_of(lengths: Sequence[int]) -> NDArray[np.uint32]:
-    """Where each of so long stretches begins, and the last ends: uint32 [stretches + 1]."""
+    """Where stretches in a row begin, and the last ends.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Of the stretches.
+
+    Returns
+    -------
+    uint32 [stretches + 1]
+    """
     return np.cumsum([0, *lengths]).astype(np.uint32)
 
 
 def joined_names(names: Sequence[str]) -> NDArray[np.uint8]:
-    """Names as an archive has them: UTF-8, joined by line breaks; one within a name becomes a blank."""
+    """Names as an archive has them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        A line break in one becomes a blank.
+
+    Returns
+    -------
+    uint8 [bytes]
+        UTF-8, joined by line breaks.
+    """
     return np.frombuffer("\n".join(" ".join(name.splitlines()) for name in names).encode(), np.uint8)
 
 

@@ -22,7 +22,16 @@ LEVEL_FRAMES = 20  # in a column of recordings.npz
 
 
 class Clip(NamedTuple):
-    """name: unique in its set. work: its clique. columns: float32 [84, columns]."""
+    """A recording as CQT columns.
+
+    Attributes
+    ----------
+    name : str
+        Unique in its set.
+    work : str
+        Its clique.
+    columns : float32 [84, columns]
+    """
 
     name: str
     work: str
@@ -30,7 +39,17 @@ class Clip(NamedTuple):
 
 
 class ProfileClip(NamedTuple):
-    """name: unique in its set. work: its clique. profile: float32 [12, steps] in 0..1, steps of 0.93 s."""
+    """A recording as a pitch-class profile.
+
+    Attributes
+    ----------
+    name : str
+        Unique in its set.
+    work : str
+        Its clique.
+    profile : float32 [12, steps]
+        In 0..1, steps of 0.93 s.
+    """
 
     name: str
     work: str

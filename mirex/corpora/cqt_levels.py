@@ -20,7 +20,15 @@ SILENCE_DB = -180.0
 
 
 class LevelScale(NamedTuple):
-    """step: decibels from a level to the next. range: decibels from level 0 up to the recording's top."""
+    """What a level counts.
+
+    Attributes
+    ----------
+    step : float
+        Decibels from a level to the next.
+    range : float
+        Decibels from level 0 up to the recording's top.
+    """
 
     step: float
     range: float
@@ -62,20 +70,64 @@ class LevelCorpus(VersionArchive):
         return np.sort(np.concatenate(self.works)) if self.works else np.zeros(0, np.int64)
 
     def work(self, recording: int) -> int:
-        """The number of the work in the archive: equal numbers are versions of one work."""
+        """The number of a recording's work in the archive.
+
+        Parameters
+        ----------
+        recording : int
+            Its index in the archive.
+
+        Returns
+        -------
+        int
+            Equal numbers are versions of one work.
+        """
         return int(self._work[recording])
 
     def songs(self, recording: int) -> NDArray[np.int64]:
-        """Songs of `scores.npz`, by index, that this is a recording of: int64 [songs], mostly none."""
+        """The songs of `scores.npz` that this is a recording of.
+
+        Parameters
+        ----------
+        recording : int
+            Its index in the archive.
+
+        Returns
+        -------
+        int64 [songs]
+            Indices of songs; mostly none.
+        """
         first, last = self._song_offsets[recording : recording + 2]
         return self._songs[first:last]
 
     def top(self, recording: int) -> float:
-        """Decibels of a loud column's loudest bin; 0 dB is a tone of amplitude 1."""
+        """The recording's top: how loud a loud column's loudest bin is.
+
+        Parameters
+        ----------
+        recording : int
+            Its index in the archive.
+
+        Returns
+        -------
+        float
+            Decibels; 0 dB is a tone of amplitude 1.
+        """
         return float(self._tops[recording])
 
     def length(self, recording: int) -> int:
-        """Columns of the whole recording, of 0.464 s each."""
+        """Length of the whole recording.
+
+        Parameters
+        ----------
+        recording : int
+            Its index in the archive.
+
+        Returns
+        -------
+        int
+            Columns, of 0.464 s each.
+        """
         return int(self._offsets[recording + 1] - self._offsets[recording])
 
     def columns(

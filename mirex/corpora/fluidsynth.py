@@ -24,10 +24,18 @@ DRUMS = 128  # program number that stands for the percussion channel
 
 
 class Notes(NamedTuple):
-    """Notes in parallel arrays; times in seconds.
+    """Notes in parallel arrays.
 
-    onset, duration: float64 [notes]. pitch: int64, MIDI 0-127 (a percussion key where program is
-    DRUMS). velocity: int64, 1-127. program: int64, General MIDI 0-127 or DRUMS.
+    Attributes
+    ----------
+    onset, duration : float64 [notes]
+        Seconds.
+    pitch : int64 [notes]
+        MIDI, 0 to 127; a percussion key where program is DRUMS.
+    velocity : int64 [notes]
+        1 to 127.
+    program : int64 [notes]
+        General MIDI, 0 to 127, or DRUMS.
     """
 
     onset: NDArray[np.float64]
@@ -38,10 +46,28 @@ class Notes(NamedTuple):
 
 
 def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[np.float32]:
-    """Mono audio of the notes, float32 [samples] at 22,050 Hz.
+    """Mono audio of the notes.
 
-    soundfont: an SF2 or SF3 file. At most 15 programs sound at once; further ones share channels in
-    turn of their first note. Raises TrainingError where FluidSynth is missing or fails.
+    Parameters
+    ----------
+    notes : Notes
+        At most 15 programs sound at once; further ones share channels in turn of their first note.
+    soundfont : Path
+        An SF2 or SF3 file.
+    gain : float
+        FluidSynth's master gain.
+
+    Returns
+    -------
+    float32 [samples]
+        At 22,050 Hz.
+
+    Raises
+    ------
+    TrainingError
+        Where FluidSynth is missing or fails.
+    MirexError
+        If mido is not installed.
     """
     program = shutil.which("fluidsynth")
     if program is None:
@@ -65,7 +91,19 @@ def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[n
 
 
 def write_midi(notes: Notes, *, path: Path) -> None:
-    """Write the notes as a Standard MIDI File with one tick per 1/960 s."""
+    """Write the notes as a Standard MIDI File with one tick per 1/960 s.
+
+    Parameters
+    ----------
+    notes : Notes
+    path : Path
+        The file to write.
+
+    Raises
+    ------
+    MirexError
+        If mido is not installed.
+    """
     need(("mido",), extra="train")
     import mido
 

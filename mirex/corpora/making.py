@@ -25,7 +25,18 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Versions:
-    """Rows of a table, in parallel."""
+    """Rows of a table, in parallel.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Files.
+    works : tuple of int
+        Equal numbers are versions of one work.
+    splits : tuple of {"train", "validation"}
+    names : tuple of str
+        "artist - title", or the file's name without its ending.
+    """
 
     paths: tuple[Path, ...]
     works: tuple[int, ...]
@@ -33,7 +44,18 @@ class Versions:
     names: tuple[str, ...]
 
     def only(self, kept: Sequence[int]) -> "Versions":
-        """Those of these indices."""
+        """Some of the rows.
+
+        Parameters
+        ----------
+        kept : sequence of int
+            Indices of the rows.
+
+        Returns
+        -------
+        Versions
+            In the order of `kept`.
+        """
 
         def those(values: tuple[T, ...]) -> tuple[T, ...]:
             return tuple(values[index] for index in kept)
@@ -50,6 +72,10 @@ def read_versions(table: Path, *, folder: Path | None = None) -> Versions:
         The CSV.
     folder : Path, optional
         What relative paths count from; None: the table's folder.
+
+    Returns
+    -------
+    Versions
 
     Raises
     ------
@@ -143,7 +169,23 @@ def make_recordings(versions: Versions, *, path: Path, scratch: Path, processes:
 
 
 def make_profiles(versions: Versions, *, path: Path, scratch: Path, processes: int, report: Report) -> int:
-    """Write an archive of pitch-class profiles from audio files; as `make_recordings`."""
+    """Write an archive of pitch-class profiles from audio files.
+
+    Parameters
+    ----------
+    versions, path, scratch, processes, report
+        As for `make_recordings`.
+
+    Returns
+    -------
+    int
+        How many profiles it holds.
+
+    Raises
+    ------
+    TrainingError
+        As `make_recordings`.
+    """
     stored = StoredColumns(versions.paths, scratch=scratch, processes=processes, report=report)
     kept = _kept(versions, stored.contents, "audio file")
     profiles = [profile_of(stored.columns(index)) for index in stored.contents]

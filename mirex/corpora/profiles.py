@@ -35,17 +35,49 @@ class ProfileCorpus(VersionArchive):
         self._confirmed = arrays.get("recording_confirmed", np.ones(self.count, np.uint8)).astype(bool)
 
     def profile(self, recording: int) -> NDArray[np.float32]:
-        """The whole recording: float32 [12, steps] in 0..1."""
+        """The whole recording.
+
+        Parameters
+        ----------
+        recording : int
+            Its index in the archive.
+
+        Returns
+        -------
+        float32 [12, steps]
+            In 0..1, row 0 is C.
+        """
         first, last = self._offsets[recording : recording + 2]
         return self._profiles[:, first:last].astype(np.float32) / LOUDEST
 
     def score_work(self, recording: int) -> int | None:
-        """The number in `scores.npz` of the work that this is a recording of; None: not known."""
+        """The number in `scores.npz` of the work that this is a recording of.
+
+        Parameters
+        ----------
+        recording : int
+            Its index in the archive.
+
+        Returns
+        -------
+        int or None
+            None: not known.
+        """
         number = int(self._score_work[recording])
         return None if number == NO_WORK else number
 
     def confirmed(self, recording: int) -> bool:
-        """Whether aligning it with another version confirms its work."""
+        """Whether aligning a recording with another version confirms its work.
+
+        Parameters
+        ----------
+        recording : int
+            Its index in the archive.
+
+        Returns
+        -------
+        bool
+        """
         return bool(self._confirmed[recording])
 
 

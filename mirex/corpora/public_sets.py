@@ -97,7 +97,22 @@ def tracks(name: str, *, lists: Path, audio: Path) -> list[Track]:
 
 
 def missing_text(name: str, found: list[Track], *, most: int = 5) -> str:
-    """How many recordings are there, and which are missing."""
+    """How many recordings of a set are there, and which are missing.
+
+    Parameters
+    ----------
+    name : str
+        Of the set.
+    found : list of Track
+        All of the set.
+    most : int
+        At most so many of the missing are named; the others are counted.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     missing = [track.performance_id for track in found if track.audio_path is None]
     text = f"{name}: {len(found) - len(missing)} of {len(found)} recordings are there"
     if not missing:

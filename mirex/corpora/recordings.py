@@ -50,7 +50,18 @@ class PackedRecordings:
     works: tuple[tuple[int, ...], ...]
 
     def columns(self, recording: int) -> Array:
-        """The whole recording: float32 [84, columns], magnitudes."""
+        """The whole recording.
+
+        Parameters
+        ----------
+        recording : int
+            Its index.
+
+        Returns
+        -------
+        float32 [84, columns]
+            Magnitudes.
+        """
         first, last = self.offsets[recording : recording + 2]
         return np.ascontiguousarray(_mapped(self.path)[first:last].T, dtype=np.float32)
 
@@ -102,9 +113,22 @@ def read_table(path: Path, *, columns: Sequence[str], folder: Path | None = None
 
 
 def read_recordings(path: Path) -> dict[str, list[Path]]:
-    """Paths by work from a CSV with the header `work,path`; relative ones count from the CSV's folder.
+    """Paths by work from a CSV with the header `work,path`.
 
-    Raises TrainingError for a missing file or column.
+    Parameters
+    ----------
+    path : Path
+        The CSV. Relative paths in it count from its folder.
+
+    Returns
+    -------
+    dict of str to list of Path
+        The recordings of each work.
+
+    Raises
+    ------
+    TrainingError
+        For a missing file or column; as `read_table`.
     """
     works: dict[str, list[Path]] = {}
     for row in read_table(path, columns=("work", "path")):
@@ -152,7 +176,16 @@ class StoredColumns:
                 self.contents[index] = content
 
     def columns(self, index: int) -> Array:
-        """Magnitudes of the file of this index, rounded to float16: float32 [84, columns].
+        """Magnitudes of a file, rounded to float16.
+
+        Parameters
+        ----------
+        index : int
+            Of the file in the paths, one of `contents`.
+
+        Returns
+        -------
+        float32 [84, columns]
 
         Raises
         ------

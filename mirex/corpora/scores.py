@@ -20,10 +20,24 @@ VELOCITY_STEP = 16
 class Score(NamedTuple):
     """One song.
 
-    onset, duration: float64 [notes], seconds. pitch, velocity: int64 [notes], MIDI. part: int64
-    [notes], index into program (int64 [parts], General MIDI) and melody (bool [parts]).
-    chord_time: float64 [chords]; chord: int64 [chords], 0-11 major on C..B, 12-23 minor.
-    beat: float64 [beats], seconds.
+    Attributes
+    ----------
+    onset, duration : float64 [notes]
+        Seconds.
+    pitch, velocity : int64 [notes]
+        MIDI.
+    part : int64 [notes]
+        Index into program and melody.
+    program : int64 [parts]
+        General MIDI.
+    melody : bool [parts]
+        Whether the part is a melody.
+    chord_time : float64 [chords]
+        Where each chord begins, in seconds.
+    chord : int64 [chords]
+        0-11 major on C..B, 12-23 minor.
+    beat : float64 [beats]
+        Seconds.
     """
 
     onset: NDArray[np.float64]
@@ -52,7 +66,17 @@ class ScoreCorpus(VersionArchive):
         self._part_note_offset = note_offset
 
     def score(self, song: int) -> Score:
-        """The song of this index."""
+        """A song of the archive.
+
+        Parameters
+        ----------
+        song : int
+            Its index in the archive.
+
+        Returns
+        -------
+        Score
+        """
         a = self._arrays
         first_part, last_part = self._part_offset[song], self._part_offset[song + 1]
         begin, end = self._part_note_offset[first_part], self._part_note_offset[last_part]

@@ -32,11 +32,20 @@ SHORTEST_SLOPE = 16
 class CrossSimilarity:
     """How two recordings match.
 
-    similarity: float32 [m, n], in [-1, 1], cell (i, j) compares the stacks that begin at i and j.
-    marked: bool [m, n], mutual neighbours. path: int64 [k, 2], cells (i, j) of the best path, ascending,
-    k >= 0. transposition: semitones, -5..6, by which the second recording is shifted up to match the first.
-    columns_per_cell: CQT columns averaged into one cell, 1 unless a recording is very long.
-    context: cells in a stack.
+    Attributes
+    ----------
+    similarity : float32 [m, n]
+        In [-1, 1]; cell (i, j) compares the stacks that begin at i and j.
+    marked : bool [m, n]
+        Mutual neighbours.
+    path : int64 [k, 2]
+        Cells (i, j) of the best path, ascending; k >= 0.
+    transposition : int
+        Semitones by which the second recording is shifted up to match the first, -5 to 6.
+    columns_per_cell : int
+        CQT columns averaged into one cell; 1 unless a recording is very long.
+    context : int
+        Cells in a stack.
     """
 
     similarity: np.ndarray
@@ -47,7 +56,13 @@ class CrossSimilarity:
     context: int
 
     def matching_parts(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """CQT columns (first, one past the last) of the match in each recording; None without a match."""
+        """The parts of the recordings that match.
+
+        Returns
+        -------
+        ((int, int), (int, int)) or None
+            Of each recording the CQT columns: the first, and one past the last. None without a match.
+        """
         if len(self.path) == 0:
             return None
         first, last = self.path[0].tolist(), (self.path[-1] + self.context).tolist()
@@ -55,9 +70,14 @@ class CrossSimilarity:
         return (first[0] * scale, last[0] * scale), (first[1] * scale, last[1] * scale)
 
     def tempo_ratio(self) -> float | None:
-        """How many times as fast the second recording is as the first over the match; None without one.
+        """How many times as fast the second recording is as the first over the match.
 
         The slope of the line through the path by Theil and Sen, whom single detours do not move.
+
+        Returns
+        -------
+        float or None
+            None without a match, or where it is too short to tell.
         """
         if len(self.path) < SHORTEST_SLOPE:
             return None
@@ -90,13 +110,18 @@ class Match:
 
 
 def match(result: CrossSimilarity, *, seconds_per_column: float) -> Match | None:
-    """The longest match, None if there is none.
+    """The longest match, for people.
 
     Parameters
     ----------
     result : CrossSimilarity
     seconds_per_column : float
         Of the CQT columns.
+
+    Returns
+    -------
+    Match or None
+        None if there is none.
     """
     parts = result.matching_parts()
     if parts is None:
@@ -116,10 +141,28 @@ def cross_similarity(
 ) -> CrossSimilarity:
     """Compare two recordings.
 
-    first, second: float32 [84, columns], CQT magnitudes from C1 upwards, at least one column. context:
-    cells in a stack, cut to the shorter recording. neighbours: share in (0, 1]. transpositions:
-    how many are tried, 1..12. max_cells: longer recordings are averaged in time, both by the same factor,
-    until each has at most this many cells.
+    Parameters
+    ----------
+    first, second : float32 [84, columns]
+        CQT magnitudes from C1 upwards, at least one column.
+    context : int
+        Cells in a stack, cut to the shorter recording.
+    neighbours : float
+        Share of the nearest stacks that count as neighbours, in (0, 1].
+    transpositions : int
+        How many are tried, 1 to 12.
+    max_cells : int
+        Longer recordings are averaged in time, both by the same factor, until each has at most this many
+        cells.
+
+    Returns
+    -------
+    CrossSimilarity
+
+    Raises
+    ------
+    AudioError
+        If a recording has no column.
     """
     step = -(-max(first.shape[1], second.shape[1]) // max_cells)
     chroma, other = (fold(average_columns(columns, step=step)) for columns in (first, second))
@@ -140,7 +183,24 @@ def cross_similarity(
 
 
 def average_columns(columns: np.ndarray, *, step: int) -> np.ndarray:
-    """[bins, ceil(columns / step)]: means of `step` columns; the last of what is left."""
+    """Means of columns in a row.
+
+    Parameters
+    ----------
+    columns : float [bins, columns]
+        At least one column.
+    step : int
+        How many are averaged, 1 or more; the last mean is of what is left.
+
+    Returns
+    -------
+    float [bins, ceil(columns / step)]
+
+    Raises
+    ------
+    AudioError
+        If there is no column.
+    """
     starts = np.arange(0, columns.shape[1], step)
     if len(starts) == 0:
         raise AudioError("a recording without a single column cannot be compared")
@@ -149,10 +209,20 @@ def average_columns(columns: np.ndarray, *, step: int) -> np.ndarray:
 
 
 def fold(columns: np.ndarray) -> np.ndarray:
-    """[12, columns]: magnitudes summed over octaves, row 0 is C.
+    """Magnitudes summed over octaves.
 
-    columns: [84, columns], 12 bins per octave from C1.
+    Parameters
+    ----------
+    columns : float [84, columns]
+        12 bins per octave from C1.
 
+    Returns
+    -------
+    float [12, columns]
+        Row 0 is C.
+
+    Examples
+    --------
     >>> tone = np.zeros((84, 1)); tone[[9, 21]] = 0.5  # A1 and A2
     >>> fold(tone)[:, 0].tolist()
     [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
@@ -161,10 +231,20 @@ def fold(columns: np.ndarray) -> np.ndarray:
 
 
 def likely_transpositions(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """int64 [12]: all shifts 0..11, in semitones by which `second` is rolled upwards, the likeliest first.
+    """All shifts, the likeliest first: those where the mean chromas agree.
 
-    first, second: [12, columns]. Likely is where the mean chromas agree; equals keep their order.
+    Parameters
+    ----------
+    first, second : float [12, columns]
+        Pitch classes.
 
+    Returns
+    -------
+    int64 [12]
+        0 to 11: semitones by which `second` is rolled upwards. Equals keep their order.
+
+    Examples
+    --------
     >>> chroma = np.eye(12)[:, [0, 4, 7]]  # C major
     >>> likely_transpositions(np.roll(chroma, 2, axis=0), chroma)[0].item()
     2
@@ -175,9 +255,18 @@ def likely_transpositions(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def mutual_neighbours(similarity: np.ndarray, *, share: float) -> np.ndarray:
-    """bool [m, n]: cells that are in the top `share` of both their row and their column.
+    """Mark cells that are among the most similar of both their row and their column.
 
-    Cells without any similarity (0 or less, as silence has) are never marked.
+    Parameters
+    ----------
+    similarity : float [m, n]
+    share : float
+        Of a row or a column that counts as most similar, in (0, 1]; at least one cell.
+
+    Returns
+    -------
+    bool [m, n]
+        Cells without any similarity (0 or less, as silence has) are never marked.
     """
     rows, columns = similarity.shape
     by_row = np.partition(similarity, -max(1, round(share * columns)), axis=1)
@@ -188,11 +277,24 @@ def mutual_neighbours(similarity: np.ndarray, *, share: float) -> np.ndarray:
 
 
 def longest_path(marked: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best local path through marked cells: int64 [k, 2] cells (row, column), ascending; its score.
+    """The best local path through marked cells.
 
     A marked cell adds 1 to the best of its predecessors at the steps of `STEPS`. An unmarked one takes
     `GAP_OPENED` away if the predecessor is marked, else `GAP_EXTENDED`; at a score of 0 the path ends.
 
+    Parameters
+    ----------
+    marked : bool [m, n]
+
+    Returns
+    -------
+    path : int64 [k, 2]
+        Cells (row, column), ascending.
+    score : float
+        Of the path, 0 or more.
+
+    Examples
+    --------
     >>> path, score = longest_path(np.eye(3, dtype=bool))
     >>> path.tolist(), score
     ([[0, 0], [1, 1], [2, 2]], 3.0)

@@ -171,7 +171,13 @@ class Calibration:
         )
 
     def to_json(self) -> str:
-        """The text that is sealed under `METADATA_KEY`."""
+        """The text that is sealed under `METADATA_KEY`.
+
+        Returns
+        -------
+        str
+            JSON, as the module says.
+        """
         return json.dumps({"model": MODEL, **dataclasses.asdict(self)}, sort_keys=True)
 
 

@@ -83,13 +83,19 @@ def rows(
     Memory beside the embeddings is some 100 MB, whatever their number (above a million references: 64 bytes
     for each of them).
 
-    Parameters, Raises
-    ------------------
-    As for `distance_matrix`.
+    Parameters
+    ----------
+    queries, references, query_positions, block
+        As for `distance_matrix`.
 
     Yields
     ------
     float32 [<= block, n]
+
+    Raises
+    ------
+    UsageError, MirexError
+        As for `distance_matrix`.
     """
     queries, references = np.asarray(queries), np.asarray(references)
     if queries.ndim != 2 or references.ndim != 2 or queries.shape[1] != references.shape[1]:

@@ -89,12 +89,12 @@ def mean_of_nearest(references: Array, *, neighbours: int = NEIGHBOURS) -> NDArr
 def scaled(
     blocks: Iterable[Array], *, nearest: NDArray[np.float64], query_positions: NDArray[np.int64] | None
 ) -> Iterator[Array]:
-    """Cosine distances in blocks of rows, float32 [b, n], to those of `csls`.
+    """Turn cosine distances into those of `csls`, in blocks of rows.
 
     Parameters
     ----------
     blocks : iterable of float32 [b, n]
-        As `mirex.retrieval.distance.rows` yields them, in query order.
+        Cosine distances, as `mirex.retrieval.distance.rows` yields them, in query order.
     nearest : float64 [n]
         Of `mean_of_nearest`.
     query_positions : int64 [q] or None

@@ -37,9 +37,17 @@ _MOST_SCORES = 1 << 24  # held at a time: 64 MB
 class Songs:
     """Songs to put into an index.
 
-    names: paths. contents: SHA-256 of each file, hexadecimal. embeddings: float [songs, size]. windows: None,
-    or for each song its windows' embeddings [windows, size] and times in seconds [windows, 2]. seconds: of
-    sound in each song, float [songs]; None, or NaN, where that is not known.
+    Attributes
+    ----------
+    names : sequence of str
+        Paths.
+    contents : sequence of str
+        SHA-256 of each file, hexadecimal.
+    embeddings : float [songs, size]
+    windows : sequence of (float [windows, size], float [windows, 2]), optional
+        For each song the embeddings of its windows, and their times in seconds.
+    seconds : float [songs], optional
+        Of sound in each song; None, or NaN, where that is not known.
     """
 
     names: Sequence[str]
@@ -51,7 +59,15 @@ class Songs:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Neighbours:
-    """What is nearest to one query: rows of the index, int64 [k], and distances, float32 [k], ascending."""
+    """What is nearest to one query.
+
+    Attributes
+    ----------
+    rows : int64 [k]
+        Rows of the index.
+    distances : float32 [k]
+        Ascending.
+    """
 
     rows: NDArray[np.int64]
     distances: NDArray[np.float32]
@@ -78,8 +94,11 @@ class Index:
     fingerprints : {"front_end", "cqt", "weights": str}
         What embeddings must share to be compared.
     windows : float16 [windows, size] or None
-        Embeddings of parts of the songs; `window_song` int [windows] has their rows, and `window_seconds`
-        float32 [windows, 2] their times.
+        Embeddings of parts of the songs.
+    window_song : uint32 [windows]
+        The row of each window's song.
+    window_seconds : float32 [windows, 2]
+        Start and end of each window.
 
     Raises
     ------
@@ -135,7 +154,7 @@ class Index:
 
     @property
     def window_layout(self) -> str:
-        """How windows were laid, "" in an index without."""
+        """How windows were laid; "" in an index without."""
         return self._mapped.metadata.get("window_layout", "")
 
     @property
@@ -143,7 +162,18 @@ class Index:
         return {name: self._mapped.metadata[name] for name in FINGERPRINTS}
 
     def check(self, fingerprints: Mapping[str, str]) -> None:
-        """Raise SettingsMismatch unless embeddings of these fingerprints can be compared with the index's."""
+        """Find out whether embeddings can be compared with those of the index.
+
+        Parameters
+        ----------
+        fingerprints : {"front_end", "cqt", "weights": str}
+            Of the embeddings.
+
+        Raises
+        ------
+        SettingsMismatch
+            If they cannot.
+        """
         for name, own in self.fingerprints.items():
             if fingerprints[name] != own:
                 raise SettingsMismatch(
@@ -153,7 +183,13 @@ class Index:
                 )
 
     def verify(self) -> None:
-        """Compare every byte with the hashes in the file; raises IndexFileError."""
+        """Compare every byte with the hashes in the file.
+
+        Raises
+        ------
+        IndexFileError
+            Where they differ.
+        """
         self._mapped.verify()
 
     def search(
@@ -196,7 +232,18 @@ class Index:
         return found
 
     def rows_of(self, content: str | None) -> NDArray[np.int64]:
-        """Rows of the songs whose file has this content (SHA-256, hexadecimal)."""
+        """Rows of the songs whose file has a certain content.
+
+        Parameters
+        ----------
+        content : str or None
+            SHA-256, hexadecimal; None: that of no song.
+
+        Returns
+        -------
+        int64 [songs found]
+            Ascending.
+        """
         if content is None:
             return np.empty(0, np.int64)
         wanted = np.frombuffer(bytes.fromhex(content), np.uint8)
@@ -222,7 +269,30 @@ class Index:
         fingerprints: Mapping[str, str],
         window_layout: str = "",
     ) -> "Index":
-        """Write an index and open it. Raises UsageError where a file lies already."""
+        """Write an index and open it.
+
+        Parameters
+        ----------
+        path : path-like
+            The index, which must not be there yet.
+        songs : Songs
+            With windows if a layout is given. Of two songs with one name, the later is kept.
+        fingerprints : {"front_end", "cqt", "weights": str}
+            Of the songs' embeddings.
+        window_layout : str
+            Of the songs' windows; "": the index has none.
+
+        Returns
+        -------
+        Index
+
+        Raises
+        ------
+        UsageError
+            Where a file lies already; for an embedding of length 0 or not finite.
+        IndexFileError
+            If it cannot be written.
+        """
         if os.path.lexists(path):
             raise UsageError(f"{os.fspath(path)} is there already; add to it with --append, or delete it")
         _write(path, [_Source.of(songs)], {**fingerprints, "window_layout": window_layout})
@@ -274,10 +344,19 @@ def append(
 def remove(path: str | os.PathLike[str], names: Iterable[str]) -> tuple[Index, list[str]]:
     """Take songs out of an index.
 
+    Parameters
+    ----------
+    path : path-like
+        The index.
+    names : iterable of str
+        Paths of the songs.
+
     Returns
     -------
-    Index, list of str
-        As it is now; and those of the names that it did not have.
+    index : Index
+        As it is now.
+    absent : list of str
+        Those of the names that it did not have.
 
     Raises
     ------

@@ -56,7 +56,14 @@ _SMALL = ("names", "contents", "seconds", "window_song", "window_seconds")
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A tensor to write: its shape, and its values in blocks of rows."""
+    """A tensor to write.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    blocks : iterable of array
+        Its values, in blocks of rows.
+    """
 
     shape: tuple[int, ...]
     blocks: Iterable[NDArray]
@@ -117,19 +124,41 @@ def _write_part(file: IO[bytes], name: str, part: Part) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mapped:
-    """An index file, mapped: metadata, and tensors by name (read-only arrays)."""
+    """An index file, mapped.
+
+    Attributes
+    ----------
+    metadata : mapping of str to str
+    tensors : mapping of str to array
+        By name; read-only.
+    """
 
     metadata: Mapping[str, str]
     tensors: Mapping[str, NDArray]
 
     def verify(self) -> None:
-        """Compare every byte with the hashes in the file; raises IndexFileError."""
+        """Compare every byte with the hashes in the file.
+
+        Raises
+        ------
+        IndexFileError
+            Where they differ.
+        """
         for name in self.tensors:
             _check_hash(self, name)
 
 
 def read(path: str | os.PathLike[str]) -> Mapped:
     """Map an index file into memory and check it, all but the values of its matrices.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    Mapped
 
     Raises
     ------
@@ -227,8 +256,19 @@ def _check_hash(mapped: Mapped, name: str) -> None:
 
 
 def encode_names(names: Sequence[str]) -> NDArray[np.uint8]:
-    """Paths as bytes, a zero byte after each: uint8.
+    """Paths as bytes, a zero byte after each.
 
+    Parameters
+    ----------
+    names : sequence of str
+        Paths.
+
+    Returns
+    -------
+    uint8 [bytes]
+
+    Examples
+    --------
     >>> encode_names(["a", "b"]).tobytes()
     b'a\\x00b\\x00'
     """
@@ -236,8 +276,19 @@ def encode_names(names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def decode_names(names: NDArray[np.uint8]) -> list[str]:
-    """The other way.
+    """Paths from bytes; undoes `encode_names`.
 
+    Parameters
+    ----------
+    names : uint8 [bytes]
+        Paths, a zero byte after each.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
     >>> decode_names(encode_names(["a", "b"]))
     ['a', 'b']
     """

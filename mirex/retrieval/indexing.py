@@ -23,7 +23,14 @@ from mirex.retrieval.windows import OF_SONGS, Layout, embed_spans, window_store
 class Indexing:
     """What came of it.
 
-    index: as it is now. added: songs that were put in. failures: {path: reason} of those that were not.
+    Attributes
+    ----------
+    index : Index
+        As it is now.
+    added : int
+        Songs that were put in.
+    failures : mapping of str to str
+        {path: reason} of those that were not.
     """
 
     index: Index
@@ -105,8 +112,18 @@ def index_collection(
 class StoredWindows(Sequence[tuple[Array, Array]]):
     """The windows of recordings, as a sequence that reads them from the scratch store when it is asked.
 
-    contents: SHA-256 of each recording, whose columns are in the store. Items: embeddings [windows, size] and
-    seconds [windows, 2].
+    An item is a pair: embeddings, float32 [windows, size], and seconds, float32 [windows, 2].
+
+    Parameters
+    ----------
+    contents : sequence of str
+        SHA-256 of each recording, whose columns are in the store.
+    scratch : path-like
+        Folder of the store.
+    layout : Layout
+        Of the windows.
+    marks : {"front_end", "cqt", "weights": str}
+        Fingerprints, under which the store keeps columns and windows.
     """
 
     def __init__(
@@ -123,7 +140,22 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
         self._sealed: Sealed | None = None
 
     def fill(self, weights: str | os.PathLike[str] | None, *, device: str, threads: int) -> None:
-        """Embed the windows that the store lacks, on so many threads."""
+        """Embed the windows that the store lacks.
+
+        Parameters
+        ----------
+        weights : path-like or None
+            A sealed file; None: the one that is shipped.
+        device : {"auto", "cpu", "cuda"}
+            Of the network.
+        threads : int
+            How many embed at a time, 1 or more.
+
+        Raises
+        ------
+        StoreError
+            If columns are gone from the store.
+        """
         import torch
 
         from mirex.extraction.extract import resolve_device
@@ -158,7 +190,26 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
 
 
 def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[str, str]) -> None:
-    """Find out before hours of work, not after them, that an index cannot be written or added to."""
+    """Find out before hours of work, not after them, that an index cannot be written or added to.
+
+    Parameters
+    ----------
+    output : path-like
+        The index.
+    add : bool
+        Add to an index that is there; else a new one is made.
+    marks : {"front_end", "cqt", "weights": str}
+        Fingerprints of what is to be added.
+
+    Raises
+    ------
+    SettingsMismatch
+        If the index was made with others.
+    UsageError
+        Where a file lies already that would be overwritten.
+    IndexFileError
+        If the index is missing or damaged, or a new one cannot be written.
+    """
     if add:
         Index(output).check(marks)
     elif os.path.lexists(output):
@@ -170,7 +221,26 @@ def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[st
 def fingerprints(
     weights: str | os.PathLike[str] | None, *, cqt: str, backend: str = "torch"
 ) -> dict[str, str]:
-    """What embeddings by these weights (None: the shipped), transform and backend must share."""
+    """What embeddings must share to be compared.
+
+    Parameters
+    ----------
+    weights : path-like or None
+        A sealed file; None: the one that is shipped.
+    cqt : str
+        Implementation of the constant-Q transform.
+    backend : str
+        What computes the network.
+
+    Returns
+    -------
+    {"front_end", "cqt", "weights": str}
+
+    Raises
+    ------
+    WeightsError
+        If the weights' metadata cannot be read.
+    """
     from mirex.model.weights import fingerprint, read_metadata
 
     metadata = read_metadata(Path(weights) if weights else None)

@@ -34,9 +34,19 @@ if TYPE_CHECKING:
 class Hit:
     """One recording of the ranked list.
 
-    rank: from 1. path: as in the list. distance: in [0, 2]. probability: of "same work", or None if the
-    weights have no calibration, or if the recording or the query is short. short: whether the recording is
-    (`mirex.features.short`).
+    Attributes
+    ----------
+    rank : int
+        From 1.
+    path : str
+        As in the list.
+    distance : float
+        In [0, 2].
+    probability : float or None
+        Of "same work", in [0, 1]; None if the weights have no calibration, or if the recording or the query
+        is short.
+    short : bool
+        Whether the recording is (`mirex.features.short`).
     """
 
     rank: int
@@ -50,10 +60,26 @@ class Hit:
 class Ranking:
     """What a search found.
 
-    compared: recordings that the query was compared with. missing: {path: reason} of those that it could not
-    be compared with. own: entries of the collection that are the query itself. calibration: of the
-    probabilities; None: the weights have none. prior: asked for, or that of one version among those compared.
-    short: what there is to say of a query that is short, else "".
+    Attributes
+    ----------
+    query : str
+        Path of the recording.
+    hits : tuple of Hit
+        The nearest first.
+    compared : int
+        Recordings that the query was compared with.
+    missing : mapping of str to str
+        {path: reason} of those that it could not be compared with.
+    own : int
+        Entries of the collection that are the query itself.
+    weights : str
+        Fingerprint.
+    calibration : Calibration or None
+        Of the probabilities; None: the weights have none.
+    prior : float
+        The one asked for, or that of one version among those compared.
+    short : str
+        What there is to say of a query that is short, else "".
     """
 
     query: str
@@ -85,12 +111,35 @@ def search(
 ) -> Ranking:
     """Rank a collection by its distance to a query.
 
-    query: path of a recording. collection: paths. scratch: folder that `mirex.extract` filled. top: length
-    of the list, 1 or more. prior: share of versions expected in the collection, in (0, 1); None: that of one
-    version. locations: where the collection's files lie, if that differs from their names. weights, threads,
-    device, cqt, backend, rehash, time_limit: as for `extract`.
+    Parameters
+    ----------
+    query : str
+        Path of a recording.
+    collection : sequence of str
+        Paths.
+    scratch : path-like
+        Folder that `mirex.extract` filled.
+    top : int
+        Length of the list, 1 or more.
+    prior : float, optional
+        Share of versions expected in the collection, in (0, 1); None: that of one version.
+    locations : sequence of str, optional
+        Where the collection's files lie, if that differs from their names.
+    weights, threads, device, cqt, backend, rehash, time_limit
+        As for `mirex.extract`.
 
-    Raises `UsageError`, `AudioError` if the query cannot be analysed, `WeightsError`, `StoreError`.
+    Returns
+    -------
+    Ranking
+
+    Raises
+    ------
+    UsageError
+        For a `top` below 1 or a prior outside (0, 1).
+    AudioError
+        If the query cannot be analysed.
+    WeightsError, StoreError
+        As their names say.
     """
     if top < 1:
         raise UsageError(f"top {top}: must be 1 or more")
@@ -228,7 +277,18 @@ def search_index(
 
 
 def one_version(recordings: int) -> float:
-    """The prior of one version among so many recordings; that of even odds for fewer than two."""
+    """The prior of one version among the recordings of a collection.
+
+    Parameters
+    ----------
+    recordings : int
+        How many the query is compared with, 0 or more.
+
+    Returns
+    -------
+    float
+        In (0, 0.5]; that of even odds for fewer than two.
+    """
     return min(EVEN, 1 / max(recordings, 1))
 
 
@@ -251,8 +311,30 @@ def nearest(
     calibration: Calibration | None = None,
     prior: float = EVEN,
 ) -> list[Hit]:
-    """The `top` nearest of embeddings [n, d] to one embedding [d]; ties keep their order.
+    """The nearest of many embeddings to one.
 
+    Parameters
+    ----------
+    query : float [d]
+        Embedding.
+    references : float [n, d]
+        Embeddings of the collection.
+    names : sequence of str
+        Paths of the references.
+    top : int
+        Length of the list.
+    calibration : Calibration, optional
+        None: hits have no probability.
+    prior : float
+        Share of versions among the references, in (0, 1).
+
+    Returns
+    -------
+    list of Hit
+        Ascending by distance; ties keep their order.
+
+    Examples
+    --------
     >>> found = nearest(np.array([1.0, 0.0]), np.eye(2)[::-1], names=["far", "same"], top=1)
     >>> found[0].path, found[0].distance
     ('same', 0.0)
@@ -275,10 +357,26 @@ def _hits(
 def embed_recordings(
     paths: Sequence[str], *, scratch: str | os.PathLike[str] | None, **options: Any
 ) -> "Extraction":
-    """Embeddings of a few recordings; `AudioError` if any of them cannot be analysed.
+    """Embeddings of a few recordings.
 
-    scratch: folder to reuse and keep embeddings in; None: a temporary one, which also leaves a collection's
-    report of failed files as it is. options: of `mirex.extract`.
+    Parameters
+    ----------
+    paths : sequence of str
+        Of the recordings.
+    scratch : path-like or None
+        Folder to reuse and keep embeddings in; None: a temporary one, which also leaves a collection's
+        report of failed files as it is.
+    options
+        Of `mirex.extract`.
+
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    AudioError
+        If any of them cannot be analysed.
     """
     from mirex.extraction.extract import extract
 

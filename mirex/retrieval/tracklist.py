@@ -19,7 +19,17 @@ _FILE_TYPES = {".mp3": "MP3", ".aif": "AIFF", ".aiff": "AIFF"}
 
 
 def text(scan: Scan) -> str:
-    """For a terminal."""
+    """The songs as text for a terminal.
+
+    Parameters
+    ----------
+    scan : Scan
+
+    Returns
+    -------
+    str
+        Lines, without a line break at the end.
+    """
     lines = [
         f"{printable(scan.recording)}, {clock(scan.seconds)}: {len(scan.occurrences)} songs of {scan.songs}, "
         f"{100 * named_share(scan):.0f} % of the time; weights {scan.weights}"
@@ -36,17 +46,46 @@ def text(scan: Scan) -> str:
 
 
 def named_share(scan: Scan) -> float:
-    """Share of the recording's time that has a name."""
+    """Share of the recording's time that has a name.
+
+    Parameters
+    ----------
+    scan : Scan
+
+    Returns
+    -------
+    float
+        In [0, 1].
+    """
     return sum(each.end - each.start for each in scan.occurrences) / max(scan.seconds, 1e-9)
 
 
 def as_json(scan: Scan) -> str:
-    """Everything."""
+    """Everything that a scan holds, as JSON.
+
+    Parameters
+    ----------
+    scan : Scan
+
+    Returns
+    -------
+    str
+    """
     return json.dumps(dataclasses.asdict(scan), indent=2)
 
 
 def as_csv(scan: Scan) -> str:
-    """With a header; times in seconds."""
+    """The songs as CSV with a header.
+
+    Parameters
+    ----------
+    scan : Scan
+
+    Returns
+    -------
+    str
+        Times in seconds.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["start", "end", "song", "confidence", "runner_up", "runner_up_confidence"])
@@ -59,7 +98,17 @@ def as_csv(scan: Scan) -> str:
 
 
 def as_cue(scan: Scan) -> str:
-    """A cue sheet."""
+    """The songs as a cue sheet.
+
+    Parameters
+    ----------
+    scan : Scan
+
+    Returns
+    -------
+    str
+        As the module says.
+    """
     name = os.path.basename(scan.recording)
     kind = _FILE_TYPES.get(os.path.splitext(name)[1].lower(), "WAVE")
     lines = [f'FILE "{_quoted(name)}" {kind}']
@@ -86,7 +135,17 @@ def _tracks(scan: Scan) -> list[tuple[float, str]]:
 
 
 def as_labels(scan: Scan) -> str:
-    """A label track of Audacity (File > Import > Labels)."""
+    """The songs as a label track of Audacity (File > Import > Labels).
+
+    Parameters
+    ----------
+    scan : Scan
+
+    Returns
+    -------
+    str
+        As the module says.
+    """
     return "\n".join(
         f"{each.start:.6f}\t{each.end:.6f}\t{printable(title(each.song))} ({100 * each.confidence:.0f} %)"
         for each in scan.occurrences
@@ -96,6 +155,16 @@ def as_labels(scan: Scan) -> str:
 def title(path: str) -> str:
     """A file's name without its ending.
 
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
     >>> title("/music/Artist - Song.mp3")
     'Artist - Song'
     """
@@ -105,6 +174,18 @@ def title(path: str) -> str:
 def clock(seconds: float) -> str:
     """Hours, minutes and seconds.
 
+    Parameters
+    ----------
+    seconds : float
+        0 or more.
+
+    Returns
+    -------
+    str
+        Rounded to seconds; without hours where there are none.
+
+    Examples
+    --------
     >>> clock(83.6), clock(3725)
     ('1:24', '1:02:05')
     """

@@ -41,9 +41,21 @@ class Layout:
         return f"{'+'.join(f'{each:g}' for each in self.seconds)} s every {self.hop:g} s"
 
     def spans(self, columns: int, *, seconds_per_column: float) -> NDArray[np.int64]:
-        """First column of each window and one past its last: int64 [windows, 2], in order of their starts.
+        """The columns of each window of a recording.
 
         The last window of a length ends where the recording ends; what is shorter than a window is one.
+
+        Parameters
+        ----------
+        columns : int
+            Of the recording.
+        seconds_per_column : float
+            Length of a column.
+
+        Returns
+        -------
+        int64 [windows, 2]
+            First column of each window and one past its last, in order of their starts.
 
         Examples
         --------
@@ -114,5 +126,19 @@ def embed_spans(
 
 
 def window_store(scratch: str, layout: Layout, *, front_end: str, weights: str, cqt: str) -> Store:
-    """The store of windows of one layout in a scratch folder; the other arguments are fingerprints."""
+    """The store of windows of one layout in a scratch folder.
+
+    Parameters
+    ----------
+    scratch : str
+        The folder.
+    layout : Layout
+        Of the windows.
+    front_end, weights, cqt : str
+        Fingerprints of what makes the embeddings.
+
+    Returns
+    -------
+    Store
+    """
     return Store(scratch, front_end=front_end, weights=f"{weights}, windows of {layout}", cqt=cqt)
