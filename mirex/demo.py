@@ -11,7 +11,15 @@ VARIANT = "_fast"
 
 
 class Made(NamedTuple):
-    """What `run_demo` wrote."""
+    """What `run_demo` wrote.
+
+    Attributes
+    ----------
+    matrix : Path
+        The distance matrix.
+    report : Path
+        The report page.
+    """
 
     matrix: Path
     report: Path

@@ -19,7 +19,12 @@ log = logging.getLogger(__name__)
 class ProgressLine:
     """Shows how far a job is: call it with (done, total); use it as a context manager.
 
-    unit: what is counted, in the singular.
+    Parameters
+    ----------
+    stream : file object, optional
+        Where to show it; stderr if None.
+    unit : str
+        What is counted, in the singular.
     """
 
     def __init__(self, *, stream: IO[str] | None = None, unit: str = "file") -> None:
@@ -54,7 +59,21 @@ class ProgressLine:
 
 
 def describe(done: int, total: int, seconds: float, *, unit: str = "file") -> str:
-    """One plain line: "120 of 1000 files, 3.4 files/s, 4 min left"."""
+    """One plain line: "120 of 1000 files, 3.4 files/s, 4 min left".
+
+    Parameters
+    ----------
+    done, total : int
+        How many are done, of how many.
+    seconds : float
+        Since the start.
+    unit : str
+        What is counted, in the singular.
+
+    Returns
+    -------
+    str
+    """
     rate = done / max(seconds, 1e-9)
     return f"{done} of {total} {unit}s, {rate:.3g} {unit}s/s, {_duration((total - done) / rate)} left"
 
@@ -66,7 +85,16 @@ def _duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Text for a log: control characters and bytes that are not UTF-8 are escaped."""
+    """Text for a log: control characters and bytes that are not UTF-8 are escaped.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -27,7 +27,23 @@ class Settings:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Parse what `to_json` wrote; unknown or missing fields raise `SettingsMismatch`."""
+        """Parse what `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            The JSON.
+
+        Returns
+        -------
+        Self
+            Settings of this class.
+
+        Raises
+        ------
+        SettingsMismatch
+            If it is no such JSON, or fields are unknown or missing.
+        """
         try:
             values: dict[str, Any] = dict(json.loads(text))
         except (ValueError, TypeError) as error:
@@ -46,10 +62,23 @@ class Settings:
 class FrontEndSettings(Settings):
     """Audio to CQT columns; see `mirex.features.cqt` for the transform's exact definition.
 
-    sample_rate: Hz. bins, bins_per_octave: of the constant-Q transform. min_frequency: Hz,
-    centre of bin 0 (C1). frame, hop: samples. frames_per_column: CQT frames averaged into one
-    column (20 x 512 samples = 0.464 s). threshold: Essentia's spectral kernel threshold; 0 keeps
-    the kernel whole, which is what makes a compact time-domain form of it exact.
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    bins, bins_per_octave : int
+        Of the constant-Q transform.
+    min_frequency : float
+        Centre of bin 0 (C1), in Hz.
+    window : str
+        Of the kernels, as Essentia names it.
+    frame, hop : int
+        In samples.
+    frames_per_column : int
+        CQT frames averaged into one column (20 x 512 samples = 0.464 s).
+    threshold : float
+        Essentia's spectral kernel threshold; 0 keeps the kernel whole, which is what makes a compact
+        time-domain form of it exact.
     """
 
     sample_rate: int = 22050

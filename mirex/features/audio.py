@@ -86,7 +86,23 @@ def decode(path: str | os.PathLike[str], *, sample_rate: int = SAMPLE_RATE) -> S
 
 
 def open_recording(path: str | os.PathLike[str]) -> BufferedReader:
-    """Open a regular file for reading; `AudioError` says in words why that cannot be."""
+    """Open a regular file for reading.
+
+    Parameters
+    ----------
+    path : str or path
+        An audio file.
+
+    Returns
+    -------
+    BufferedReader
+        The file, open for reading bytes.
+
+    Raises
+    ------
+    AudioError
+        If that cannot be; it says in words why.
+    """
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):

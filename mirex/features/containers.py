@@ -55,11 +55,35 @@ class Window(io.RawIOBase):
         return self.end - self.start
 
     def part(self, start: int, end: int) -> "Window":
-        """A window on a part of this one."""
+        """A window on a part of this one.
+
+        Parameters
+        ----------
+        start, end : int
+            In bytes, from the start of this window; `end` excluded.
+
+        Returns
+        -------
+        Window
+            On the same open file.
+        """
         return Window(self.file, self.start + start, self.start + end)
 
     def at(self, position: int, size: int) -> bytes:
-        """Up to `size` bytes from a position, wherever reading stands."""
+        """Bytes from a position, wherever reading stands.
+
+        Parameters
+        ----------
+        position : int
+            In bytes, from the start of the window.
+        size : int
+            How many bytes to read at most.
+
+        Returns
+        -------
+        bytes
+            Up to `size` bytes.
+        """
         position, size = max(0, position), min(size, self.size - position)
         return os.pread(self.file.fileno(), size, self.start + position) if size > 0 else b""
 
@@ -139,7 +163,18 @@ def links(source: Window) -> list[Window]:
 
 
 def pcm_body(source: Window) -> Body | None:
-    """Where the samples of a WAV, RF64, AIFF, AU, CAF or W64 file lie; None for other files."""
+    """Where the samples of an uncompressed file lie.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    Body or None
+        For a WAV, RF64, AIFF, AU, CAF or W64 file; None for other files.
+    """
     head = source.at(0, 16)
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         return _riff_body(source, "<4sI")
@@ -158,7 +193,20 @@ def pcm_body(source: Window) -> Body | None:
 
 
 def rest(source: Window, body: Body) -> int:
-    """Where what nobody accounts for begins: behind the samples, and the chunks that follow them."""
+    """Where what nobody accounts for begins: behind the samples, and the chunks that follow them.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+    body : Body
+        Its samples, as `pcm_body` gives them.
+
+    Returns
+    -------
+    int
+        In bytes.
+    """
     end = source.size if body.size < 0 else min(body.start + body.size, source.size)
     return _after_chunks(source, end, body.chunk) if body.chunk else end
 
@@ -183,7 +231,20 @@ def tail(source: Window) -> int:
 
 
 def tag_before(source: Window, end: int) -> int:
-    """Where an ID3v2 tag without a footer begins that ends here; the end given if none does."""
+    """Where an ID3v2 tag without a footer begins that ends at a given place.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+    end : int
+        Where the tag ends, in bytes.
+
+    Returns
+    -------
+    int
+        In bytes; the end given if no tag ends there.
+    """
     start = max(0, end - _LONGEST_TAG)
     data = source.at(start, end - start)
     place = len(data)
@@ -197,13 +258,39 @@ def tag_before(source: Window, end: int) -> int:
 
 
 def tag_bytes(source: Window) -> int:
-    """How many bytes are tags: ID3v2 anywhere, the others at the end."""
+    """How many bytes are tags: ID3v2 anywhere, the others at the end.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    int
+        At most the file's size.
+    """
     inside = sum(_id3_length(source, position) for position in _found(source, _ID3_START))
     return min(source.size, inside + source.size - tail(source))
 
 
 def find(source: Window, pattern: re.Pattern[bytes], *, after: int) -> int | None:
-    """Where a pattern stands next; None if nowhere."""
+    """Where a pattern stands next.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+    pattern : compiled pattern of bytes
+        What to look for.
+    after : int
+        In bytes; the pattern must begin behind this position.
+
+    Returns
+    -------
+    int or None
+        In bytes; None if the pattern stands nowhere.
+    """
     with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = pattern.search(data, source.start + after + 1, source.end)
         return found.start() - source.start if found else None
@@ -258,7 +345,18 @@ def _ogg_starts(source: Window) -> list[int]:
 
 
 def ogg_is_cut(source: Window) -> bool:
-    """Whether an Ogg file ends in the middle of a page."""
+    """Whether an Ogg file ends in the middle of a page.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    bool
+        False if it is no Ogg file.
+    """
     start = max(0, source.size - 2 * _LONGEST_PAGE)
     data = source.at(start, source.size - start)
     page = data.rfind(b"OggS\0")

@@ -92,24 +92,71 @@ def columns(
 
 
 def count_columns(samples: int, *, settings: FrontEndSettings) -> int:
-    """Number of columns that `columns` gives for a signal of so many samples."""
+    """Number of columns that `columns` gives for a signal.
+
+    Parameters
+    ----------
+    samples : int
+        Length of the signal.
+    settings : FrontEndSettings
+        Of the transform.
+
+    Returns
+    -------
+    int
+        1 or more.
+    """
     frames = -(-samples // settings.hop)
     return max(1, frames // settings.frames_per_column)
 
 
 def centre_frequencies(settings: FrontEndSettings) -> NDArray[np.float64]:
-    """Centre of every bin in Hz: float64 [bins]."""
+    """Centre of every bin.
+
+    Parameters
+    ----------
+    settings : FrontEndSettings
+        Of the transform.
+
+    Returns
+    -------
+    float64 [bins]
+        In Hz.
+    """
     return settings.min_frequency * 2.0 ** (np.arange(settings.bins) / settings.bins_per_octave)
 
 
 def kernel_lengths(settings: FrontEndSettings) -> NDArray[np.float64]:
-    """L_k of every bin in samples (not whole numbers): float64 [bins]."""
+    """L_k of every bin.
+
+    Parameters
+    ----------
+    settings : FrontEndSettings
+        Of the transform.
+
+    Returns
+    -------
+    float64 [bins]
+        In samples; not whole numbers.
+    """
     q = 1.0 / (2.0 ** (1.0 / settings.bins_per_octave) - 1.0)
     return q * settings.sample_rate / centre_frequencies(settings)
 
 
 def kernel(bin_index: int, *, settings: FrontEndSettings) -> NDArray[np.complex128]:
-    """Time-domain kernel of one bin, divided by L_k / 2: complex128 [floor(L_k)]."""
+    """Time-domain kernel of one bin, divided by L_k / 2.
+
+    Parameters
+    ----------
+    bin_index : int
+        k, from 0.
+    settings : FrontEndSettings
+        Of the transform.
+
+    Returns
+    -------
+    complex128 [floor(L_k)]
+    """
     exact = kernel_lengths(settings)[bin_index]
     length = int(exact)
     n = np.arange(length)
@@ -259,9 +306,13 @@ class _Multirate:
 
 
 def half_band_filter() -> NDArray[np.float64]:
-    """Low-pass filter before every other sample is dropped: float64 [27], a sinc under a Kaiser window.
+    """Low-pass filter before every other sample is dropped: a sinc under a Kaiser window.
 
     Of a signal at 22,050 Hz it passes 0 to 2,150 Hz, and stops what would be folded onto that.
+
+    Returns
+    -------
+    float64 [27]
     """
     n = np.arange(_TAPS) - _TAPS // 2
     taps = np.kaiser(_TAPS, _KAISER) * np.sinc(n / 2)

@@ -14,8 +14,19 @@ from mirex.settings import NetworkSettings
 def playings(view: Array, *, folded: bool, settings: NetworkSettings) -> list[Array]:
     """The view as it is and, unless the settings want none, its second playing.
 
-    view: float32 [bins, steps]. folded: it is the chroma view, whose lowest class is moved to the top, where
-    the CQT view's is lost and silence comes in. Returns float32 [bins, steps] each, of two lengths.
+    Parameters
+    ----------
+    view : float32 [bins, steps]
+    folded : bool
+        Whether it is the chroma view, whose lowest class is moved to the top, where the CQT view's is lost
+        and silence comes in.
+    settings : NetworkSettings
+        `second_longer` and `second_lower` describe the second playing.
+
+    Returns
+    -------
+    list of float32 [bins, steps]
+        One view, or two of different lengths.
     """
     if settings.second_longer == 0:
         return [view]
@@ -25,7 +36,19 @@ def playings(view: Array, *, folded: bool, settings: NetworkSettings) -> list[Ar
 
 
 def transpose(columns: Array, *, semitones: int) -> Array:
-    """Shift by whole bins up (or down), filling with silence. float32 [bins, columns] to the same shape."""
+    """Shift by whole bins, filling with silence.
+
+    Parameters
+    ----------
+    columns : float32 [bins, columns]
+    semitones : int
+        Bins by which to shift up; down if negative.
+
+    Returns
+    -------
+    float32 [bins, columns]
+        Of the same shape.
+    """
     result = np.zeros_like(columns)
     if semitones >= 0:
         result[semitones:] = columns[: len(columns) - semitones]
@@ -35,7 +58,18 @@ def transpose(columns: Array, *, semitones: int) -> Array:
 
 
 def stretch(columns: Array, *, length: int) -> Array:
-    """Resample along time to `length` columns by linear interpolation."""
+    """Resample along time by linear interpolation.
+
+    Parameters
+    ----------
+    columns : float32 [bins, columns]
+    length : int
+        Columns of the result.
+
+    Returns
+    -------
+    float32 [bins, length]
+    """
     source = np.linspace(0, columns.shape[1] - 1, length)
     low = np.floor(source).astype(np.int64).clip(0, max(columns.shape[1] - 2, 0))
     high = np.minimum(low + 1, columns.shape[1] - 1)

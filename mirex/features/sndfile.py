@@ -44,7 +44,17 @@ class Outcome:
 
 
 def opens(source: Window) -> bool:
-    """Whether libsndfile knows the format."""
+    """Whether libsndfile knows the format.
+
+    Parameters
+    ----------
+    source : Window
+        The file's bytes.
+
+    Returns
+    -------
+    bool
+    """
     opened = _open(source)
     if opened is None:
         return False

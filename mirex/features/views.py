@@ -74,9 +74,18 @@ def windows(view: Array, *, steps: int, hop: int) -> Array:
 
 
 def sharpen(columns: Array, *, gain: float) -> Array:
-    """Multiply bins that are lower than a neighbour in frequency by `gain`.
+    """Turn down bins that are lower than a neighbour in frequency.
 
-    columns: float32 [bins, columns] magnitudes. gain in [0, 1]: 1 changes nothing, 0 leaves peaks alone.
+    Parameters
+    ----------
+    columns : float32 [bins, columns]
+        Magnitudes.
+    gain : float
+        What these bins are multiplied by, in [0, 1]: 1 changes nothing, 0 leaves peaks alone.
+
+    Returns
+    -------
+    float32 [bins, columns]
     """
     below = columns[1:] < columns[:-1]
     above = columns[:-1] < columns[1:]
@@ -89,8 +98,17 @@ def sharpen(columns: Array, *, gain: float) -> Array:
 def to_steps(columns: Array, *, settings: NetworkSettings) -> Array:
     """Average columns into network steps.
 
-    columns: float32 [rows, columns], at least one. Returns float32 [rows, steps]; a rest of fewer columns
-    than a step is dropped, unless it is all there is.
+    Parameters
+    ----------
+    columns : float32 [rows, columns]
+        At least one column.
+    settings : NetworkSettings
+        `columns_per_step` says how many columns a step has.
+
+    Returns
+    -------
+    float32 [rows, steps]
+        A rest of fewer columns than a step is dropped, unless it is all there is.
     """
     per_step = settings.columns_per_step
     steps = max(columns.shape[1] // per_step, 1)
@@ -99,7 +117,20 @@ def to_steps(columns: Array, *, settings: NetworkSettings) -> Array:
 
 
 def cqt_view(columns: Array, *, settings: NetworkSettings) -> Array:
-    """Sharpen, average, compress: float32 [84, columns] magnitudes to float32 [84, steps] of about 0..1."""
+    """Sharpen, average, compress.
+
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        Magnitudes.
+    settings : NetworkSettings
+        `beside_peaks`, `columns_per_step` and `level_gain` are used.
+
+    Returns
+    -------
+    float32 [84, steps]
+        Of about 0 to 1.
+    """
     steps = to_steps(sharpen(columns, gain=settings.beside_peaks), settings=settings)
     loudest = steps.max(axis=0).astype(np.float64)
     reference = max(float(np.sqrt(np.mean(loudest**2))), SILENCE)
@@ -108,7 +139,20 @@ def cqt_view(columns: Array, *, settings: NetworkSettings) -> Array:
 
 
 def chroma_view(columns: Array, *, settings: NetworkSettings) -> Array:
-    """Fold, average and tile: float32 [84, columns] magnitudes to float32 [12 octaves, steps] in 0..1."""
+    """Fold, average and tile.
+
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        Magnitudes.
+    settings : NetworkSettings
+        `columns_per_step` and `chroma_octaves` are used.
+
+    Returns
+    -------
+    float32 [12 octaves, steps]
+        In [0, 1].
+    """
     profile = loudest_to_one(to_steps(fold(columns), settings=settings), silence=0.0)
     return tile(profile, octaves=settings.chroma_octaves)
 
@@ -116,34 +160,84 @@ def chroma_view(columns: Array, *, settings: NetworkSettings) -> Array:
 def profile_view(profile: Array, *, settings: NetworkSettings) -> Array:
     """The chroma view of a recording that is known by its pitch classes only.
 
-    profile: float32 [12, steps] in 0..1, row 0 is C, each step's loudest class 1; at least one step of
-    `columns_per_step` columns. Returns float32 [12 octaves, steps].
+    Parameters
+    ----------
+    profile : float32 [12, steps]
+        In [0, 1]. Row 0 is C; each step's loudest class is 1. At least one step, of `columns_per_step`
+        columns.
+    settings : NetworkSettings
+        `chroma_octaves` is used.
+
+    Returns
+    -------
+    float32 [12 octaves, steps]
     """
     return tile(profile, octaves=settings.chroma_octaves)
 
 
 def fold(columns: Array) -> Array:
-    """Profile of the peaks: float32 [84, columns] magnitudes to float32 [12, columns] in 0..1.
+    """Profile of the peaks.
 
-    Row 0 is C; each column's loudest class is 1. A column not above SILENCE is all zeros.
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        Magnitudes.
+
+    Returns
+    -------
+    float32 [12, columns]
+        In [0, 1]. Row 0 is C; each column's loudest class is 1. A column not above SILENCE is all zeros.
     """
     peaks = sharpen(columns, gain=0.0).astype(np.float64)
     return loudest_to_one(peaks.reshape(OCTAVES, BINS_PER_OCTAVE, -1).sum(axis=0), silence=SILENCE)
 
 
 def at_least(clip: Array, *, steps: int) -> Array:
-    """A clip that is shorter than so many steps, repeated to that length: float32 [rows, at least steps]."""
+    """Repeat a clip that is shorter than so many steps to that length.
+
+    Parameters
+    ----------
+    clip : float32 [rows, steps of the clip]
+    steps : int
+        Least length of the result.
+
+    Returns
+    -------
+    float32 [rows, at least steps]
+    """
     length = clip.shape[1]
     return np.tile(clip, -(-steps // length))[:, : max(steps, length)]
 
 
 def tile(chroma: Array, *, octaves: int) -> Array:
-    """Lay a profile over itself: [12, steps] to [12 octaves, steps]."""
+    """Lay a profile over itself.
+
+    Parameters
+    ----------
+    chroma : float32 [12, steps]
+    octaves : int
+        How often.
+
+    Returns
+    -------
+    float32 [12 octaves, steps]
+    """
     return np.tile(chroma, (octaves, 1))
 
 
 def loudest_to_one(chroma: NDArray[np.floating], *, silence: float) -> Array:
-    """Divide each column by its largest value; columns not above `silence` become zeros."""
+    """Divide each column by its largest value.
+
+    Parameters
+    ----------
+    chroma : float [classes, columns]
+    silence : float
+        Columns whose largest value is not above this become zeros.
+
+    Returns
+    -------
+    float32 [classes, columns]
+    """
     loudest = chroma.max(axis=0)
     silent = loudest <= silence
     return np.where(silent, 0.0, chroma / np.where(silent, 1.0, loudest)).astype(np.float32)

@@ -34,7 +34,15 @@ Severity = Literal["error", "warning"]
 
 @dataclasses.dataclass(frozen=True)
 class Violation:
-    """One departure from the format. line: 1-based. severity: "error" or "warning"."""
+    """One departure from the format.
+
+    Attributes
+    ----------
+    line : int
+        From 1.
+    message : str
+    severity : {"error", "warning"}
+    """
 
     line: int
     message: str

@@ -36,8 +36,14 @@ NO_CLIQUE = -1
 class Labels:
     """Cliques of a list of recordings.
 
-    numbers: int64 [n], index into `names` or `NO_CLIQUE`. names: the cliques, in order of appearance.
-    by_base_name: how many recordings were found by their base name only.
+    Attributes
+    ----------
+    numbers : int64 [n]
+        Index into `names`, or `NO_CLIQUE`.
+    names : tuple of str
+        The cliques, in order of appearance.
+    by_base_name : int
+        How many recordings were found by their base name only.
     """
 
     numbers: np.ndarray
@@ -45,7 +51,18 @@ class Labels:
     by_base_name: int
 
     def name(self, number: int) -> str:
-        """The clique's name, or "" for `NO_CLIQUE`."""
+        """The clique's name.
+
+        Parameters
+        ----------
+        number : int
+            Index into `names`, or `NO_CLIQUE`.
+
+        Returns
+        -------
+        str
+            "" for `NO_CLIQUE`.
+        """
         return "" if number == NO_CLIQUE else self.names[number]
 
 
@@ -135,8 +152,19 @@ def _fields(line: str, *, where: str) -> tuple[str, str]:
 def label(names: Sequence[str], *, cliques: Mapping[str, str]) -> Labels:
     """Look up the clique of every recording of a matrix.
 
-    names: paths as in the matrix. cliques: {path: clique} as `read_cliques` returns it.
+    Parameters
+    ----------
+    names : sequence of str
+        Paths as in the matrix.
+    cliques : mapping of str to str
+        {path: clique}, as `read_cliques` returns it.
 
+    Returns
+    -------
+    Labels
+
+    Examples
+    --------
     >>> labels = label(["a/x.wav", "a/y.wav", "z.wav"], cliques={"a/x.wav": "one", "b/y.wav": "one"})
     >>> labels.numbers.tolist(), labels.names, labels.by_base_name
     ([0, 0, -1], ('one',), 1)

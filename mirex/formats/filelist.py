@@ -31,7 +31,13 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class FileList:
-    """The paths of one list file, in file order; duplicates are kept."""
+    """The paths of one list file.
+
+    Attributes
+    ----------
+    paths : tuple of str
+        In file order; duplicates are kept.
+    """
 
     paths: tuple[str, ...]
 
@@ -40,9 +46,16 @@ class FileList:
 class Numbering:
     """The numbered list of a matrix, and where each query stands in it.
 
-    paths: the collection, then the queries that it lacks. query_positions: 0-based index into
-    `paths`, one per query in query-list order. appended: how many paths were appended. renamed: how
-    many queries are numbered as a collection entry that is the same file under another path.
+    Attributes
+    ----------
+    paths : tuple of str
+        The collection, then the queries that it lacks.
+    query_positions : tuple of int
+        Index into `paths`, from 0; one per query, in query-list order.
+    appended : int
+        How many paths were appended.
+    renamed : int
+        How many queries are numbered as a collection entry that is the same file under another path.
     """
 
     paths: tuple[str, ...]
@@ -199,7 +212,18 @@ def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[s
 
 
 def places_beside(list_file: str | os.PathLike[str]) -> Callable[[str], str]:
-    """What `locate` does for each path, whether or not there is a file."""
+    """What `locate` does for each path, whether or not there is a file.
+
+    Parameters
+    ----------
+    list_file : path-like
+        The list file.
+
+    Returns
+    -------
+    callable
+        Takes a path of the list and returns where its file lies; for a file that is missing, the path.
+    """
     folder = os.path.dirname(os.path.abspath(list_file))
     return lambda path: _place(path, folder)
 

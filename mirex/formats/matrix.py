@@ -40,8 +40,15 @@ Rows = np.ndarray | Iterable[np.ndarray]
 class Matrix:
     """A whole matrix.
 
-    system: the first line. names: the N numbered paths. query_positions: int64 [q], 0-based
-    positions of the rows' queries in `names`. distances: float32 [q, N].
+    Attributes
+    ----------
+    system : str
+        The first line.
+    names : tuple of str
+        The N numbered paths.
+    query_positions : int64 [q]
+        Positions of the rows' queries in `names`, from 0.
+    distances : float32 [q, N]
     """
 
     system: str
@@ -54,7 +61,18 @@ class Matrix:
 class MatrixFile:
     """A matrix file of which only the head has been read; `rows` streams the rest.
 
-    offset, first_line: the byte and the 1-based line where the rows begin.
+    Attributes
+    ----------
+    path : Path
+        The file.
+    system : str
+        The first line.
+    names : tuple of str
+        The N numbered paths.
+    offset : int
+        The byte where the rows begin.
+    first_line : int
+        The line where the rows begin, from 1.
     """
 
     path: Path
@@ -64,9 +82,23 @@ class MatrixFile:
     first_line: int
 
     def rows(self, *, block: int = 256) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (query positions int64 [b], distances float32 [b, N]), b <= block, in file order.
+        """Read the rows in blocks, in file order.
 
-        Raises `MatrixFormatError`, with the line, where a row cannot be understood.
+        Parameters
+        ----------
+        block : int
+            Rows at a time, at most.
+
+        Yields
+        ------
+        query_positions : int64 [b]
+            Positions in `names`, from 0; b is at most `block`.
+        distances : float32 [b, N]
+
+        Raises
+        ------
+        MatrixFormatError
+            Where a row cannot be understood; with the line.
         """
         with open(self.path, "rb") as file:
             file.seek(self.offset)
@@ -76,7 +108,19 @@ class MatrixFile:
 def open_matrix(path: PathLike) -> MatrixFile:
     """Read the head of a matrix (system, names, Q/R line), to read its rows in blocks.
 
-    Raises `MatrixFormatError`, with the line, for a head that cannot be understood.
+    Parameters
+    ----------
+    path : path-like
+        The matrix.
+
+    Returns
+    -------
+    MatrixFile
+
+    Raises
+    ------
+    MatrixFormatError
+        For a head that cannot be understood, with the line; or if the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -90,8 +134,21 @@ def read_matrix(path: PathLike) -> Matrix:
 
     Accepted, because the organisers' readers accept it too: CRLF, no final newline, a trailing tab,
     `q/r`, blanks instead of tabs, rows in any order, blank lines at the end, a byte order mark,
-    values below 0. Everything else that differs from the format raises `MatrixFormatError` with
-    its line; `mirex.formats.check.violations` lists what a strict reader would refuse.
+    values below 0. `mirex.formats.check.violations` lists what a strict reader would refuse.
+
+    Parameters
+    ----------
+    path : path-like
+        The matrix.
+
+    Returns
+    -------
+    Matrix
+
+    Raises
+    ------
+    MatrixFormatError
+        For everything else that differs from the format, with its line; or if the file cannot be read.
     """
     head = open_matrix(path)
     capacity = _count_lines(head)
@@ -115,12 +172,28 @@ def write_matrix(
 ) -> None:
     """Write a matrix; the file appears whole or not at all.
 
-    names: the N numbered paths. query_positions: 0-based positions of the queries in `names`, in
-    query-list order. rows: float32 [q, N], or an iterator of blocks [b, N] that add up to it, as
-    `mirex.retrieval.distance.rows` yields them; finite, 0 or more, and exactly 0 for the query itself.
+    On an error nothing is left behind, and an older file of that name stays as it was.
 
-    Raises `MatrixFormatError` where the result would break the format, `OSError` if it cannot be
-    written; in both cases nothing is left behind, and an older file of that name stays as it was.
+    Parameters
+    ----------
+    path : path-like
+        The file to write.
+    names : sequence of str
+        The N numbered paths.
+    query_positions : sequence of int, or int [q]
+        Positions of the queries in `names`, from 0, in query-list order.
+    rows : float32 [q, N], or iterable of float32 [b, N]
+        An iterable gives blocks that add up to it, as `mirex.retrieval.distance.rows` yields them. Distances
+        are finite, 0 or more, and exactly 0 for the query itself.
+    system : str
+        The first line.
+
+    Raises
+    ------
+    MatrixFormatError
+        Where the result would break the format.
+    OSError
+        If it cannot be written.
     """
     positions = _checked_positions(query_positions, len(names))
     head = _head(names, system)
@@ -208,7 +281,17 @@ def _check_row(row: np.ndarray, position: int) -> None:
 
 
 def format_values(values: np.ndarray) -> bytes:
-    """`%.8f` of each value with tabs between. values: float32 [n], finite, 0 or more."""
+    """`%.8f` of each value with tabs between.
+
+    Parameters
+    ----------
+    values : float32 [n]
+        Finite, 0 or more.
+
+    Returns
+    -------
+    bytes
+    """
     formatter = _Formatter()
     pieces = (values[start : start + _PIECE] for start in range(0, len(values), _PIECE))
     return b"\t".join(bytes(formatter.text(piece)) for piece in pieces)
@@ -342,18 +425,57 @@ def _decode(text: bytes) -> str:
 
 
 def chomp(raw: bytes, *, tab: bool = True) -> bytes:
-    """A line without its LF or CRLF and, with `tab`, without one trailing tab."""
+    """A line without its end.
+
+    Parameters
+    ----------
+    raw : bytes
+        The line, with LF, CRLF or neither.
+    tab : bool
+        Also leave out one trailing tab.
+
+    Returns
+    -------
+    bytes
+    """
     text = raw.removesuffix(b"\n").removesuffix(b"\r")
     return text.removesuffix(b"\t") if tab else text
 
 
 def is_header(text: bytes) -> bool:
-    """Whether a line is the Q/R line, in either case, with tabs or blanks."""
+    """Whether a line is the Q/R line, in either case, with tabs or blanks.
+
+    Parameters
+    ----------
+    text : bytes
+        The line.
+
+    Returns
+    -------
+    bool
+    """
     return text[:3].lower() == b"q/r" and text[3:4] in (b"", b"\t", b" ")
 
 
 def parse_name(text: bytes, *, number: int) -> bytes:
-    """The path of the list line that should carry this number."""
+    """The path of a line of the numbered list.
+
+    Parameters
+    ----------
+    text : bytes
+        The line, without its end.
+    number : int
+        That the line should carry, from 1.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ValueError
+        If the line is blank, carries another number or no path, or has a tab inside the path.
+    """
     if not text.strip():
         raise ValueError("blank line in the list")
     label, _, name = text.partition(b"\t") if b"\t" in text else text.partition(b" ")
@@ -367,7 +489,26 @@ def parse_name(text: bytes, *, number: int) -> bytes:
 
 
 def parse_row(text: bytes, *, columns: int) -> tuple[int, np.ndarray]:
-    """The 1-based label and the float32 [columns] values of a row, with tabs or blanks between."""
+    """The label and the values of a row, with tabs or blanks between.
+
+    Parameters
+    ----------
+    text : bytes
+        The line, without its end.
+    columns : int
+        How many values there must be.
+
+    Returns
+    -------
+    label : int
+        From 1.
+    values : float32 [columns]
+
+    Raises
+    ------
+    ValueError
+        For a second Q/R line, and as `parse_label` and `parse_values`.
+    """
     if is_header(text):
         raise ValueError("second Q/R line")
     if b"\t" not in text:
@@ -377,14 +518,49 @@ def parse_row(text: bytes, *, columns: int) -> tuple[int, np.ndarray]:
 
 
 def parse_label(label: bytes, *, columns: int) -> int:
-    """The 1-based label of a row."""
+    """The label of a row.
+
+    Parameters
+    ----------
+    label : bytes
+        The row's first field.
+    columns : int
+        The largest label that there can be.
+
+    Returns
+    -------
+    int
+        From 1.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number from 1 to `columns`.
+    """
     if not label.isdigit() or not 1 <= int(label) <= columns:
         raise ValueError(f"row label {label[:60]!r} is not the query's number in the list, 1 to {columns}")
     return int(label)
 
 
 def parse_values(body: bytes, *, columns: int) -> np.ndarray:
-    """Tab-separated decimal numbers as float32 [columns]; the count must fit, all must be finite."""
+    """Tab-separated decimal numbers as an array.
+
+    Parameters
+    ----------
+    body : bytes
+        The row behind its label.
+    columns : int
+        How many values there must be.
+
+    Returns
+    -------
+    float32 [columns]
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer, or one is no number or not finite.
+    """
     found = body.count(b"\t") + 1 if body else 0
     if found != columns:
         raise ValueError(f"expected {columns} values, found {found}")
@@ -422,7 +598,24 @@ def _parse_any(body: bytes) -> np.ndarray:
 
 
 def parse_number(field: bytes, *, column: int) -> float:
-    """One value as a float; unlike `float`, without digit grouping (1_000)."""
+    """One value as a float; unlike `float`, without digit grouping (1_000).
+
+    Parameters
+    ----------
+    field : bytes
+        The value as written.
+    column : int
+        Its column, from 1, which the error names.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If it is not a number.
+    """
     try:
         if b"_" not in field:
             return float(field)
