@@ -15,6 +15,7 @@ MODULES = (
     "features.streaming",
     "features.trimming",
     "formats.cliques",
+    "evaluation.evaluate",
     "evaluation.metrics",
     "evaluation.plots",
     "retrieval.index",

@@ -101,6 +101,14 @@ def evaluate(matrix: Matrix, *, cliques: Mapping[str, str], block_values: int = 
 
     block_values: distances ranked at once; the result does not depend on it.
     Raises `EvaluationError` if no query can be evaluated.
+
+    Examples
+    --------
+    >>> distances = np.array([[0, 0.2, 0.9], [0.2, 0, 0.8], [0.9, 0.8, 0]], np.float32)
+    >>> matrix = Matrix("example", ("a.wav", "b.wav", "c.wav"), np.arange(3), distances)
+    >>> found = evaluate(matrix, cliques={"a.wav": "one", "b.wav": "one", "c.wav": "two"})
+    >>> len(found.scores), found.scores.metrics()["map"]
+    (2, 1.0)
     """
     labels = label(matrix.names, cliques=cliques)
     positions = np.asarray(matrix.query_positions, dtype=np.int64)
@@ -171,6 +179,14 @@ def summarise(
     -------
     dict of str to Interval
         For all of `metrics.DEFINITIONS`. The bounds of TNCI10 are those of MNCI10 times the queries' number.
+
+    Examples
+    --------
+    >>> distances = np.array([[0, 0.2, 0.9], [0.2, 0, 0.8], [0.9, 0.8, 0]], np.float32)
+    >>> matrix = Matrix("example", ("a.wav", "b.wav", "c.wav"), np.arange(3), distances)
+    >>> found = evaluate(matrix, cliques={"a.wav": "one", "b.wav": "one", "c.wav": "two"})
+    >>> summarise(found, generator=np.random.default_rng(0))["mr1"].value
+    1.0
     """
     values, scores = evaluation.scores.values(), evaluation.scores
     options: dict[str, Any] = {

@@ -54,6 +54,15 @@ def write_report(
     raise `AudioError`. None: `recording_columns`.
 
     Raises `MirexError` without matplotlib, or if the page cannot be written.
+
+    Examples
+    --------
+    ::
+
+        matrix = mirex.read_matrix("matrix.txt")
+        evaluation = mirex.evaluate(matrix, cliques=mirex.read_cliques("cliques.tsv"))
+        generator = numpy.random.default_rng(0)
+        mirex.write_report("report.html", matrix=matrix, evaluation=evaluation, generator=generator)
     """
     path = pathlib.Path(path)
     links = Links(

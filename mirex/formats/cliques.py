@@ -83,6 +83,15 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
     ------
     EvaluationError
         It cannot be read or is ill-formed (with the line number), or its columns are swapped.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "cliques.tsv")
+    ...     _ = path.write_text("# path and work\\na.wav\\tone\\nb.wav\\tone\\n")
+    ...     read_cliques(path)
+    {'a.wav': 'one', 'b.wav': 'one'}
     """
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")

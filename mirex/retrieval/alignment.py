@@ -163,6 +163,13 @@ def cross_similarity(
     ------
     AudioError
         If a recording has no column.
+
+    Examples
+    --------
+    >>> columns = np.random.default_rng(0).random((84, 60)).astype(np.float32)
+    >>> found = cross_similarity(columns, columns)
+    >>> found.transposition
+    0
     """
     step = -(-max(first.shape[1], second.shape[1]) // max_cells)
     chroma, other = (fold(average_columns(columns, step=step)) for columns in (first, second))

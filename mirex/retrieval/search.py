@@ -140,6 +140,15 @@ def search(
         If the query cannot be analysed.
     WeightsError, StoreError
         As their names say.
+
+    Examples
+    --------
+    ::
+
+        names = mirex.read_list("collection.txt").paths
+        mirex.extract(names, scratch="scratch")
+        for hit in mirex.search("query.wav", collection=names, scratch="scratch", top=3).hits:
+            print(hit.rank, hit.path, hit.distance)
     """
     if top < 1:
         raise UsageError(f"top {top}: must be 1 or more")
