@@ -19,7 +19,7 @@ COPY weights /opt/mirex/weights
 COPY tests/demo /opt/mirex/tests/demo
 COPY README.md LICENSE run_extract.sh run_query.sh /opt/mirex/
 
-RUN /opt/mirex/run_query.sh --help > /dev/null && rm -rf /root/.cache
+RUN /opt/mirex/run_query.sh --help > /dev/null && rm -rf ~/.cache
 RUN useradd --create-home --uid 1000 mirex && ln -s /opt/mirex/run_extract.sh /opt/mirex/run_query.sh /usr/local/bin/
 
 USER mirex
