@@ -31,9 +31,18 @@ POSITION_SPREAD = 0.1
 
 
 class Version(NamedTuple):
-    """view: float32 [bins, steps], network input. folded: the chroma view, not the CQT view. recording: its
-    number in the source; None: made anew. origin: number of the source that it is of, where a draw mixes
-    sources; None: the one that drew it.
+    """A training version of a work.
+
+    Attributes
+    ----------
+    view : float32 [bins, steps]
+        Network input.
+    folded : bool
+        Whether it is the chroma view, not the CQT view.
+    recording : int or None
+        Its number in the source; None: made anew.
+    origin : int or None
+        Number of the source that it is of, where a draw mixes sources; None: the one that drew it.
     """
 
     view: Array
@@ -43,7 +52,15 @@ class Version(NamedTuple):
 
 
 class Lengths(NamedTuple):
-    """Steps of a crop in each view. The folded one has fewer bins, so longer crops cost no more."""
+    """Steps of a crop in each view; the folded one has fewer bins, so longer crops cost no more.
+
+    Attributes
+    ----------
+    cqt : int
+        Steps in the CQT view.
+    chroma : int
+        Steps in the chroma view.
+    """
 
     cqt: int
     chroma: int
@@ -52,7 +69,14 @@ class Lengths(NamedTuple):
 class Draw(NamedTuple):
     """What the versions of one work in one batch share.
 
-    strength: of augmentation, in [0, 1]. anchor: about where in the song, in [0, 1], all of their crops lie.
+    Attributes
+    ----------
+    strength : float
+        Of augmentation, in [0, 1].
+    anchor : float
+        About where in the song, in [0, 1], all of their crops lie.
+    generator : numpy.random.Generator
+        Draws everything random.
     """
 
     strength: float
@@ -63,8 +87,12 @@ class Draw(NamedTuple):
 class Source(Protocol):
     """Works to draw training versions of.
 
-    works: versions of each work, int64 [versions] each; there may be further works that are made from these,
-    and come after them. work_weights: float64 [all works], how often each is wanted, relative.
+    Attributes
+    ----------
+    works : list of int64 [versions]
+        Versions of each work. There may be further works that are made from these, and come after them.
+    work_weights : float64 [all works]
+        How often each is wanted, relative.
     """
 
     works: list[NDArray[np.int64]]
@@ -73,21 +101,70 @@ class Source(Protocol):
     def draw(
         self, work: int, *, lengths: Sequence[Lengths], strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        """Versions of a work, one for each of `lengths`, as long as its view is to be.
+        """Draw versions of a work; different recordings serve before one is used twice.
 
-        Different recordings serve before one is used twice. strength in [0, 1]: how far augmentation goes.
+        Parameters
+        ----------
+        work : int
+            Its number in the source.
+        lengths : sequence of Lengths
+            One for each version: how long it is to be in the view in which it is given.
+        strength : float
+            How far augmentation goes, in [0, 1].
+        generator : numpy.random.Generator
+            Draws everything random.
+
+        Returns
+        -------
+        list of Version
+            One for each of `lengths`.
         """
 
     def version(
         self, index: int, siblings: NDArray[np.int64], *, lengths: Lengths, draw: Draw, again: bool
     ) -> Version:
-        """One version. siblings: all of its work in this source. again: it is in the draw already."""
+        """Make one version.
+
+        Parameters
+        ----------
+        index : int
+            Its number in the source.
+        siblings : int64 [versions]
+            All versions of its work in this source.
+        lengths : Lengths
+            How long it is to be in the view in which it is given.
+        draw : Draw
+            What the versions of its work share.
+        again : bool
+            Whether it is in the draw already.
+
+        Returns
+        -------
+        Version
+        """
 
 
 def draw_versions(
     source: Source, versions: NDArray[np.int64], *, lengths: Sequence[Lengths], draw: Draw
 ) -> list[Version]:
-    """One for each of `lengths` of the versions of a work; every one is taken once before any is again."""
+    """Draw versions of a work; every one is taken once before any is again.
+
+    Parameters
+    ----------
+    source : Source
+        Makes the versions.
+    versions : int64 [versions]
+        Those of the work, by their numbers in the source.
+    lengths : sequence of Lengths
+        One for each version that is drawn.
+    draw : Draw
+        What the versions share.
+
+    Returns
+    -------
+    list of Version
+        One for each of `lengths`.
+    """
     chosen = choose_versions(len(versions), len(lengths), draw.generator).tolist()
     return [
         source.version(int(versions[index]), versions, lengths=each, draw=draw, again=place >= len(versions))
@@ -96,29 +173,90 @@ def draw_versions(
 
 
 def choose_versions(available: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of `count` versions; every one is taken once before any is taken twice."""
+    """Choose among versions; every one is taken once before any is taken twice.
+
+    Parameters
+    ----------
+    available : int
+        How many there are; at least 1.
+    count : int
+        How many are chosen.
+    generator : numpy.random.Generator
+        Draws their order.
+
+    Returns
+    -------
+    int64 [count]
+        Indices below `available`.
+    """
     rounds = [generator.permutation(available) for _ in range(-(-count // available))]
     return np.concatenate(rounds)[:count]
 
 
 def part_lengths(steps: int, *, stitching: StitchSettings, generator: np.random.Generator) -> list[int]:
-    """Lengths of the parts of one sample: one part, or several where it is to be stitched."""
+    """Lengths of the parts of one sample: one part, or several where it is to be stitched.
+
+    Parameters
+    ----------
+    steps : int
+        Of the sample.
+    stitching : StitchSettings
+        `probability` is the share of stitched samples; the rest is as in `draw_lengths`.
+    generator : numpy.random.Generator
+        Draws whether it is stitched, and the lengths.
+
+    Returns
+    -------
+    list of int
+        Steps of each part; their sum is `steps`.
+    """
     if generator.random() >= stitching.probability:
         return [steps]
     return draw_lengths(steps, settings=stitching, generator=generator)
 
 
 def draw_view(lengths: Lengths, *, fold_share: float, generator: np.random.Generator) -> tuple[bool, int]:
-    """Whether a crop is given as the chroma view, and its steps."""
+    """Draw whether a crop is given as the chroma view.
+
+    Parameters
+    ----------
+    lengths : Lengths
+        Steps of the crop in each view.
+    fold_share : float
+        Share of crops given as the chroma view, in [0, 1].
+    generator : numpy.random.Generator
+        Draws the view.
+
+    Returns
+    -------
+    folded : bool
+        Whether it is the chroma view.
+    steps : int
+        Of the crop in that view.
+    """
     folded = bool(generator.random() < fold_share)
     return folded, lengths.chroma if folded else lengths.cqt
 
 
 def near(anchor: float, *, strength: float, generator: np.random.Generator) -> float:
-    """A position in [0, 1] about the anchor that the versions of a work in one batch share.
+    """A position about the anchor that the versions of a work in one batch share.
 
     Whole songs are compared in the end, so crops of one work should mostly show the same music; crops from
     anywhere in the song may have nothing in common.
+
+    Parameters
+    ----------
+    anchor : float
+        In [0, 1].
+    strength : float
+        Of augmentation, in [0, 1]; the position spreads about the anchor with it.
+    generator : numpy.random.Generator
+        Draws the position.
+
+    Returns
+    -------
+    float
+        In [0, 1].
     """
     return float(np.clip(anchor + generator.normal(0, POSITION_SPREAD * strength), 0.0, 1.0))
 
@@ -126,8 +264,25 @@ def near(anchor: float, *, strength: float, generator: np.random.Generator) -> f
 class ScoreSource:
     """Rendered scores: a new arrangement for every crop, now and then folded to chroma.
 
-    fold_share: share of crops given as the chroma view, so that rendered and real chroma meet.
-    multiple_weight: how often a work of several versions is wanted, where another counts 1.
+    Parameters
+    ----------
+    corpus : ScoreCorpus or Joined of ScoreCorpus
+        The scores.
+    patches : sequence of float32 [129, 84, PATCH_FRAMES, 84]
+        Of the instruments, as power (`load_patches`), one set a SoundFont.
+    settings : NetworkSettings
+        Of the network whose input is made.
+    stitching : StitchSettings
+        How often samples are stitched, and how.
+    fold_share : float
+        Share of crops given as the chroma view, in [0, 1], so that rendered and real chroma meet.
+    multiple_weight : float
+        How often a work of several versions is wanted, where another counts 1.
+
+    Attributes
+    ----------
+    works, work_weights
+        As a `Source` has them.
     """
 
     def __init__(
@@ -206,7 +361,14 @@ class ScoreSource:
 class Turn(NamedTuple):
     """A way of playing that makes other works of those of a corpus.
 
-    rows, columns: the order of pitch classes and of steps. weight: how often such a work is wanted.
+    Attributes
+    ----------
+    rows : slice
+        The order of pitch classes.
+    columns : slice
+        The order of steps.
+    weight : float
+        How often such a work is wanted.
     """
 
     rows: slice
@@ -215,7 +377,20 @@ class Turn(NamedTuple):
 
 
 def turns(*, backwards_weight: float, mirrored_weight: float) -> list[Turn]:
-    """As it is, backwards, with intervals mirrored, and both; those of weight 0 are left out."""
+    """Ways of playing: as it is, backwards, with intervals mirrored, and both.
+
+    Parameters
+    ----------
+    backwards_weight : float
+        How often a work played backwards is wanted, where one as it is counts 1.
+    mirrored_weight : float
+        How often a work with intervals mirrored is wanted, where one as it is counts 1.
+
+    Returns
+    -------
+    list of Turn
+        In this order; those of weight 0 are left out. The weight of both is the product of the two.
+    """
     as_is, turned = slice(None), slice(None, None, -1)
     found = [
         Turn(rows, columns, of_rows * of_columns)
@@ -232,12 +407,31 @@ class ChromaSource:
     with intervals mirrored, rising where they fell, major chords become minor ones. So there are more works
     to tell apart. The works of the corpus come first, then those of each other turn.
 
-    backwards_weight, mirrored_weight: how often such a work is wanted, where one as it is counts 1 and one
-    that is both counts their product; 0: there are none.
+    Parameters
+    ----------
+    corpus : ProfileCorpus or Joined of ProfileCorpus
+        The profiles.
+    settings : NetworkSettings
+        Of the network whose input is made.
+    stitching : StitchSettings
+        How often samples are stitched, and how.
+    backwards_weight : float
+        How often a work played backwards is wanted, where one as it is counts 1; 0: there are none. One that
+        is mirrored, too, counts the product of both weights.
+    mirrored_weight : float
+        The same for a work with intervals mirrored.
+    voiced_share : float
+        Share of crops that instruments play (`mirex.training.synthesis.voicing`), in [0, 1].
+    fold_share : float
+        Of those, the share given as the chroma view, as a recording's would be; the rest are given as the
+        CQT view. In [0, 1].
+    patches : sequence of float32 [129, 84, PATCH_FRAMES, 84]
+        Of the instruments, as power (`load_patches`), one set a SoundFont.
 
-    voiced_share: share of crops that instruments play (`mirex.training.synthesis.voicing`). fold_share: of
-    those, the share given as the chroma view, as a recording's would be; the rest are given as the CQT view.
-    patches: of the instruments, one set a SoundFont.
+    Attributes
+    ----------
+    works, work_weights
+        As a `Source` has them.
     """
 
     def __init__(
@@ -322,16 +516,46 @@ class ChromaSource:
 
 
 class Recordings(Protocol):
-    """Recordings of works as CQT columns. works: of each work the indices, int64 [recordings]."""
+    """Recordings of works as CQT columns.
+
+    Attributes
+    ----------
+    works : list of int64 [recordings]
+        Indices of the recordings of each work.
+    """
 
     works: list[NDArray[np.int64]]
 
     def columns(self, recording: int, *, generator: np.random.Generator) -> Array:
-        """The whole recording: float32 [84, columns]. generator: draws what was lost in keeping it."""
+        """The whole recording.
+
+        Parameters
+        ----------
+        recording : int
+            Its index.
+        generator : numpy.random.Generator
+            Draws what was lost in keeping it.
+
+        Returns
+        -------
+        float32 [84, columns]
+            Magnitudes.
+        """
 
 
 class KeptLevels:
-    """Recordings of archives of CQT levels; what their rounding took is drawn anew each time."""
+    """Recordings of archives of CQT levels; what their rounding took is drawn anew each time.
+
+    Parameters
+    ----------
+    corpus : Joined of LevelCorpus
+        The archives.
+
+    Attributes
+    ----------
+    works
+        As `Recordings` have them.
+    """
 
     def __init__(self, corpus: Joined[LevelCorpus]) -> None:
         self.works = corpus.works
@@ -343,7 +567,18 @@ class KeptLevels:
 
 
 class KeptColumns:
-    """A user's own recordings, whose columns were kept as they are."""
+    """A user's own recordings, whose columns were kept as they are.
+
+    Parameters
+    ----------
+    packed : PackedRecordings
+        Their columns.
+
+    Attributes
+    ----------
+    works
+        As `Recordings` have them.
+    """
 
     def __init__(self, packed: PackedRecordings) -> None:
         self.works = [np.array(work, np.int64) for work in packed.works]
@@ -359,11 +594,32 @@ class RecordingSource:
     Two crops of a recording as it is are never each other's positives, since they tell little of what makes
     versions; one that is sounded anew counts as a recording of its own.
 
-    patches: of the instruments, one set a SoundFont; without any, nothing is sounded anew. sounded_share:
-    share of crops sounded anew; a recording that is drawn for the second time in a batch always is.
-    registers_share: of those, the share with registers kept (`mirex.training.synthesis.voicing`); the others
-    are sounded from chroma. multiple_weight: how often a work of several recordings is wanted, where another
-    counts 1.
+    Parameters
+    ----------
+    recordings : Recordings
+        Their CQT columns.
+    settings : NetworkSettings
+        Of the network whose input is made.
+    stitching : StitchSettings
+        How often samples are stitched, and how.
+    fold_share : float
+        Share of crops given as the chroma view, in [0, 1].
+    patches : sequence of float32 [129, 84, PATCH_FRAMES, 84]
+        Of the instruments, as power (`load_patches`), one set a SoundFont. Without any, nothing is sounded
+        anew.
+    sounded_share : float
+        Share of crops sounded anew, in [0, 1]. A recording that is drawn for the second time in a batch
+        always is.
+    registers_share : float
+        Of those, the share with registers kept (`mirex.training.synthesis.voicing`), in [0, 1]; the others
+        are sounded from chroma.
+    multiple_weight : float
+        How often a work of several recordings is wanted, where another counts 1.
+
+    Attributes
+    ----------
+    works, work_weights
+        As a `Source` has them.
     """
 
     def __init__(
@@ -432,8 +688,23 @@ def crop_parts(
 ) -> list[Array]:
     """Consecutive stretches of one excerpt, each from the recording in its place and in a tempo of its own.
 
-    recordings: float32 [bins, columns] each; a shorter one than needed is repeated. lengths: columns wanted
-    of each. Returns float32 [bins, length] each.
+    Parameters
+    ----------
+    recordings : sequence of float32 [bins, columns]
+        One that is shorter than needed is repeated.
+    lengths : sequence of int
+        Columns wanted of each.
+    anchor : float
+        About where in the song the excerpt lies, in [0, 1].
+    strength : float
+        Of augmentation, in [0, 1].
+    generator : numpy.random.Generator
+        Draws position and tempos.
+
+    Returns
+    -------
+    list of float32 [bins, length]
+        One for each recording.
     """
     position = near(anchor, strength=strength, generator=generator)
     parts, elapsed = [], 0

@@ -22,28 +22,92 @@ def invariance(strength: float) -> float:
 
     They leave the music as it is, whereas a new arrangement takes some of it away; so they can be wide while
     the rest is still mild.
+
+    Parameters
+    ----------
+    strength : float
+        Of augmentation, in [0, 1].
+
+    Returns
+    -------
+    float
+        Share of the full range, in [0, 1].
     """
     return min(1.0, 2.0 * strength)
 
 
 def draw_key(*, strength: float, generator: np.random.Generator) -> int:
-    """Semitones to transpose by, -MAX_TRANSPOSITION to MAX_TRANSPOSITION at full range."""
+    """Draw a transposition.
+
+    Parameters
+    ----------
+    strength : float
+        Of augmentation, in [0, 1]. The range is full from a half on (`invariance`).
+    generator : numpy.random.Generator
+        Draws the key.
+
+    Returns
+    -------
+    int
+        Semitones to transpose by, -MAX_TRANSPOSITION to MAX_TRANSPOSITION at full range.
+    """
     most = MAX_TRANSPOSITION + 0.5
     return round(generator.uniform(-most, most) * invariance(strength))
 
 
 def draw_tempo(*, most: float, strength: float, generator: np.random.Generator) -> float:
-    """Factor of speed, 1 / most to most at full range."""
+    """Draw a factor of speed.
+
+    Parameters
+    ----------
+    most : float
+        Largest factor at full range, 1 or more; the smallest is 1 / most.
+    strength : float
+        Of augmentation, in [0, 1]. The range is full from a half on (`invariance`).
+    generator : numpy.random.Generator
+        Draws the tempo.
+
+    Returns
+    -------
+    float
+        Factor of speed, 1 / most to most at full range.
+    """
     return float(np.exp(generator.uniform(-1, 1) * np.log(most) * invariance(strength)))
 
 
 def draw_tuning(*, strength: float, generator: np.random.Generator) -> float:
-    """Semitones off 440 Hz, -0.5 to 0.5 at full range: old tapes and bands are tuned anyhow."""
+    """Draw a tuning: old tapes and bands are tuned anyhow.
+
+    Parameters
+    ----------
+    strength : float
+        Of augmentation, in [0, 1]. The range is full from a half on (`invariance`).
+    generator : numpy.random.Generator
+        Draws the tuning.
+
+    Returns
+    -------
+    float
+        Semitones off 440 Hz, -0.5 to 0.5 at full range.
+    """
     return float(generator.uniform(-0.5, 0.5)) * invariance(strength)
 
 
 def detune(columns: Array, *, bins: float) -> Array:
-    """Shift by a fraction of a bin in [-1, 1]: powers are shared between neighbours."""
+    """Shift by a fraction of a bin: powers are shared between neighbours.
+
+    Parameters
+    ----------
+    columns : float32 [bins, columns]
+        Magnitudes.
+    bins : float
+        Bins to shift by, in [-1, 1]; above 0 is up.
+
+    Returns
+    -------
+    float32 [bins, columns]
+        Magnitudes.
+    """
     power = columns**2
     moved = transpose(power, semitones=1 if bins > 0 else -1)
     share = np.float32(abs(bins))
@@ -51,17 +115,44 @@ def detune(columns: Array, *, bins: float) -> Array:
 
 
 def blur(columns: Array, *, share: float) -> Array:
-    """Spread each bin's power to both neighbours, `share` in [0, 0.5] to each: vibrato, choirs, old tapes."""
+    """Spread each bin's power to both neighbours: vibrato, choirs, old tapes.
+
+    Parameters
+    ----------
+    columns : float32 [bins, columns]
+        Magnitudes.
+    share : float
+        Of the power, that goes to each neighbour, in [0, 0.5].
+
+    Returns
+    -------
+    float32 [bins, columns]
+        Magnitudes.
+    """
     power = columns**2
     beside = transpose(power, semitones=1) + transpose(power, semitones=-1)
     return np.sqrt((1 - 2 * np.float32(share)) * power + np.float32(share) * beside)
 
 
 def recolour(columns: Array, *, strength: float, generator: np.random.Generator) -> Array:
-    """Draw detuning, blur, contrast, an equaliser curve with resonances, unsteadiness, a slow change of
-    level, a noise floor, and what bass and treble is lost.
+    """Change the sound of a crop at random.
 
-    columns: float32 [84, columns] magnitudes; strength in [0, 1].
+    Detuning, blur, contrast, an equaliser curve with resonances, unsteadiness, a slow change of level, a
+    noise floor, and what bass and treble is lost are drawn.
+
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        Magnitudes.
+    strength : float
+        Of augmentation, in [0, 1].
+    generator : numpy.random.Generator
+        Draws all of these.
+
+    Returns
+    -------
+    float32 [84, columns]
+        Magnitudes.
     """
     bins, length = columns.shape
     result = detune(columns, bins=draw_tuning(strength=strength, generator=generator))
@@ -90,11 +181,25 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
 
 
 def recolour_profile(profile: Array, *, strength: float, generator: np.random.Generator) -> Array:
-    """Draw contrast, resonances, unsteadiness, a floor put in or taken out and, every other time, smearing
-    along time: what another arrangement, room or way of computing profiles would change.
+    """Change a profile as another arrangement, room or way of computing profiles would.
 
-    profile: float32 [12, steps] in 0..1, each step's loudest class 1; so is the result. Silent steps
-    stay 0, but for what a sounding neighbour smears into them.
+    Contrast, resonances, unsteadiness, a floor put in or taken out and, every other time, smearing along time
+    are drawn.
+
+    Parameters
+    ----------
+    profile : float32 [12, steps]
+        In [0, 1], each step's loudest class 1.
+    strength : float
+        Of augmentation, in [0, 1].
+    generator : numpy.random.Generator
+        Draws all of these.
+
+    Returns
+    -------
+    float32 [12, steps]
+        In [0, 1], each step's loudest class 1. Silent steps stay 0, but for what a sounding neighbour smears
+        into them.
     """
     bins, length = profile.shape
     contrast = np.exp(generator.normal(0, 0.3 * strength))
@@ -130,8 +235,21 @@ def _amplitude(decibels: Array) -> Array:
 
 
 def mask(view: Array, *, strength: float, generator: np.random.Generator) -> Array:
-    """SpecAugment: with probability `strength` each, one band of up to 24 bins and one stretch of up
-    to a tenth of the steps are set to 0. float32 [bins, steps] to the same shape.
+    """SpecAugment: set a band of bins and a stretch of steps to 0, each with probability `strength` / 2.
+
+    Parameters
+    ----------
+    view : float32 [bins, steps]
+        Network input, of 24 bins or more.
+    strength : float
+        Of augmentation, in [0, 1].
+    generator : numpy.random.Generator
+        Draws whether there are a band and a stretch, where, and how wide.
+
+    Returns
+    -------
+    float32 [bins, steps]
+        A copy, where one band of up to 24 bins and one stretch of up to a tenth of the steps may be 0.
     """
     result = view.copy()
     bins, length = view.shape

@@ -14,9 +14,22 @@ from mirex.training.settings import StitchSettings
 
 
 def draw_lengths(total: int, *, settings: StitchSettings, generator: np.random.Generator) -> list[int]:
-    """Lengths of the parts of a stitched excerpt, in steps; their sum is `total`.
+    """Draw the lengths of the parts of a stitched excerpt.
 
-    At least two parts where `total` has room for them, each at least settings.shortest.
+    Parameters
+    ----------
+    total : int
+        Steps of the excerpt.
+    settings : StitchSettings
+        `segments` is the most parts, `shortest` the steps that a part has at least.
+    generator : numpy.random.Generator
+        Draws how many parts there are, and where they meet.
+
+    Returns
+    -------
+    list of int
+        Steps of each part; their sum is `total`. At least two parts where `total` has room for them and
+        `settings.segments` allows it, each at least `settings.shortest`; else one of `total` steps.
     """
     most = min(settings.segments, total // settings.shortest)
     if most < 2:
@@ -29,10 +42,25 @@ def draw_lengths(total: int, *, settings: StitchSettings, generator: np.random.G
 
 
 def stitch(parts: Sequence[Array], *, match_level: bool) -> Array:
-    """Join magnitudes along time: each float32 [bins, columns of the part]; result [bins, all columns].
+    """Join magnitudes along time.
 
-    match_level: bring every part to the geometric mean of the parts' levels (root mean square); silent
-    parts stay silent. Raises ValueError without parts.
+    Parameters
+    ----------
+    parts : sequence of float32 [bins, columns of the part]
+        Magnitudes, in the order in which they are joined.
+    match_level : bool
+        Bring every part to the geometric mean of the parts' levels (root mean square). Silent parts stay
+        silent.
+
+    Returns
+    -------
+    float32 [bins, all columns]
+        Magnitudes.
+
+    Raises
+    ------
+    ValueError
+        Without parts.
     """
     if not parts:
         raise ValueError("stitch: no parts")

@@ -38,11 +38,18 @@ KICK, SNARE, HAT = 36, 38, 42
 
 
 class Excerpt(NamedTuple):
-    """What stretch of a song is wanted. All in seconds of the music made, not of the score.
+    """What stretch of a song is wanted; all times are seconds of the music made, not of the score.
 
-    duration: of the stretch. whole: of the excerpt that it is a part of (the same, if it is not a part).
-    elapsed: how much of that excerpt lies before it. position: where the excerpt lies in the song, from 0
-    (the beginning) to 1 (as late as it fits).
+    Attributes
+    ----------
+    duration : float
+        Of the stretch, in seconds.
+    whole : float
+        Seconds of the excerpt that the stretch is a part of; the same as `duration`, if it is not a part.
+    elapsed : float
+        Seconds of that excerpt that lie before the stretch.
+    position : float
+        Where the excerpt lies in the song, from 0 (the beginning) to 1 (as late as it fits).
     """
 
     duration: float
@@ -52,7 +59,17 @@ class Excerpt(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where a version lies: seconds of the score a second of music, first second of the score, key shift."""
+    """Where a version lies.
+
+    Attributes
+    ----------
+    tempo : float
+        Seconds of the score a second of music.
+    start : float
+        First second of the score.
+    transposition : int
+        Key shift, in semitones.
+    """
 
     tempo: float
     start: float
@@ -67,9 +84,27 @@ def arrange(
     generator: np.random.Generator,
     transposition: int | None = None,
 ) -> Notes:
-    """Notes of a new version of the excerpt, times relative to its start; notes may begin before 0.
+    """Notes of a new version of the excerpt.
 
-    A song shorter than the excerpt is repeated. transposition: semitones, or None to draw.
+    A song shorter than the excerpt is repeated.
+
+    Parameters
+    ----------
+    score : Score
+        Of the song.
+    excerpt : Excerpt
+        The stretch of the song that is wanted.
+    strength : float
+        How far the version may go from the score, in [0, 1]; at 0 it is the score.
+    generator : numpy.random.Generator
+        Draws the version.
+    transposition : int, optional
+        Semitones; None to draw.
+
+    Returns
+    -------
+    Notes
+        Times are seconds from the start of the excerpt; notes may begin before 0.
     """
     placement = place(score, excerpt=excerpt, strength=strength, generator=generator)
     if transposition is not None:
@@ -90,12 +125,39 @@ def arrange(
 
 
 def from_start(duration: float) -> Excerpt:
-    """The excerpt of so many seconds from the beginning."""
+    """An excerpt from the beginning of a song.
+
+    Parameters
+    ----------
+    duration : float
+        Seconds of the excerpt.
+
+    Returns
+    -------
+    Excerpt
+        No part of a longer one.
+    """
     return Excerpt(duration, duration, 0.0, 0.0)
 
 
 def place(score: Score, *, excerpt: Excerpt, strength: float, generator: np.random.Generator) -> Placement:
-    """Draw tempo and key, and find the start."""
+    """Draw tempo and key, and find the start.
+
+    Parameters
+    ----------
+    score : Score
+        Of the song.
+    excerpt : Excerpt
+        The stretch of the song that is wanted.
+    strength : float
+        How far tempo and key may go from the score, in [0, 1]; at 0 they are the score's.
+    generator : numpy.random.Generator
+        Draws tempo and key.
+
+    Returns
+    -------
+    Placement
+    """
     tempo = draw_tempo(most=MAX_TEMPO, strength=strength, generator=generator)
     length = float((score.onset + score.duration).max(initial=1.0))
     room = max(length - excerpt.whole * tempo, 0.0)

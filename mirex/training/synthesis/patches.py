@@ -79,12 +79,41 @@ def make_patches(
 
 
 def save_patches(levels: PatchLevels, *, path: Path) -> None:
-    """Write a patch file, compressed. Raises TrainingError if it cannot be written."""
+    """Write a patch file, compressed.
+
+    Parameters
+    ----------
+    levels : uint8 [129, 84, PATCH_FRAMES, 84]
+        As `make_patches` gives them for all programs.
+    path : Path
+        The .npz file to write.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be written.
+    """
     save_archive({"level": levels}, path=path)
 
 
 def load_patches(path: Path) -> NDArray[np.float32]:
-    """Patches as power: float32 [129, 84, PATCH_FRAMES, 84]. Raises TrainingError for another file."""
+    """Read a patch file.
+
+    Parameters
+    ----------
+    path : Path
+        A file of `save_patches`.
+
+    Returns
+    -------
+    float32 [129, 84, PATCH_FRAMES, 84]
+        Power of program, pitch - 24, time and bin.
+
+    Raises
+    ------
+    TrainingError
+        For another file.
+    """
     try:
         with np.load(path, allow_pickle=False) as archive:
             levels = archive["level"]

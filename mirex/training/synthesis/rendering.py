@@ -26,10 +26,23 @@ def render(
     columns: int,
     release: float = 0.2,
 ) -> NDArray[np.float32]:
-    """CQT columns of the notes: float32 [84, columns], magnitudes as `mirex.features.cqt` gives them.
+    """CQT columns of notes.
 
-    patches: power, float32 [129, 84, PATCH_FRAMES, 84] (`load_patches`). release: factor in power
-    from one patch frame (93 ms) to the next after a note's end, in [0, 1).
+    Parameters
+    ----------
+    notes : Notes
+        Times in seconds from the first column.
+    patches : float32 [129, 84, PATCH_FRAMES, 84]
+        Power (`load_patches`).
+    columns : int
+        Number of columns to render.
+    release : float
+        Factor in power from one patch frame (93 ms) to the next after a note's end, in [0, 1).
+
+    Returns
+    -------
+    float32 [84, columns]
+        Magnitudes, as `mirex.features.cqt` gives them.
     """
     frames = columns * FRAMES_PER_COLUMN
     power = np.zeros((frames, BINS), np.float32)

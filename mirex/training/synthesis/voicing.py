@@ -24,8 +24,16 @@ SUSTAINED = slice(PRE_FRAMES, PRE_FRAMES + 10)  # patch frames: a note's first 0
 class Part(NamedTuple):
     """What one of the instruments may be.
 
-    lowest: MIDI pitch of its lowest C. octaves: how many it plays in. programs: the first, and the one
-    after the last. contrast: least and most; the higher, the fewer classes are heard beside the loudest.
+    Attributes
+    ----------
+    lowest : int
+        MIDI pitch of its lowest C.
+    octaves : int
+        How many it plays in.
+    programs : tuple of int
+        The first of its General MIDI programs, and the one after the last.
+    contrast : tuple of float
+        Least and most; the higher, the fewer classes are heard beside the loudest.
     """
 
     lowest: int
@@ -41,7 +49,15 @@ LEVEL_SPREAD_DB = 6.0
 
 
 class Register(NamedTuple):
-    """Bins of the CQT, first and after the last, whose peaks one of the parts plays."""
+    """Some bins of the CQT, whose peaks one of the parts plays.
+
+    Attributes
+    ----------
+    bins : tuple of int
+        The first, and the one after the last.
+    part : Part
+        What plays them.
+    """
 
     bins: tuple[int, int]
     part: Part
@@ -54,8 +70,19 @@ REGISTERS = (Register((0, 30), BASS), Register((20, 56), CHORDS), Register((40, 
 def sound(profile: Array, *, patches: Array, generator: np.random.Generator) -> Array:
     """CQT magnitudes of a profile played by instruments drawn at random.
 
-    profile: float32 [12, steps] in 0..1, row 0 is C. patches: power, float32 [129, 84, PATCH_FRAMES, 84]
-    (`load_patches`). Returns float32 [84, steps].
+    Parameters
+    ----------
+    profile : float32 [12, steps]
+        In [0, 1]; row 0 is C.
+    patches : float32 [129, 84, PATCH_FRAMES, 84]
+        Power (`load_patches`).
+    generator : numpy.random.Generator
+        Draws programs, weights of octaves, contrasts and levels.
+
+    Returns
+    -------
+    float32 [84, steps]
+        Magnitudes.
     """
     power = np.zeros((patches.shape[-1], profile.shape[1]), np.float32)
     for part in (BASS, CHORDS, VOICE):
