@@ -36,9 +36,20 @@ Unit = Literal["cliques", "queries"]
 class Evaluation:
     """Scores of one matrix, and what they are based on.
 
-    system: the matrix's first line. names: the n paths of the collection. labels: their cliques.
-    rows: int64 [q], the matrix's row of each evaluated query. scores: of the evaluated queries.
-    left_out: {reason: number of queries}, both reasons always present.
+    Attributes
+    ----------
+    system : str
+        The matrix's first line.
+    names : tuple of str
+        The n paths of the collection.
+    labels : Labels
+        Their cliques.
+    rows : int64 [q]
+        The matrix's row of each evaluated query, from 0.
+    scores : QueryScores
+        Of the evaluated queries.
+    left_out : dict of str to int
+        {reason: number of queries}, both reasons always present.
     """
 
     system: str
@@ -65,7 +76,15 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A metric's value and its bootstrap interval."""
+    """A metric's value and its bootstrap interval.
+
+    Attributes
+    ----------
+    value : float
+        In the metric's unit.
+    low, high : float
+        Bounds of the interval, in the same unit.
+    """
 
     value: float
     low: float
@@ -74,7 +93,19 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One metric of two systems on the same queries: `ours` minus `theirs`, interval, two-sided p."""
+    """One metric of two systems on the same queries.
+
+    Attributes
+    ----------
+    ours, theirs : float
+        Mean of the metric over the queries.
+    difference : float
+        `ours` minus `theirs`.
+    low, high : float
+        Bounds of the difference's bootstrap interval.
+    p : float
+        Two-sided, in (0, 1].
+    """
 
     ours: float
     theirs: float
@@ -86,7 +117,19 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Paired differences {metric: Difference} over the queries that both matrices evaluate."""
+    """Paired differences over the queries that both matrices evaluate.
+
+    Attributes
+    ----------
+    system, other_system : str
+        First lines of the two matrices.
+    queries : int
+        How many both evaluate.
+    only_ours, only_theirs : int
+        How many only one of the two evaluates; these stay out.
+    differences : dict of str to Difference
+        For all of `metrics.MEANS`.
+    """
 
     system: str
     other_system: str
@@ -97,10 +140,25 @@ class Comparison:
 
 
 def evaluate(matrix: Matrix, *, cliques: Mapping[str, str], block_values: int = BLOCK_VALUES) -> Evaluation:
-    """Score a matrix against cliques {path: clique}.
+    """Score a matrix against cliques.
 
-    block_values: distances ranked at once; the result does not depend on it.
-    Raises `EvaluationError` if no query can be evaluated.
+    Parameters
+    ----------
+    matrix : Matrix
+        The rows of the evaluated queries must be free of NaN.
+    cliques : mapping of str to str
+        {path: clique}, as `read_cliques` returns it.
+    block_values : int
+        Distances ranked at once; the result does not depend on it.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    EvaluationError
+        If no query can be evaluated, or a distance of an evaluated query is NaN.
 
     Examples
     --------
@@ -136,7 +194,22 @@ def evaluate(matrix: Matrix, *, cliques: Mapping[str, str], block_values: int = 
 
 
 def row_blocks(rows: np.ndarray, *, columns: int, block_values: int = BLOCK_VALUES) -> Iterator[np.ndarray]:
-    """Cut row numbers into blocks of at most `block_values` distances, but at least one row."""
+    """Cut row numbers into blocks.
+
+    Parameters
+    ----------
+    rows : int [q]
+        Row numbers, in any order.
+    columns : int
+        Distances in a row.
+    block_values : int
+        Distances in a block, at most; but a block has at least one row.
+
+    Returns
+    -------
+    iterator of int [b]
+        The row numbers of each block, in the given order.
+    """
     step = max(1, block_values // max(1, columns))
     return (rows[start : start + step] for start in range(0, len(rows), step))
 
@@ -218,7 +291,29 @@ def compare(
     """Paired differences of the metrics that are means over queries.
 
     Queries are paired by path (the k-th line of a path with the k-th). The collections must hold the same
-    paths, in any order: a rank in another collection is another measure. `EvaluationError` otherwise.
+    paths, in any order: a rank in another collection is another measure.
+
+    Parameters
+    ----------
+    ours, theirs : Evaluation
+        Of the two matrices.
+    generator : numpy.random.Generator
+        Draws the resamples and the sign patterns.
+    resample : {"cliques", "queries"}
+        What is drawn, and what changes sign together; as for `summarise`.
+    resamples, level, method
+        As for `mirex.evaluation.significance.bootstrap_intervals`.
+    permutations : int
+        As for `mirex.evaluation.significance.permutation_p_values`.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    EvaluationError
+        If the collections differ, no evaluated query is common to both, or an option is out of range.
     """
     _require_same_collection(ours, theirs)
     ours_at, theirs_at = _index_by_query(ours), _index_by_query(theirs)

@@ -14,8 +14,24 @@ from mirex.formats.matrix import Matrix
 class QueryCase:
     """One query: where its first cover came, and the first reference that is none.
 
-    query, cover, other: 0-based positions in the collection; other is None where all references are covers.
-    clique: number of the query's clique. rank: 1-based rank of the first cover.
+    Attributes
+    ----------
+    query : int
+        Position of the query in the collection, from 0.
+    clique : int
+        Number of the query's clique.
+    rank : int
+        Of the first cover, from 1.
+    average_precision : float
+        Of the query, in (0, 1].
+    cover : int
+        Position of the first cover in the collection, from 0.
+    cover_distance : float
+        From the query to that cover.
+    other : int or None
+        Position of the first reference that is no cover, from 0; None where all references are covers.
+    other_distance : float
+        From the query to that reference; NaN where `other` is None.
     """
 
     query: int
@@ -30,7 +46,19 @@ class QueryCase:
 
 @dataclasses.dataclass(frozen=True)
 class CliqueCase:
-    """The queries of one clique, worst first."""
+    """The queries of one clique, worst first.
+
+    Attributes
+    ----------
+    clique : int
+        Number of the clique.
+    mean_average_precision : float
+        Over its queries, in (0, 1].
+    mean_rank : float
+        Mean rank of the first cover over its queries, from 1.
+    queries : tuple of QueryCase
+        By ascending average precision; of equal ones, the larger rank of the first cover comes first.
+    """
 
     clique: int
     mean_average_precision: float
@@ -39,7 +67,22 @@ class CliqueCase:
 
 
 def worst_queries(matrix: Matrix, evaluation: Evaluation, *, count: int) -> list[QueryCase]:
-    """At most `count` queries whose first cover ranks last, one per clique, none with a cover at rank 1."""
+    """The queries whose first cover ranks last, one per clique, none with a cover at rank 1.
+
+    Parameters
+    ----------
+    matrix : Matrix
+        That was evaluated.
+    evaluation : Evaluation
+        Of this matrix.
+    count : int
+        How many queries, at most.
+
+    Returns
+    -------
+    list of QueryCase
+        Worst first.
+    """
     chosen: dict[int, int] = {}
     for index in np.argsort(-evaluation.scores.first_rank, kind="stable").tolist():
         if len(chosen) == count or evaluation.scores.first_rank[index] == 1:
@@ -49,7 +92,22 @@ def worst_queries(matrix: Matrix, evaluation: Evaluation, *, count: int) -> list
 
 
 def worst_cliques(matrix: Matrix, evaluation: Evaluation, *, count: int) -> list[CliqueCase]:
-    """The `count` cliques of lowest mean average precision."""
+    """The cliques of lowest mean average precision.
+
+    Parameters
+    ----------
+    matrix : Matrix
+        That was evaluated.
+    evaluation : Evaluation
+        Of this matrix.
+    count : int
+        How many cliques, at most.
+
+    Returns
+    -------
+    list of CliqueCase
+        Worst first; of equal ones, the larger mean rank of the first cover comes first.
+    """
     members: dict[int, list[int]] = defaultdict(list)
     for index, clique in enumerate(evaluation.query_cliques.tolist()):
         members[clique].append(index)
@@ -70,7 +128,21 @@ def worst_cliques(matrix: Matrix, evaluation: Evaluation, *, count: int) -> list
 
 
 def query_case(matrix: Matrix, evaluation: Evaluation, *, index: int) -> QueryCase:
-    """The case of the evaluated query number `index` (0-based, in the order of the scores)."""
+    """The case of one evaluated query.
+
+    Parameters
+    ----------
+    matrix : Matrix
+        That was evaluated.
+    evaluation : Evaluation
+        Of this matrix.
+    index : int
+        Number of the evaluated query, from 0, in the order of the scores.
+
+    Returns
+    -------
+    QueryCase
+    """
     position = int(evaluation.scores.positions[index])
     distances = matrix.distances[evaluation.rows[index]]
     order = metrics.rank_references(distances[None], query_positions=np.array([position]))[0]
@@ -91,9 +163,16 @@ def query_case(matrix: Matrix, evaluation: Evaluation, *, index: int) -> QueryCa
 
 @dataclasses.dataclass(frozen=True)
 class DistanceHistogram:
-    """Distances of the evaluated queries: edges float64 [bins + 1], counts int64 [bins] of pairs.
+    """Distances of the evaluated queries.
 
-    Values outside the edges are counted in the first and the last bin.
+    Attributes
+    ----------
+    edges : float64 [bins + 1]
+        Of the bins, ascending. Values outside them are counted in the first and the last bin.
+    covers : int64 [bins]
+        Pairs of a query and a cover.
+    others : int64 [bins]
+        Pairs of a query and a reference that is no cover.
     """
 
     edges: np.ndarray
@@ -102,7 +181,21 @@ class DistanceHistogram:
 
 
 def distance_histogram(matrix: Matrix, evaluation: Evaluation, *, bins: int = 50) -> DistanceHistogram:
-    """Count the distances of covers and of others, the queries themselves left out."""
+    """Count the distances of covers and of others, the queries themselves left out.
+
+    Parameters
+    ----------
+    matrix : Matrix
+        That was evaluated.
+    evaluation : Evaluation
+        Of this matrix.
+    bins : int
+        Of equal width, over the bulk of the values.
+
+    Returns
+    -------
+    DistanceHistogram
+    """
     edges = _edges(matrix, evaluation, bins=bins)
     covers, others = np.zeros(bins, dtype=np.int64), np.zeros(bins, dtype=np.int64)
     numbers = evaluation.labels.numbers

@@ -50,7 +50,18 @@ class Hubness:
     hubs: list[tuple[str, int]]
 
     def share(self, limit: float) -> float:
-        """Of unrelated pairs, the share that lies nearer than one of the limits; 0 without pairs."""
+        """Of unrelated pairs, the share that lies nearer than a limit.
+
+        Parameters
+        ----------
+        limit : float
+            One of the limits: a key of `nearer`.
+
+        Returns
+        -------
+        float
+            In [0, 1]; 0 without pairs.
+        """
         return self.nearer[limit] / max(self.pairs, 1)
 
 
@@ -120,7 +131,16 @@ def _nearest(block: NDArray[np.floating], *, own: NDArray[np.int64], count: int)
 
 
 def hubness_json(found: Hubness) -> dict[str, Any]:
-    """The figures as a dictionary for `json.dumps`."""
+    """The figures as a dictionary for `json.dumps`.
+
+    Parameters
+    ----------
+    found : Hubness
+
+    Returns
+    -------
+    dict
+    """
     return {
         "unrelated_pairs": found.pairs,
         "unrelated_pairs_nearer": {str(limit): number for limit, number in found.nearer.items()},
@@ -131,7 +151,17 @@ def hubness_json(found: Hubness) -> dict[str, Any]:
 
 
 def hubness_facts(found: Hubness) -> list[tuple[str, str]]:
-    """(name, value) lines on unrelated pairs and hubs, for a person."""
+    """Lines on unrelated pairs and hubs, for a person.
+
+    Parameters
+    ----------
+    found : Hubness
+
+    Returns
+    -------
+    list of (str, str)
+        (name, value) of each line.
+    """
     near = ", ".join(
         f"{number} ({_percent(found.share(limit))}) nearer than {limit:g}"
         for limit, number in found.nearer.items()

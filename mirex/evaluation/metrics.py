@@ -75,11 +75,23 @@ MEANS = (
 class QueryScores:
     """One entry per evaluated query, in the order of the matrix's rows.
 
-    positions: int64 [q], 0-based position of the query in the collection list. covers: int64 [q], number
-    of its covers there (at least 1). average_precision: float64 [q], in (0, 1]. first_rank: int64 [q],
-    1-based rank of the first cover. hits: bool [q, 10], whether the reference at rank 1..10 is a cover.
-    average_rank: float64 [q], in 0..100, mean of the covers' normalised ranks. others_before: float64 [q], in
-    0..100, share of the references that are no covers that stand before a cover, mean over the covers.
+    Attributes
+    ----------
+    positions : int64 [q]
+        Position of the query in the collection list, from 0.
+    covers : int64 [q]
+        Number of its covers there, at least 1.
+    average_precision : float64 [q]
+        In (0, 1].
+    first_rank : int64 [q]
+        Rank of the first cover, from 1.
+    hits : bool [q, 10]
+        Whether the reference at rank 1..10 is a cover.
+    average_rank : float64 [q]
+        In 0..100: mean of the covers' normalised ranks, in per cent.
+    others_before : float64 [q]
+        In 0..100: of the references that are no covers, the share that stands before a cover, in per cent;
+        mean over the covers.
     """
 
     positions: np.ndarray
@@ -94,7 +106,13 @@ class QueryScores:
         return len(self.positions)
 
     def values(self) -> dict[str, np.ndarray]:
-        """{metric: float64 [q]}: the values per query whose means are the metrics of `MEANS`."""
+        """The values per query whose means are the metrics of `MEANS`.
+
+        Returns
+        -------
+        dict of str to float64 [q]
+            {metric: values}.
+        """
         found = self.hits.sum(axis=1).astype(np.float64)
         return {
             "mnci10": found,
@@ -107,7 +125,18 @@ class QueryScores:
         }
 
     def metrics(self) -> dict[str, float]:
-        """{metric: value} for all of `DEFINITIONS`; `EvaluationError` if there is no query."""
+        """The metrics over all queries.
+
+        Returns
+        -------
+        dict of str to float
+            {metric: value} for all of `DEFINITIONS`.
+
+        Raises
+        ------
+        EvaluationError
+            If there is no query.
+        """
         if len(self) == 0:
             raise EvaluationError("no query has a cover in the collection: there is nothing to evaluate")
         means = {name: float(values.mean()) for name, values in self.values().items()}
@@ -121,13 +150,33 @@ class QueryScores:
         return {name: found[name] for name in DEFINITIONS}
 
     def correct_at_rank(self) -> np.ndarray:
-        """int64 [10]: number of queries with a cover at rank 1..10; the sum is TNCI10."""
+        """Number of queries with a cover at each rank.
+
+        Returns
+        -------
+        int64 [10]
+            For rank 1..10; the sum is TNCI10.
+        """
         return self.hits.sum(axis=0)
 
 
 def mean_covers_identified(total: float, *, queries: int) -> float:
     """MNCI10 from TNCI10 and the number of evaluated queries.
 
+    Parameters
+    ----------
+    total : float
+        TNCI10.
+    queries : int
+        Number of evaluated queries, at least 1.
+
+    Returns
+    -------
+    float
+        In 0..10.
+
+    Examples
+    --------
     MIREX 2011, Mixed collection:
 
     >>> round(mean_covers_identified(442, queries=330), 2), round(mean_covers_identified(625, queries=330), 2)
@@ -137,8 +186,22 @@ def mean_covers_identified(total: float, *, queries: int) -> float:
 
 
 def covers_in_collection(query_positions: np.ndarray, *, labels: np.ndarray) -> np.ndarray:
-    """int64 [q]: number of covers of each query among the references, itself excluded; 0 without a clique.
+    """Number of covers of each query among the references, itself excluded.
 
+    Parameters
+    ----------
+    query_positions : int [q]
+        Positions of the queries among the references, from 0.
+    labels : int [n]
+        The cliques of the references, `NO_CLIQUE` for none.
+
+    Returns
+    -------
+    int64 [q]
+        0 for a query without a clique.
+
+    Examples
+    --------
     >>> covers_in_collection(np.array([0, 2, 3]), labels=np.array([5, 5, 7, -1])).tolist()
     [1, 0, 0]
     """
@@ -149,10 +212,27 @@ def covers_in_collection(query_positions: np.ndarray, *, labels: np.ndarray) -> 
 
 
 def rank_references(distances: np.ndarray, *, query_positions: np.ndarray) -> np.ndarray:
-    """int64 [q, n - 1]: positions of the references by ascending distance, the query itself dropped.
+    """Positions of the references by ascending distance, the query itself dropped.
 
-    distances: [q, n], free of NaN. query_positions: [q], 0-based.
+    Parameters
+    ----------
+    distances : float [q, n]
+        Free of NaN; infinite values are allowed. Equal ones keep the order of the collection.
+    query_positions : int [q]
+        Positions of the queries among the n references, from 0.
 
+    Returns
+    -------
+    int64 [q, n - 1]
+        From 0.
+
+    Raises
+    ------
+    EvaluationError
+        If shapes disagree, a position is outside 0..n - 1 or a distance is NaN.
+
+    Examples
+    --------
     >>> rank_references(np.array([[0.0, 0.5, 0.1, 0.5]]), query_positions=np.array([0])).tolist()
     [[2, 1, 3]]
     """
@@ -165,10 +245,26 @@ def rank_references(distances: np.ndarray, *, query_positions: np.ndarray) -> np
 def score(distances: np.ndarray, *, query_positions: np.ndarray, labels: np.ndarray) -> QueryScores:
     """Score every query of a block of rows; each must have at least one cover.
 
-    distances: [q, n], free of NaN; infinite values are allowed. query_positions: [q], 0-based positions
-    of the queries among the n references. labels: int [n], the cliques, `NO_CLIQUE` for none.
-    Raises `EvaluationError` if shapes disagree, a distance is NaN or a query has no cover.
+    Parameters
+    ----------
+    distances : float [q, n]
+        Free of NaN; infinite values are allowed.
+    query_positions : int [q]
+        Positions of the queries among the n references, from 0.
+    labels : int [n]
+        The cliques, `NO_CLIQUE` for none.
 
+    Returns
+    -------
+    QueryScores
+
+    Raises
+    ------
+    EvaluationError
+        If shapes disagree, a position is outside 0..n - 1, a distance is NaN or a query has no cover.
+
+    Examples
+    --------
     A query at position 0 whose only cover is second:
 
     >>> scores = score(np.array([[0.0, 0.2, 0.1]]), query_positions=np.array([0]), labels=np.array([1, 1, 2]))
@@ -231,7 +327,18 @@ def _validated(distances: np.ndarray, *, query_positions: np.ndarray) -> tuple[n
 
 
 def concatenate(blocks: Sequence[QueryScores]) -> QueryScores:
-    """Join the scores of consecutive blocks of rows; of no blocks, an empty set of scores."""
+    """Join the scores of consecutive blocks of rows.
+
+    Parameters
+    ----------
+    blocks : sequence of QueryScores
+        In the order of the rows.
+
+    Returns
+    -------
+    QueryScores
+        Of no blocks, an empty set of scores.
+    """
     whole = np.zeros(0, dtype=np.int64)
     none = np.zeros(0)
     empty = QueryScores(whole, whole, none, whole, np.zeros((0, TOP), dtype=bool), none, none)
