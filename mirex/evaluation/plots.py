@@ -28,7 +28,22 @@ INK = "#010203"
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure, inches; `MirexError` naming the extra if matplotlib is missing."""
+    """An empty figure.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MirexError
+        If matplotlib is missing; it names the extra.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -43,7 +58,25 @@ def similarity_figure(
 ) -> "Figure":
     """The cross-similarity matrix with the best path; axes in minutes and seconds.
 
-    names: of the first (vertical axis) and second recording. seconds_per_column: of the CQT columns.
+    Parameters
+    ----------
+    result : CrossSimilarity
+        Of the two recordings.
+    names : (str, str)
+        Of the first (vertical axis) and second recording.
+    seconds_per_column : float
+        Of the CQT columns.
+    size : float
+        Width in inches; the height is 0.93 of it.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MirexError
+        If matplotlib is missing.
     """
     figure = new_figure(size, size * 0.93)
     axes = figure.subplots()
@@ -71,7 +104,20 @@ def similarity_figure(
 
 
 def describe_match(result: CrossSimilarity, *, seconds_per_column: float) -> str:
-    """One line: which parts match, and in which transposition."""
+    """One line: which parts match, and in which transposition.
+
+    Parameters
+    ----------
+    result : CrossSimilarity
+        Of the two recordings.
+    seconds_per_column : float
+        Of the CQT columns.
+
+    Returns
+    -------
+    str
+        "no matching part" where there is none.
+    """
     parts = result.matching_parts()
     if parts is None:
         return "no matching part"
@@ -84,6 +130,17 @@ def describe_match(result: CrossSimilarity, *, seconds_per_column: float) -> str
 def clock(seconds: float) -> str:
     """Minutes and seconds.
 
+    Parameters
+    ----------
+    seconds : float
+        Rounded to whole seconds.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
     >>> clock(83.6)
     '1:24'
     """
@@ -92,7 +149,24 @@ def clock(seconds: float) -> str:
 
 
 def rank_histogram_figure(first_ranks: np.ndarray, *, references: int) -> "Figure":
-    """How many queries find their first cover at which rank; bins double in width from rank 1."""
+    """How many queries find their first cover at which rank; bins double in width from rank 1.
+
+    Parameters
+    ----------
+    first_ranks : int [q]
+        Rank of each query's first cover, from 1.
+    references : int
+        Number of references of a query: the largest rank.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MirexError
+        If matplotlib is missing.
+    """
     edges = rank_bins(references)
     counts = np.histogram(first_ranks, bins=edges)[0]
     figure = new_figure(6.4, 3.2)
@@ -110,6 +184,18 @@ def rank_histogram_figure(first_ranks: np.ndarray, *, references: int) -> "Figur
 def rank_bins(references: int) -> list[int]:
     """Bin edges 1, 2, 3, 5, 9, 17, ... up to the number of references.
 
+    Parameters
+    ----------
+    references : int
+        Number of references of a query: the largest rank, at least 1.
+
+    Returns
+    -------
+    list of int
+        A bin holds the ranks from one edge to before the next; the last edge is `references` + 1.
+
+    Examples
+    --------
     >>> rank_bins(20)
     [1, 2, 3, 5, 9, 17, 21]
     """
@@ -120,7 +206,24 @@ def rank_bins(references: int) -> list[int]:
 
 
 def distance_figure(densities: Mapping[str, np.ndarray], *, edges: np.ndarray) -> "Figure":
-    """Distributions of the distances of covers and of others, each normalised to its own number."""
+    """Distributions of the distances of covers and of others, each normalised to its own number.
+
+    Parameters
+    ----------
+    densities : mapping of str to int [bins]
+        {name: pairs in each bin}: two entries, covers first.
+    edges : float [bins + 1]
+        Of the bins, ascending.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MirexError
+        If matplotlib is missing.
+    """
     figure = new_figure(6.4, 3.2)
     axes = figure.subplots()
     for (name, counts), colour in zip(densities.items(), (COVER_COLOUR, OTHER_COLOUR), strict=True):
@@ -149,7 +252,16 @@ def _shortened(name: str, *, length: int = 60) -> str:
 
 
 def svg(figure: "Figure") -> str:
-    """The figure as an `<svg>` element to stand in a page: no ids that would clash, the page's ink."""
+    """The figure as an `<svg>` element to stand in a page: no ids that would clash, the page's ink.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+
+    Returns
+    -------
+    str
+    """
     import matplotlib
 
     stream = io.StringIO()
@@ -163,14 +275,37 @@ def svg(figure: "Figure") -> str:
 
 
 def png_uri(figure: "Figure", *, dpi: int = 100) -> str:
-    """The figure as a `data:` address for an `<img>` element."""
+    """The figure as a `data:` address for an `<img>` element.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    dpi : int
+        Pixels per inch.
+
+    Returns
+    -------
+    str
+    """
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def save(figure: "Figure", path: str | pathlib.Path) -> None:
-    """Write the figure; the file's ending chooses the format (png, svg, pdf)."""
+    """Write the figure.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : path-like
+        The file to write; its ending chooses the format (png, svg, pdf).
+
+    Raises
+    ------
+    MirexError
+        If the file cannot be written, or its ending names no format.
+    """
     try:
         with warnings.catch_warnings():
             # A letter that the font lacks is drawn as a box, which says enough.

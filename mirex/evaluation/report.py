@@ -48,12 +48,30 @@ def write_report(
 ) -> None:
     """Write the page beside its place, then rename it.
 
-    matrix, evaluation: the evaluation must be of this matrix. generator: draws the bootstrap samples.
-    cliques, misses: how many of the worst are shown. audio_root: folder that relative paths of the matrix
-    start from. columns_of: path to CQT columns float32 [84, columns], for the pictures of the misses; it may
-    raise `AudioError`. None: `recording_columns`.
+    Parameters
+    ----------
+    path : path-like
+        The page.
+    matrix : Matrix
+        That was evaluated.
+    evaluation : Evaluation
+        Must be of this matrix.
+    generator : numpy.random.Generator
+        Draws the bootstrap samples.
+    cliques : int
+        How many of the worst cliques are shown.
+    misses : int
+        How many of the worst queries are shown, with pictures.
+    audio_root : path-like
+        Folder that relative paths of the matrix start from.
+    columns_of : callable, optional
+        Path to CQT columns float32 [84, columns], for the pictures of the misses. It may raise `AudioError`.
+        None: `recording_columns`.
 
-    Raises `MirexError` without matplotlib, or if the page cannot be written.
+    Raises
+    ------
+    MirexError
+        Without matplotlib, or if the page cannot be written.
 
     Examples
     --------
@@ -84,14 +102,46 @@ def write_report(
 
 
 def recording_columns(path: pathlib.Path) -> np.ndarray:
-    """CQT columns of a recording, with the default front end; `AudioError` if it cannot be decoded."""
+    """CQT columns of a recording, with the default front end.
+
+    Parameters
+    ----------
+    path : Path
+        The recording.
+
+    Returns
+    -------
+    float32 [84, columns]
+
+    Raises
+    ------
+    AudioError
+        If it cannot be decoded.
+    """
     from mirex.features import audio, cqt
 
     return cqt.columns(audio.decode(path))
 
 
 class Links:
-    """Addresses of recordings, as seen from the page."""
+    """Addresses of recordings, as seen from the page.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of the recordings, as in the matrix.
+    page_folder : Path
+        Folder of the page.
+    audio_root : Path
+        Folder that relative names start from.
+
+    Attributes
+    ----------
+    page_folder, audio_root : Path
+        As given.
+    repeated : set of str
+        Base names that several different names have.
+    """
 
     def __init__(self, names: Iterable[str], *, page_folder: pathlib.Path, audio_root: pathlib.Path) -> None:
         self.page_folder, self.audio_root = page_folder, audio_root
@@ -99,23 +149,65 @@ class Links:
         self.repeated = {base for base, count in counts.items() if count > 1}
 
     def file(self, name: str) -> pathlib.Path:
-        """Where the recording of this name in the matrix lies."""
+        """Where a recording lies.
+
+        Parameters
+        ----------
+        name : str
+            As in the matrix.
+
+        Returns
+        -------
+        Path
+        """
         return self.audio_root / name
 
     def short(self, name: str) -> str:
-        """The base name; with its folder where other recordings have the same."""
+        """The base name; with its folder where other recordings have the same.
+
+        Parameters
+        ----------
+        name : str
+            As in the matrix.
+
+        Returns
+        -------
+        str
+        """
         folder, base = os.path.split(name)
         return os.path.join(os.path.basename(folder), base) if base in self.repeated else base
 
     def address(self, name: str) -> str:
-        """A `file:` address for an absolute name, else one relative to the page."""
+        """Address of a recording.
+
+        Parameters
+        ----------
+        name : str
+            As in the matrix.
+
+        Returns
+        -------
+        str
+            A `file:` address for an absolute name, else one relative to the page.
+        """
         if os.path.isabs(name):
             return pathlib.Path(name).as_uri()
         relative = os.path.relpath(self.file(name), self.page_folder)
         return quote("./" + relative.replace(os.sep, "/"), safe="/", errors="surrogateescape")
 
     def element(self, name: str) -> str:
-        """A link that plays the recording; grey text where no such file is."""
+        """A link that plays the recording; grey text where no such file is.
+
+        Parameters
+        ----------
+        name : str
+            As in the matrix.
+
+        Returns
+        -------
+        str
+            HTML.
+        """
         shown, full = _text(self.short(name)), _text(name)
         if not self.file(name).is_file():
             return f'<span class="absent" title="{full}: no such file when the page was made">{shown}</span>'

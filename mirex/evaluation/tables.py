@@ -37,7 +37,28 @@ def evaluation_text(
     method: str = "percentile",
     hubness: Hubness | None = None,
 ) -> str:
-    """The tables for a terminal: what was evaluated, metrics with intervals, covers by rank, hubness."""
+    """The tables for a terminal: what was evaluated, metrics with intervals, covers by rank, hubness.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of one matrix.
+    summary : dict of str to Interval
+        Its metrics, as `summarise` returns them.
+    level : float
+        Of the intervals in `summary`, in (0, 1); printed.
+    resample : {"cliques", "queries"}
+        What was drawn for them; printed.
+    method : {"percentile", "bca"}
+        Their kind; printed.
+    hubness : Hubness, optional
+        Of the same matrix; left away if None.
+
+    Returns
+    -------
+    str
+        Lines, without a line feed at the end.
+    """
     parts = [
         aligned([[f"{name}:", printable(value)] for name, value in facts(evaluation)]),
         aligned(
@@ -54,7 +75,20 @@ def evaluation_text(
 
 
 def comparison_text(comparison: Comparison, *, level: float = 0.95) -> str:
-    """Paired differences for a terminal."""
+    """Paired differences for a terminal.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        As `compare` returns it.
+    level : float
+        Of its intervals, in (0, 1); printed.
+
+    Returns
+    -------
+    str
+        Lines, without a line feed at the end.
+    """
     header = ["metric", "this", "other", "difference", f"{100 * level:g} % interval", "p (permutation)"]
     rows = [
         [
@@ -94,7 +128,18 @@ STATISTICS = {
 
 
 def facts(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """(name, value) lines on what was evaluated; counts of zero are left away, except left-out queries."""
+    """Lines on what was evaluated.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of one matrix.
+
+    Returns
+    -------
+    list of (str, str)
+        (name, value) of each line; counts of zero are left away, except left-out queries.
+    """
     scores, cliques = evaluation.scores, len(set(evaluation.query_cliques.tolist()))
     left_out = sum(evaluation.left_out.values())
     reasons = ", ".join(f"{count} {reason}" for reason, count in evaluation.left_out.items() if count)
@@ -113,13 +158,38 @@ def facts(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 def metric_cells(name: str, cell: Interval) -> list[str]:
-    """Value and interval of a metric as text: counts whole, ranks with 1 or 2 decimals, shares with 4."""
+    """Value and interval of a metric as text.
+
+    Parameters
+    ----------
+    name : str
+        Of the metric, one of `metrics.DEFINITIONS`.
+    cell : Interval
+        Its value and bounds.
+
+    Returns
+    -------
+    list of str
+        The value, and "low to high": TNCI10 whole, ranks with 1 or 2 decimals, per cents with 2, all else
+        (shares and MNCI10) with 4.
+    """
     digits = {"tnci10": 0, "mr1": 2, "median_rank": 1, "nar": 2, "nar_unbiased": 2}.get(name, 4)
     return [f"{cell.value:.{digits}f}", f"{cell.low:.{digits}f} to {cell.high:.{digits}f}"]
 
 
 def rank_table(evaluation: Evaluation) -> list[list[str]]:
-    """Rows [rank, number of correct covers] for rank 1..10, and their sum, which is TNCI10."""
+    """Number of correct covers by rank.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of one matrix.
+
+    Returns
+    -------
+    list of list of str
+        Rows [rank, number of correct covers] for rank 1..10, and ["sum", their sum], which is TNCI10.
+    """
     counts = evaluation.scores.correct_at_rank().tolist()
     rows = [[str(rank), str(count)] for rank, count in enumerate(counts, start=1)]
     return [*rows, ["sum", str(sum(counts))]]
@@ -134,7 +204,27 @@ def evaluation_json(
     method: str = "percentile",
     hubness: Hubness | None = None,
 ) -> dict[str, Any]:
-    """The same as a dictionary for `json.dumps`."""
+    """The same as `evaluation_text`, as a dictionary for `json.dumps`.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of one matrix.
+    summary : dict of str to Interval
+        Its metrics, as `summarise` returns them.
+    level : float
+        Of the intervals in `summary`, in (0, 1); noted under "interval".
+    resample : {"cliques", "queries"}
+        What was drawn for them; noted likewise.
+    method : {"percentile", "bca"}
+        Their kind; noted likewise.
+    hubness : Hubness, optional
+        Of the same matrix; "hubness" is None without it.
+
+    Returns
+    -------
+    dict
+    """
     return {
         "system": evaluation.system,
         "collection": len(evaluation.names),
@@ -156,7 +246,19 @@ def evaluation_json(
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """Paired differences as a dictionary for `json.dumps`."""
+    """Paired differences as a dictionary for `json.dumps`.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        As `compare` returns it.
+
+    Returns
+    -------
+    dict
+        "other_system", "queries", "queries_in_one_only" and "differences": {metric: the fields of
+        `Difference`}, where `ours` is called "this" and `theirs` "other".
+    """
     return {
         "other_system": comparison.other_system,
         "queries": comparison.queries,
@@ -176,12 +278,30 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def explanation_json() -> dict[str, dict[str, str]]:
-    """The definitions and conventions as a dictionary."""
+    """The definitions and conventions as a dictionary.
+
+    Returns
+    -------
+    dict of str to dict of str to str
+        "definitions", "conventions" and "statistics", each {name: words}.
+    """
     return {"definitions": metrics.DEFINITIONS, "conventions": metrics.CONVENTIONS, "statistics": STATISTICS}
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns separated by two blanks; the first and the last to the left, numbers between to the right."""
+    """Columns of text, separated by two blanks.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of str
+        Cells, row by row; at least one row. Rows may differ in length.
+
+    Returns
+    -------
+    str
+        One line a row, without a line feed at the end. The first column and the last stand to the left,
+        numbers between to the right.
+    """
     columns = max(len(row) for row in rows)
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]
     return "\n".join(_aligned_row(row, widths=widths) for row in rows)
