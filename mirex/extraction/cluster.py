@@ -1,12 +1,13 @@
-"""Recordings analysed by a Dask cluster: what `mirex.extraction.pool` does, on the machines of others.
+"""Extraction on a Dask cluster: what `mirex.extraction.pool` does, on other machines.
 
-A task is one recording. Each thread of a Dask worker keeps a worker process of ours
-(`mirex.extraction.worker`), so a decoder that crashes or loops costs its recording there as it does here. A
-recording whose process died, or whose Dask worker died more often than the scheduler allows, is tried once
-more at the end, when no other is in work; if that fails too, the recording has failed.
+A task is one recording. Each thread of a Dask worker keeps one of our worker processes
+(`mirex.extraction.worker`), so a decoder that crashes or never ends costs only its own recording, as it does
+locally. If a recording's process dies, or its Dask worker dies more often than the scheduler allows, the
+recording is tried once more at the end, with nothing else running. If that fails too, the recording has
+failed.
 
-The cluster's workers need this version of mirex and see recordings and weights under the paths that they have
-here. The scratch folder is used from here only. Dask itself is the extra `mirex[cluster]`.
+The cluster's workers need the same version of mirex, and must see recordings and weights under the same paths
+as this machine. Only this machine uses the scratch folder. Dask itself is the extra `mirex[cluster]`.
 """
 
 import concurrent.futures
@@ -44,7 +45,7 @@ def run(
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie, here and there.
+        Where the recordings lie, both here and on the cluster.
     setup : dict
         See `mirex.extraction.worker`.
     scheduler : str
@@ -57,14 +58,14 @@ def run(
     Yields
     ------
     tuple of int and Answer
-        In no certain order, one for each path.
+        One for each path, in no particular order.
 
     Raises
     ------
     UsageError
-        Dask is missing, or the address is none.
+        If Dask is missing, or the address is malformed.
     MirexError
-        The scheduler cannot be reached or is lost, or the workers cannot do the work.
+        If the scheduler cannot be reached or is lost, or the workers cannot do the work.
     """
     job = _Job(setup, time_limit, secrets.token_hex(8), __version__)
     paths = [os.path.abspath(path) for path in paths]
@@ -81,7 +82,7 @@ def run(
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What a Dask worker must know of a run; no other run has its name."""
+    """What a Dask worker must know of a run; the name is unique to the run."""
 
     setup: dict[str, Any]
     time_limit: float
@@ -94,7 +95,7 @@ class _Job:
 
 @contextlib.contextmanager
 def _client(scheduler: str, workers: int) -> Iterator[Any]:
-    """A connection to the scheduler, or to a cluster of our own that ends with it."""
+    """A connection to the scheduler, or to a local cluster that ends with the connection."""
     try:
         import dask
         import distributed
@@ -128,7 +129,7 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _released(client: Any, job: _Job) -> Iterator[None]:
-    """Afterwards end the processes that the Dask workers keep for the job, and what they are at."""
+    """Afterwards end the processes that the Dask workers keep for the job, whatever they are doing."""
     try:
         yield
     finally:
@@ -139,7 +140,7 @@ def _released(client: Any, job: _Job) -> Iterator[None]:
 def _gathered(
     client: Any, job: _Job, paths: Sequence[str], indices: Sequence[int], *, at_once: int
 ) -> Iterator[tuple[int, Answer | WorkerDied]]:
-    """Submit, and yield what came of each, in the order in which they are done."""
+    """Submit the recordings and yield the outcome of each, in the order in which they finish."""
     from distributed import as_completed
 
     waiting = iter(indices)
@@ -197,7 +198,18 @@ class _Station:
         self._own = threading.local()
 
     def ask(self, path: str) -> Answer | WorkerDied:
-        """The answer for a recording, or how its process died."""
+        """Analyse a recording in this thread's process.
+
+        Parameters
+        ----------
+        path : str
+            Where the recording lies.
+
+        Returns
+        -------
+        Answer or WorkerDied
+            The answer, or how the process died.
+        """
         process: Process | None = getattr(self._own, "process", None)
         self._own.process = process = self._crew.ready(process)
         try:

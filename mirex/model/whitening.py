@@ -1,8 +1,8 @@
-"""Whitening: directions in which the vectors of unrelated recordings vary most are turned down.
+"""Whitening: the directions in which the vectors of unrelated recordings vary most are attenuated.
 
 Songs on the same four chords, or of one genre, share such directions: without whitening they look alike. Mean
-and covariance are those of the windows of many recordings, which need no labels; the covariance is shrunk
-towards a multiple of the identity (Ledoit and Wolf 2004), and raised to a power between -0.5, which makes all
+and covariance are those of the windows of many recordings, without labels. The covariance is shrunk
+towards a multiple of the identity (Ledoit and Wolf 2004) and raised to a power between -0.5, which makes all
 directions equal, and 0, which changes nothing (Jegou and Chum, ECCV 2012).
 """
 
@@ -49,7 +49,7 @@ class Whitening(NamedTuple):
 
 
 def fit(vectors: Iterable[Array], *, power: float = POWER, shrinkage: float = SHRINKAGE) -> Whitening:
-    """Mean and covariance of vectors, as a whitening.
+    """Fit a whitening to vectors.
 
     Parameters
     ----------
@@ -90,6 +90,17 @@ def fit(vectors: Iterable[Array], *, power: float = POWER, shrinkage: float = SH
 
 
 def unit(vectors: NDArray[np.floating]) -> Array:
-    """Rows of unit length; a row of zeros stays one."""
+    """Normalise rows to unit length.
+
+    Parameters
+    ----------
+    vectors : float [..., dimensions]
+        Any vectors.
+
+    Returns
+    -------
+    float32 [..., dimensions]
+        A row of zeros stays zero.
+    """
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
     return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
