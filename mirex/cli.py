@@ -86,7 +86,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole argument tree."""
+    """Build the parser of all commands.
+
+    Returns
+    -------
+    ArgumentParser
+    """
     from mirex import __version__
 
     parser = argparse.ArgumentParser(

@@ -26,7 +26,12 @@ class Made(NamedTuple):
 
 
 def demo_folder() -> Path:
-    """The folder of the bundled recordings."""
+    """Find the bundled recordings: in the tests of a checkout, inside the package when installed.
+
+    Returns
+    -------
+    Path
+    """
     beside = Path(__file__).parents[1] / "tests" / "demo"
     return beside if beside.is_dir() else Path(__file__).parent / "shipped_demo"
 

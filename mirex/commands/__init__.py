@@ -13,12 +13,29 @@ MOST_DEFAULT_THREADS = 16  # each worker takes some 500 MB
 
 
 def program(command: str) -> str:
-    """How the command was called: `mirex <command>`, or the script that called it."""
+    """Name of the program in usage lines.
+
+    Parameters
+    ----------
+    command : str
+        The subcommand.
+
+    Returns
+    -------
+    str
+        `mirex <command>`, or the name of the script that calls it.
+    """
     return os.environ.get("MIREX_PROGRAM") or f"mirex {command}"
 
 
 def add_extraction_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `mirex.extract`."""
+    """Add the options of `mirex.extract`.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Of a command that extracts.
+    """
     threads = min(len(os.sched_getaffinity(0)), MOST_DEFAULT_THREADS)
     parser.add_argument(
         "-numThreads", dest="threads", type=_count, default=threads, metavar="N",
@@ -52,7 +69,17 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
 
 
 def extraction_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options as keyword arguments of `mirex.extract`."""
+    """Take the options as keyword arguments of `mirex.extract`.
+
+    Parameters
+    ----------
+    args : Namespace
+        Parsed by a parser of `add_extraction_options`.
+
+    Returns
+    -------
+    dict
+    """
     names = ("threads", "device", "cqt", "backend", "weights", "strict", "rehash", "time_limit")
     return {name: getattr(args, name) for name in names}
 

@@ -115,7 +115,18 @@ def _describe(args: argparse.Namespace) -> int:
 
 
 def text(index: "Index") -> str:
-    """What an index holds, for a terminal."""
+    """Describe an index for a terminal.
+
+    Parameters
+    ----------
+    index : Index
+        An open index.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     marks = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in index.fingerprints.items())
     windows = "no windows"
     if index.windows is not None:

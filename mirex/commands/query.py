@@ -210,7 +210,18 @@ class Nearest:
         self._found: list[tuple[int, float]] = []
 
     def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Pass on blocks of rows, in query order."""
+        """Pass on blocks of rows, and note the nearest match of each row.
+
+        Parameters
+        ----------
+        blocks : iterable of float32 [queries, recordings]
+            Distances, in query order.
+
+        Yields
+        ------
+        float32 [queries, recordings]
+            The same blocks.
+        """
         for block in blocks:
             own = self._queries[len(self._found) : len(self._found) + len(block)]
             others = block.copy()
@@ -220,7 +231,18 @@ class Nearest:
             yield block
 
     def lines(self, names: Sequence[str]) -> list[str]:
-        """One line per query, "query -> nearest (distance)"; a collection of one has no other."""
+        """List the matches, "query -> nearest (distance)".
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of the recordings.
+
+        Returns
+        -------
+        list of str
+            At most MOST_SHOWN queries. A query without any other recording has no line.
+        """
         from mirex.logs import printable
 
         pairs = list(zip(self._queries, self._found, strict=True))

@@ -105,7 +105,19 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
 
 
 def text(rankings: "Sequence[Ranking]", *, many: bool) -> str:
-    """The ranked lists for a terminal."""
+    """Format the ranked lists for a terminal.
+
+    Parameters
+    ----------
+    rankings : sequence of Ranking
+        One per query.
+    many : bool
+        Not used here; the text names every query anyway.
+
+    Returns
+    -------
+    str
+    """
     return "\n\n".join(map(_text, rankings))
 
 
@@ -133,15 +145,37 @@ def _text(found: "Ranking") -> str:
 
 
 def as_json(rankings: "Sequence[Ranking]", *, many: bool) -> str:
-    """Everything, as JSON: an object, or with many queries a list of them."""
+    """Format everything as JSON.
+
+    Parameters
+    ----------
+    rankings : sequence of Ranking
+        One per query.
+    many : bool
+        Whether to write a list; otherwise a single object.
+
+    Returns
+    -------
+    str
+    """
     values = [{**dataclasses.asdict(found), "missing": dict(found.missing)} for found in rankings]
     return json.dumps(values if many else values[0], indent=2)
 
 
 def as_csv(rankings: "Sequence[Ranking]", *, many: bool) -> str:
-    """The ranked lists as CSV with a header; with many queries the first column names the query.
+    """Format the ranked lists as CSV with a header.
 
-    No probability: an empty field.
+    Parameters
+    ----------
+    rankings : sequence of Ranking
+        One per query.
+    many : bool
+        Whether a first column names the query.
+
+    Returns
+    -------
+    str
+        An unknown probability is an empty field.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

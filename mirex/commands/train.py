@@ -63,7 +63,22 @@ class Plan:
 
 
 def options_of(args: argparse.Namespace) -> Plan:
-    """The options of the recipe file, overridden by the flags. Raises UsageError for ones that cannot be."""
+    """Combine the options of the recipe file and the flags, which override it.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    UsageError
+        For an unknown option, or an invalid value.
+    """
     from mirex.training.options import build, check_known, given, leaves, read_toml
     from mirex.training.run import CHECKPOINT, choose_seed
     from mirex.training.settings import Corpus, Recipe, RunSettings
@@ -90,7 +105,12 @@ def options_of(args: argparse.Namespace) -> Plan:
 
 
 def has_matplotlib() -> bool:
-    """Whether the curve can be drawn."""
+    """Whether the curve can be drawn.
+
+    Returns
+    -------
+    bool
+    """
     from importlib.util import find_spec
 
     return find_spec("matplotlib") is not None

@@ -61,7 +61,12 @@ class Evaluation:
 
     @property
     def query_cliques(self) -> np.ndarray:
-        """int64 [q]: clique number of each evaluated query."""
+        """Clique number of each evaluated query.
+
+        Returns
+        -------
+        int64 [queries]
+        """
         return self.labels.numbers[self.scores.positions]
 
     @property
@@ -70,7 +75,12 @@ class Evaluation:
 
     @property
     def repeated_paths(self) -> int:
-        """Lines of the collection whose path stands in an earlier line too."""
+        """Count the lines of the collection that repeat the path of an earlier line.
+
+        Returns
+        -------
+        int
+        """
         return len(self.names) - len(set(self.names))
 
 

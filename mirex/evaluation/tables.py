@@ -109,7 +109,13 @@ def comparison_text(comparison: Comparison, *, level: float = 0.95) -> str:
 
 
 def explanation_text() -> str:
-    """The definitions and the conventions in words."""
+    """Explain the definitions and the conventions.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     lines = ["definitions"]
     lines += [f"  {LABELS[name]}: {words}" for name, words in metrics.DEFINITIONS.items()]
     lines += ["conventions"]

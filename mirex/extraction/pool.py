@@ -289,7 +289,7 @@ class Crew:
         return process
 
     def _watch(self) -> None:
-        """One thread: kill processes whose time is up. Ticks are counted, so suspending the machine is safe."""
+        """One thread: kill processes whose time is up. It counts ticks, so suspending the machine is safe."""
         while not self._closed.wait(_TICK):
             with self._lock:
                 for process in self._processes:

@@ -51,7 +51,13 @@ class Window(io.RawIOBase):
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size of the window.
+
+        Returns
+        -------
+        int
+            In bytes.
+        """
         return self.end - self.start
 
     def part(self, start: int, end: int) -> "Window":

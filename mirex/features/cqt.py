@@ -166,15 +166,44 @@ def kernel(bin_index: int, *, settings: FrontEndSettings) -> NDArray[np.complex1
 
 
 class _Transform(Protocol):
-    """Frames of a signal. before: samples that it needs before the first frame's centre."""
+    """Magnitudes of the frames of a signal.
+
+    Attributes
+    ----------
+    before : int
+        Samples that it needs before the first frame's centre.
+    """
 
     before: int
 
     def needed(self, frames: int) -> int:
-        """Samples that so many frames need, from `before` the first centre on."""
+        """Count the samples that some frames need.
+
+        Parameters
+        ----------
+        frames : int
+            How many frames.
+
+        Returns
+        -------
+        int
+            From `before` samples before the first centre to the end of the last frame.
+        """
 
     def magnitudes(self, chunk: Samples, frames: int) -> NDArray[np.float32]:
-        """Magnitudes of frames, float32 [bins, frames], of so many samples as they need."""
+        """Compute the magnitudes of frames.
+
+        Parameters
+        ----------
+        chunk : float32 [samples]
+            As many as `needed` says.
+        frames : int
+            How many frames.
+
+        Returns
+        -------
+        float32 [bins, frames]
+        """
 
 
 def _chunks(
@@ -192,7 +221,7 @@ def _chunks(
 
 
 def _average(magnitudes: NDArray[np.float32], samples: int, settings: FrontEndSettings) -> Columns:
-    """Mean over each column's frames; a signal shorter than one column has fewer frames than that."""
+    """Mean over each column's frames; a signal shorter than one column has fewer frames."""
     frames = -(-samples // settings.hop)
     if frames < settings.frames_per_column:
         return magnitudes[:, : max(frames, 1)].mean(axis=1, keepdims=True)
@@ -230,7 +259,7 @@ class _Essentia:
 
 
 class _Octave(NamedTuple):
-    """Kernels of an octave on the grid of a signal halved so many times.
+    """Kernels of an octave, on the grid of a signal that was halved `halvings` times.
 
     kernels: float32 [2 * half + 1, 2 * bins], real parts, then imaginary; the middle row is the centre's.
     """
@@ -241,9 +270,9 @@ class _Octave(NamedTuple):
 
 
 class _Multirate:
-    """The first frame's centre is so placed in a chunk that it is on the grid of every octave.
+    """The first frame's centre is placed in a chunk so that it lies on the grid of every octave.
 
-    A sample i of a halved signal has its middle on sample 2 i + _TAPS // 2 of the one before.
+    The middle of sample i of a halved signal is sample 2 i + _TAPS // 2 of the signal before.
     """
 
     def __init__(self, settings: FrontEndSettings, device: str) -> None:

@@ -52,12 +52,12 @@ class Recording:
 
 
 def record(decoder: Open, *, sample_rate: int) -> Recording:
-    """Run a decoder and make a mono recording of what it gives.
+    """Run a decoder and make a mono recording of its output.
 
     Parameters
     ----------
     decoder : callable
-        Starts decoding; it is called again where a first pass shows that the channels cancel each
+        Starts decoding; it is called again if a first pass shows that the channels cancel each
         other out or that the file has a full scale of its own.
     sample_rate : int
         Of the result, in Hz.
@@ -70,7 +70,7 @@ def record(decoder: Open, *, sample_rate: int) -> Recording:
     Raises
     ------
     AudioError
-        If the sample rate is none, or if more than 1 % of the samples are no numbers.
+        If the sample rate is out of range, or more than 1 % of the samples are not numbers.
     """
     track, notes = _run(decoder, _Track(sample_rate))
     if track.has_other_scale:
@@ -91,7 +91,7 @@ def _run(decoder: Open, track: "_Track") -> tuple["_Track", list[str]]:
 
 
 class _Track:
-    """Takes blocks in, and counts what the decisions on the whole recording need."""
+    """Collects blocks, and the counts on which decisions about the whole recording depend."""
 
     def __init__(self, sample_rate: int, *, limit: float = WILD_SAMPLE, channel: int | None = None) -> None:
         self.limit = limit
@@ -107,21 +107,44 @@ class _Track:
 
     @property
     def cancels(self) -> bool:
-        """Whether the channels' mean lies more than 40 dB below their power."""
+        """Whether the channels' mean lies more than 40 dB below their power.
+
+        Returns
+        -------
+        bool
+        """
         if self._channel is not None or len(self.channel_powers) < 2:
             return False
         return bool(self._mono_power < _CANCELLED * self.channel_powers.mean())
 
     @property
     def has_other_scale(self) -> bool:
-        """Whether samples beyond the limit are the recording itself: too many, or the rest is loud too."""
+        """Whether samples beyond the limit belong to the recording: they are many, or the rest is loud too.
+
+        Returns
+        -------
+        bool
+        """
         if not self._wild:
             return False
         power = self.channel_powers.sum() / max(1, self._total - self._wild - self._bad)
         return self._wild > TOLERATED_SHARE * self._total or power >= 1
 
     def add(self, rate: int, block: Samples) -> None:
-        """Append float32 [frames, channels]."""
+        """Append a block.
+
+        Parameters
+        ----------
+        rate : int
+            Sample rate, in Hz.
+        block : float32 [frames, channels]
+            The samples.
+
+        Raises
+        ------
+        AudioError
+            If the sample rate is out of range.
+        """
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise AudioError(f"has a sample rate of {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be used")
         block = self._clean(block)
@@ -131,13 +154,30 @@ class _Track:
         self._append(self._resample(rate, mono))
 
     def samples(self) -> Samples:
-        """The whole track; nothing can be added after it."""
+        """Finish the track; nothing can be added afterwards.
+
+        Returns
+        -------
+        float32 [samples]
+            Mono, at the track's sample rate.
+        """
         self._append(self._flush())
         self._buffer.resize(self._end, refcheck=False)
         return self._buffer
 
     def complaints(self) -> list[str]:
-        """What there is to say about the samples' values; `AudioError` if too many are no numbers."""
+        """List what the user must know about the samples' values.
+
+        Returns
+        -------
+        list of str
+            Notes.
+
+        Raises
+        ------
+        AudioError
+            If too many samples are not numbers.
+        """
         if self._bad > TOLERATED_SHARE * self._total:
             raise AudioError(
                 f"holds {self._bad} of {self._total} samples that are no numbers in any audio range"

@@ -144,7 +144,15 @@ class _Checker:
         self._check_end(raw)
 
     def check_queries(self, queries: Sequence[str], place: Callable[[str], str] | None) -> None:
-        """The rows must be labelled with the queries' positions, in the order of the query list."""
+        """Check that the rows are labelled with the queries' positions, in the order of the query list.
+
+        Parameters
+        ----------
+        queries : sequence of str
+            Lines of the query list.
+        place : callable or None
+            Turns a path into its location; None: paths are compared as written.
+        """
         places = ([*map(place, self._names)], [*map(place, queries)]) if place else None
         positions = number_collection(self._names, queries, places=places).query_positions
         if len(positions) != len(self._rows):

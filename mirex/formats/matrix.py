@@ -317,7 +317,18 @@ class _Formatter:
         self._found = np.empty(_PIECE, np.uint64), np.empty(_PIECE, np.uint32)
 
     def text(self, values: np.ndarray) -> bytes | memoryview:
-        """`%.8f` of at most _PIECE values with tabs between; valid until the next call."""
+        """Format values as `%.8f` with tabs between them.
+
+        Parameters
+        ----------
+        values : float32 [values]
+            At most _PIECE of them, 0 or more.
+
+        Returns
+        -------
+        bytes or memoryview
+            Valid until the next call.
+        """
         if values.max() >= _TEMPLATE_FROM:
             template = "\t".join(["%.8f"] * len(values))
             return (template % tuple((values + np.float32(0)).tolist())).encode("ascii")

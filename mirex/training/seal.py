@@ -1,4 +1,4 @@
-"""Sealing: a checkpoint's averaged weights to the weights file of record."""
+"""Sealing: the averaged weights of a checkpoint to a weights file."""
 
 import dataclasses
 import datetime
@@ -30,14 +30,40 @@ def seal(
     date: str | None = None,
     half: bool = True,
 ) -> str:
-    """Write the moving average of a checkpoint as sealed weights; returns their fingerprint.
+    """Write the moving average of a checkpoint as sealed weights.
 
-    results, calibration: go into the metadata as JSON. chroma_weight: of the folded view in the embedding;
-    None: the recipe's. Training does not depend on it. start: the weights that the run started from, of
-    which start_share is mixed into every tensor: the mean of weights before and after further training often
-    generalises better than either (Wortsman et al., CVPR 2022). date: ISO, today if None. Raises
-    TrainingError for a negative weight, a share outside [0, 1) or another start, SettingsMismatch for a
-    checkpoint of a version with other settings.
+    Parameters
+    ----------
+    checkpoint : Path
+        Of `mirex train`.
+    path : Path
+        The weights file to write; it appears whole.
+    results, calibration : dict, optional
+        For the metadata, as JSON.
+    chroma_weight : float, optional
+        Of the folded view in the embedding; the recipe's by default. Training does not depend on it.
+    start : Path, optional
+        The weights that the run started from.
+    start_share : float
+        Share of `start` that is mixed into every tensor, in [0, 1). The mean of weights before and after
+        further training often generalises better than either (Wortsman et al., CVPR 2022).
+    date : str, optional
+        ISO; today by default.
+    half : bool
+        Store tensors of two or more axes as float16.
+
+    Returns
+    -------
+    str
+        Fingerprint of the weights.
+
+    Raises
+    ------
+    TrainingError
+        If the file is not a checkpoint, the weight is negative, the share is out of range, or the run started
+        from other weights.
+    SettingsMismatch
+        If the checkpoint is of a version with other settings.
     """
     found = read_metadata(checkpoint)
     recipe = found["recipe"]
@@ -78,7 +104,7 @@ def seal(
 def _mixed(
     tensors: dict[str, Tensor], *, start: Path | None, share: float, origin: dict[str, Any] | None
 ) -> dict[str, Tensor]:
-    """Tensors with so large a share of those of the start; counters are left as they are."""
+    """Tensors with this share of the start's mixed in; counters are left as they are."""
     if not 0 <= share < 1:
         raise TrainingError(f"share of the start {share}: give 0 or more, less than 1")
     if start is None:
@@ -95,7 +121,7 @@ def _mixed(
 
 
 def _samples(phases: list[dict[str, Any]]) -> int:
-    """Training samples seen, echoes and what `multiple` left out included; the batch may have changed."""
+    """Training samples seen, with echoes and those that `multiple` dropped; the batch may have changed."""
     total, begun = 0, 0
     for phase in phases:
         batch = phase["recipe"]["batch"]
