@@ -1,6 +1,6 @@
 """One module per command of the command line; each has `add_parser` and `run`.
 
-Here: what commands that extract have in common.
+This module holds what the commands that extract have in common.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     threads = min(len(os.sched_getaffinity(0)), MOST_DEFAULT_THREADS)
     parser.add_argument(
         "-numThreads", dest="threads", type=_count, default=threads, metavar="N",
-        help=f"worker processes, of one thread each (default {threads})",
+        help=f"worker processes, one thread each (default {threads})",
     )  # fmt: skip
     parser.add_argument(
         "--num-threads", dest="threads", type=_count, default=argparse.SUPPRESS, help=argparse.SUPPRESS
@@ -47,25 +47,26 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     # With names of their own, which the help shows, not the choices: it must fit a screen.
     parser.add_argument(
         "--device", metavar="D", choices=("auto", "cpu", "cuda"), default="auto",
-        help="of the network: cpu, cuda or auto (default auto)",
+        help="where the network runs: cpu, cuda or auto (default auto)",
     )  # fmt: skip
     parser.add_argument(
         "--cqt", metavar="C", choices=("multirate", "essentia"), default="multirate",
-        help="transform: multirate or essentia",
+        help="CQT implementation: multirate (default) or essentia",
     )  # fmt: skip
     parser.add_argument(
         "--backend", metavar="B", choices=("torch", "openvino"), default="torch",
-        help="of the network on a CPU: torch or openvino",
+        help="runs the network on a CPU: torch (default) or openvino",
     )  # fmt: skip
     parser.add_argument(
-        "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
-    )
-    parser.add_argument("--strict", action="store_true", help="an undecodable file is an error")
+        "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"),
+        help="weights to use instead of the shipped ones",
+    )  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="fail if any file cannot be decoded")
     parser.add_argument(
         "--time-limit", type=float, default=TIME_LIMIT, metavar="S",
-        help=f"seconds a file, plus 1/10 of its length (default {TIME_LIMIT:.0f})",
+        help=f"seconds per file, plus 1/10 of its length (default {TIME_LIMIT:.0f})",
     )  # fmt: skip
-    parser.add_argument("--rehash", action="store_true", help="read files again that seem unchanged")
+    parser.add_argument("--rehash", action="store_true", help="read all files again, even unchanged ones")
 
 
 def extraction_options(args: argparse.Namespace) -> dict[str, Any]:
