@@ -59,13 +59,15 @@ class Settings:
         try:
             values: dict[str, Any] = dict(json.loads(text))
         except (ValueError, TypeError) as error:
-            raise SettingsMismatch(f"{cls.__name__}: no settings in JSON ({error}): {text[:80]!r}") from error
+            raise SettingsMismatch(
+                f"{cls.__name__}: not settings in JSON ({error}): {text[:80]!r}"
+            ) from error
         known = {field.name for field in dataclasses.fields(cls)}
         if set(values) != known:
             odd = ", ".join(sorted(set(values) ^ known))
             raise SettingsMismatch(
                 f"{cls.__name__}: fields differ from this version's ({odd}); "
-                "use the version of mirex that made the file, or make the file again"
+                "use the version of mirex that wrote the file, or write it again with this one"
             )
         return cls(**values)
 

@@ -100,7 +100,9 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
         import dask
         import distributed
     except ImportError as error:
-        raise UsageError(f"--scheduler needs Dask ({error}): pip install 'mirex[cluster]'") from error
+        raise UsageError(
+            f"--scheduler needs Dask ({error}); install it with: pip install 'mirex[cluster]'"
+        ) from error
 
     # It tells of every worker that comes or goes; what became of the recordings is told here.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -117,10 +119,12 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
         try:
             client = stack.enter_context(distributed.Client(address, timeout=_CONNECT_WITHIN))
         except ValueError as error:
-            raise UsageError(f"scheduler {scheduler!r}: no address; tcp://host:8786 is one") from error
+            raise UsageError(
+                f"scheduler {scheduler!r} is not an address; give one such as tcp://host:8786"
+            ) from error
         except OSError as error:
             raise MirexError(
-                f"scheduler {scheduler!r} cannot be reached; give the address that it says it listens at"
+                f"scheduler {scheduler!r} cannot be reached; give the address that it reports when it starts"
             ) from error
         threads = sum(client.nthreads().values())
         log.info("cluster at %s: %d threads%s", address, threads, "" if threads else "; waiting for workers")
@@ -175,13 +179,13 @@ def _outcome(future: Any) -> Answer | WorkerDied:
         raise
     except (concurrent.futures.CancelledError, OSError) as error:
         raise MirexError(
-            "the connection to the scheduler is lost; what is finished is kept, so the same command goes on "
-            "from here"
+            "the connection to the scheduler is lost; finished work is kept, so run the same command again "
+            "to resume"
         ) from error
     except Exception as error:
         raise MirexError(
-            f"the cluster's workers cannot do the work ({type(error).__name__}: {error}); they need "
-            f"mirex {__version__} and what it needs"
+            f"the cluster's workers cannot do the work ({type(error).__name__}: {error}); install "
+            f"mirex {__version__} with its requirements on them"
         ) from error
 
 
@@ -230,7 +234,10 @@ _lock = threading.Lock()
 def _analyse(job: _Job, path: str) -> Answer | WorkerDied:
     """The task."""
     if job.version != __version__:
-        raise MirexError(f"the cluster's workers have mirex {__version__}, here it is {job.version}; use one")
+        raise MirexError(
+            f"the cluster's workers have mirex {__version__}, this machine has {job.version}; install the "
+            "same version on both"
+        )
     with _lock:
         if job.name in _over:
             return WorkerDied("the run is over")

@@ -212,7 +212,7 @@ def _told(found: Iterator[str | None], total: int, memory: Memory) -> Iterator[s
             memory.keep()
             kept = now
         if now - said >= _SAY_EVERY:
-            log.info("told apart: %s", describe(done, total, now - start))
+            log.info("hashed: %s", describe(done, total, now - start))
             said = now
 
 
@@ -220,6 +220,4 @@ def _end_without_handles(error: AudioError) -> None:
     """Running out of handles is not the file's fault, and would fail every file: end the run."""
     cause = error.__context__
     if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
-        raise MirexError(
-            f"{cause.strerror}: raise the limit (ulimit -n) or give fewer --num-threads"
-        ) from None
+        raise MirexError(f"{cause.strerror}: raise the limit (ulimit -n) or lower --num-threads") from None

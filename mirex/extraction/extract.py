@@ -210,8 +210,8 @@ def extract(
     )
     if failures and strict:
         raise AudioError(
-            f"{len(failures)} of {len(paths)} files could not be analysed, which --strict makes an error; "
-            f"reasons in {Path(scratch) / REPORT}"
+            f"{len(failures)} of {len(paths)} files could not be analysed, which is an error with --strict; "
+            f"{Path(scratch) / REPORT} has the reasons"
         )
     embeddings, seconds = _assemble(contents, found)
     return Extraction(
@@ -279,7 +279,7 @@ def read_columns(
         if kept is not None:
             yield index, kept.astype(np.float32)
         else:
-            lost = "its columns are gone from the scratch folder"
+            lost = "its columns have disappeared from the scratch folder"
             yield index, failures.get(index) or reasons.get(content or "", lost)
 
 
@@ -299,9 +299,9 @@ def _checked_plan(plan: _Plan) -> _Plan:
     if plan.device not in DEVICES:
         raise UsageError(f"device {plan.device!r}: choose one of {', '.join(DEVICES)}")
     if plan.threads < 1:
-        raise UsageError(f"threads {plan.threads}: must be 1 or more")
+        raise UsageError(f"threads {plan.threads}: give 1 or more")
     if not 0 <= plan.time_limit < float("inf"):
-        raise UsageError(f"time limit {plan.time_limit}: must be 0 (none) or a number of seconds")
+        raise UsageError(f"time limit {plan.time_limit}: give seconds, or 0 for no limit")
     check(plan.backend, device=plan.device)
     return plan if plan.backend == "torch" else dataclasses.replace(plan, device="cpu")
 
@@ -441,7 +441,7 @@ def _embedded(answer: pool.Answer, embed: Callable[[np.ndarray], Arrays]) -> poo
 def _checked(answer: pool.Answer) -> pool.Answer:
     embedding = answer.arrays.get("embedding")
     if embedding is not None and not np.isfinite(embedding).all():
-        return pool.Answer(failure="the network gives no finite embedding for it", unexpected=True)
+        return pool.Answer(failure="its embedding is not finite", unexpected=True)
     return answer
 
 
@@ -472,8 +472,8 @@ def _end_without_device(sealed: "Sealed", cause: Exception) -> None:
         torch.ones(1, device=next(sealed.network.parameters()).device).add(1).item()
     except Exception:
         raise MirexError(
-            f"the CUDA device has stopped working ({' '.join(str(cause).split())}); what is finished is "
-            "kept, so the same command goes on from here, with --device cpu if this comes again"
+            f"the CUDA device has stopped working ({' '.join(str(cause).split())}); finished work is "
+            "kept, so run the same command again to resume, with --device cpu if this happens again"
         ) from cause
 
 
@@ -530,9 +530,9 @@ def _assemble(
 
 
 def _log_start(files: int, found: Sized, jobs: Sized, store: Store) -> None:
-    damaged = f" ({store.damaged} damaged entries are computed again)" if store.damaged else ""
+    damaged = f" ({store.damaged} damaged entries will be computed again)" if store.damaged else ""
     log.info(
-        "%d files, %d different recordings: %d reused from %s, %d to analyse%s",
+        "%d files, %d distinct recordings: %d reused from %s, %d to analyse%s",
         files, len(found) + len(jobs), len(found), store.folder, len(jobs), damaged,
     )  # fmt: skip
 

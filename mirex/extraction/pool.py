@@ -126,7 +126,7 @@ def given_up(death: WorkerDied) -> Answer:
         A failure.
     """
     if isinstance(death, TookTooLong):
-        return Answer(failure=f"took more than {death}, twice; --time-limit gives more", unexpected=True)
+        return Answer(failure=f"took more than {death}, twice; raise --time-limit", unexpected=True)
     return Answer(failure=f"crashed the process that analysed it, twice ({death})", unexpected=True)
 
 
@@ -229,7 +229,7 @@ class Crew:
             except WorkerDied as death:
                 last = death
         raise errors.MirexError(
-            f"worker processes end as soon as they start ({last}); MIREX_DEBUG=1 shows their messages"
+            f"worker processes die as soon as they start ({last}); MIREX_DEBUG=1 shows their messages"
         )
 
     def ready(self, process: "Process | None") -> "Process":
@@ -276,7 +276,7 @@ class Crew:
         try:
             process = Process()
         except OSError as error:
-            advice = "give fewer --num-threads"
+            advice = "lower --num-threads"
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 advice = f"raise the limit (ulimit -n) or {advice}"
             raise errors.MirexError(
@@ -448,7 +448,7 @@ class Process:
             return TookTooLong(f"{self._limit:.0f} seconds")
         if status >= 0:
             return WorkerDied(f"exit status {status}")
-        hint = ", perhaps for lack of memory" if status == -signal.SIGKILL else ""
+        hint = ", perhaps out of memory" if status == -signal.SIGKILL else ""
         return WorkerDied(f"{signal.Signals(-status).name}{hint}")
 
 

@@ -54,7 +54,7 @@ def write_report(
             if not report.is_file() or report.read_bytes() != text:
                 write_whole(report, text)
     except OSError as error:
-        log.warning("%s cannot be written: %s; this log names what failed", report, error.strerror)
+        log.warning("%s cannot be written: %s; see this log for failures", report, error.strerror)
 
 
 def _keep(folder: Path, run: str, paths: Sequence[str], failures: Sequence[tuple[str, str]]) -> None:

@@ -124,7 +124,7 @@ class Store:
         self, folder: str | os.PathLike[str], *, front_end: str, weights: str, cqt: str = "multirate"
     ) -> None:
         if not os.fspath(folder):
-            raise UsageError("scratch folder '': the name is empty; name a folder")
+            raise UsageError("scratch folder '' has no name; name a folder")
         self.folder = Path(folder) / FOLDER
         self.damaged = 0
         self._parts = {"columns": (front_end, cqt), "embedding": (front_end, cqt, weights)}
@@ -234,11 +234,11 @@ class Store:
         scratch = self.folder.parent
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreError(
-                f"scratch folder {scratch}: {error.strerror}; make room and start again (what is finished is "
-                "kept), or name a folder elsewhere"
+                f"scratch folder {scratch}: {error.strerror}; free some space and run again (finished work "
+                "is kept), or name another folder"
             )
         if not self.folder.exists():
-            return StoreError(f"scratch folder {scratch} was removed during the run; start again")
+            return StoreError(f"scratch folder {scratch} was removed during the run; run again")
         return StoreError(f"{path} cannot be written: {error.strerror}")
 
     def _key(self, content: str, kind: str) -> str:

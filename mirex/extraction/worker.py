@@ -1,13 +1,13 @@
 """A worker process: reads jobs from stdin, answers on stdout; `mirex.extraction.pool` is the other end.
 
 A damaged recording can crash a decoder, so decoding happens here, where a crash costs one file.
-Everything that is computed for a recording on the CPU is computed here on one thread, one recording
-at a time: then the bytes of a result cannot depend on how many workers there are.
+All CPU work on a recording is done here on one thread, one recording at a time, so that the bytes of a
+result cannot depend on the number of workers.
 
 Each message is one line of JSON. In: first the setup, then one job, {"path"}, per line. Out:
-{"error", "message"} if the setup fails, else {"ready"}; then for each job {"decoded"}, the recording's length
-in seconds, as soon as it is known, and {"arrays", "warnings"}, followed by the arrays' float32 bytes; or
-{"failure", "unexpected"}, which may come before or after the length.
+{"error", "message"} if the setup fails, otherwise {"ready"}; then for each job {"decoded"}, the recording's
+length in seconds, as soon as it is known, and {"arrays", "warnings"}, followed by the arrays' float32 bytes;
+or {"failure", "unexpected"}, which may come before or after the length.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     front_end = FrontEndSettings.from_json(setup["front_end"])
     sealed = load(Path(setup["weights"]), backend=setup["backend"]) if setup["weights"] else None
     if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
-        raise SettingsMismatch(f"weights {setup['weights']}: changed since this run began; start it again")
+        raise SettingsMismatch(f"weights {setup['weights']}: changed during this run; run again")
 
     def analyse(path: str, report: Callable[[float], None]) -> Arrays:
         samples = decode(path, sample_rate=front_end.sample_rate)

@@ -1,9 +1,9 @@
 """Decoded blocks to one mono track at one sample rate.
 
 Channels are averaged and resampled (soxr, "HQ") block by block, so that memory holds one float32
-copy of the result. A stream may change its rate or its channels on the way: each rate has its own
-resampler. Samples that cannot be audio are taken as 0; where the channels cancel each other out,
-the louder one is taken instead of their mean.
+copy of the result. A stream may change its rate or its channels midway: each rate has its own
+resampler. Samples that cannot be audio are taken as 0; if the channels cancel each other out,
+the louder one is used instead of their mean.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ _NOTHING = 2.0**-22  # what lossy codecs, or 24 bit with dither, make of silence
 Blocks = Iterator[tuple[int, Samples]]
 """Pairs of sample rate in Hz and float32 [frames, channels]."""
 Open = Callable[[list[str]], Blocks]
-"""Decodes from the start; what is to be reported is appended to the list."""
+"""Decodes from the start, and appends notes for the user to the list."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def record(decoder: Open, *, sample_rate: int) -> Recording:
     if track.cancels:
         limit, channel = track.limit, int(np.argmax(track.channel_powers))
         track, notes = _run(decoder, _Track(sample_rate, limit=limit, channel=channel))
-        notes.append(f"its channels cancel each other out; channel {channel + 1} is used alone")
+        notes.append(f"its channels cancel each other out; only channel {channel + 1} is used")
     notes += track.complaints()
     return Recording(track.samples(), track.seconds, track.silent, notes)
 
@@ -146,7 +146,9 @@ class _Track:
             If the sample rate is out of range.
         """
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise AudioError(f"has a sample rate of {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be used")
+            raise AudioError(
+                f"has a sample rate of {rate} Hz; only {LOWEST_RATE} to {HIGHEST_RATE} are supported"
+            )
         block = self._clean(block)
         mono = self._mono(block)
         self._measure(block, mono)
@@ -180,9 +182,9 @@ class _Track:
         """
         if self._bad > TOLERATED_SHARE * self._total:
             raise AudioError(
-                f"holds {self._bad} of {self._total} samples that are no numbers in any audio range"
+                f"has {self._bad} of {self._total} samples that are not numbers in any audio range"
             )
-        notes = [f"{self._bad} samples that are no numbers were taken as 0"] if self._bad else []
+        notes = [f"{self._bad} samples that are not numbers were taken as 0"] if self._bad else []
         if self._wild:
             notes.append(f"{self._wild} samples beyond {WILD_SAMPLE:.0f} x full scale were taken as 0")
         return notes
@@ -234,7 +236,7 @@ class _Track:
         return rest
 
     def _append(self, block: Samples) -> None:
-        """One buffer grows in place: concatenating at the end would hold everything twice."""
+        """Grow one buffer in place; concatenating at the end would hold everything twice."""
         needed = self._end + len(block)
         if needed > len(self._buffer):
             self._buffer.resize(max(needed, len(self._buffer) * 5 // 4), refcheck=False)

@@ -54,8 +54,8 @@ def check(backend: str, *, device: str = "cpu") -> None:
         raise UsageError(f"backend {backend!r}: choose one of {', '.join(BACKENDS)}")
     if backend == "openvino":
         if device == "cuda":
-            raise UsageError("backend openvino computes on the processor; use --device cpu, or backend torch")
-        with _extra("fast", "the backend openvino"):
+            raise UsageError("backend openvino runs on the CPU only; use --device cpu, or backend torch")
+        with _extra("fast", "backend openvino"):
             import openvino  # noqa: F401
 
 
@@ -184,7 +184,7 @@ def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
     """
     if view not in VIEWS:
         raise UsageError(f"view {view!r}: choose one of {', '.join(VIEWS)}")
-    with _extra("export", "ONNX files"):
+    with _extra("export", "ONNX export"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     bins = BINS if view == "cqt" else BINS_PER_OCTAVE * sealed.settings.chroma_octaves
@@ -237,5 +237,5 @@ def _extra(name: str, what: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MirexError(
-            f'{what} needs the extra {name} ({error.name}): pip install "mirex[{name}]"'
+            f'{what}: {error.name} is not installed; install it with: pip install "mirex[{name}]"'
         ) from error

@@ -90,7 +90,7 @@ def runs(metadata: Mapping[str, str]) -> list[Run]:
             facts, end = origin.get("training") or {}, found[-1].start
             found[-1].phases()
     except (KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"what the weights say of their training cannot be read ({error!r})") from error
+        raise WeightsError(f"the training entry of the weights cannot be read ({error!r})") from error
     return found[::-1]
 
 
@@ -114,8 +114,8 @@ def describe(metadata: Mapping[str, str]) -> str:
     """
     found = parsed(metadata)
     training = found.get("training") or {}
-    lines = [f"weights {fingerprint(metadata)}, of {found.get('date', 'an unknown day')}"]
-    lines.append(f"licence: {found.get('licence', 'none given')}")
+    lines = [f"weights {fingerprint(metadata)}, date {found.get('date', 'unknown')}"]
+    lines.append(f"licence: {found.get('licence', 'unknown')}")
     lines.append(f"trained: {_trained(runs(metadata))}")
     lines += [f"trained on: {data}" for data in training.get("data", [])]
     parts = {name: found.get(name) for name in ("front_end", "network")}
@@ -148,27 +148,27 @@ def history(metadata: Mapping[str, str]) -> str:
     before: dict[str, Any] = {}
     for number, run in enumerate(runs(metadata), 1):
         share = run.facts.get("start_share") or 0
-        mixed = f", of which {100 * share:.3g} % are in the result," if share else ""
-        lines.append(f"run {number}: from {run.start or 'nothing'}{mixed} to {run.end}, {_size(run)}")
+        mixed = f", of which {100 * share:.3g} % is mixed into the result," if share else ""
+        lines.append(f"run {number}: from {run.start or 'scratch'}{mixed} to {run.end}, {_size(run)}")
         for until, recipe in run.phases():
             lines += [f"  to step {until:,}:", *_changes(before, recipe)]
             before = recipe
-    return "\n".join(lines or ["the weights say nothing of their training"])
+    return "\n".join(lines or ["the weights do not describe their training"])
 
 
 def _object(name: str, text: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise WeightsError(f"the weights' entry {name!r} is not JSON ({error})") from error
+        raise WeightsError(f"entry {name!r} of the weights is not JSON ({error})") from error
     if value is not None and not isinstance(value, dict):
-        raise WeightsError(f"the weights' entry {name!r} is not a JSON object: {text[:80]}")
+        raise WeightsError(f"entry {name!r} of the weights is not a JSON object: {text[:80]}")
     return value
 
 
 def _trained(found: list[Run]) -> str:
     if not found:
-        return "nothing is said of it"
+        return "unknown"
     samples = sum(run.facts.get("samples", 0) for run in found)
     runs_of = f"{len(found)} runs" if len(found) > 1 else "one run"
     return f"{samples:,} samples in {runs_of} ('mirex weights --history'), the last {_size(found[-1])}"
@@ -183,12 +183,12 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Lines for what a recipe changes; the first recipe is shown in full."""
     lines = []
     for name in sorted({*before, *after}):
-        value = "left out" if name not in after else f"= {json.dumps(after[name])}"
+        value = "removed" if name not in after else f"= {json.dumps(after[name])}"
         if name not in before:
             lines.append(f"    {name} {value}")
         elif name not in after or before[name] != after[name]:
             lines.append(f"    {name} {value} (before: {json.dumps(before[name])})")
-    return lines or ["    as before"]
+    return lines or ["    unchanged"]
 
 
 def _results(results: Mapping[str, Any], *, name: str = "") -> Iterator[str]:

@@ -114,9 +114,9 @@ def _embed_one(columns: Array, sealed: Sealed) -> Array:
 def _checked(columns: Array, settings: NetworkSettings) -> Array:
     """The columns without their silence."""
     if columns.ndim != 2 or columns.shape[0] != BINS or columns.shape[1] == 0:
-        raise AudioError(f"columns of shape {columns.shape}: [84, at least 1] is needed")
+        raise AudioError(f"columns have shape {columns.shape}; give [84, at least 1]")
     if not np.isfinite(columns).all():
-        raise AudioError("columns hold values that are not finite; extract them again")
+        raise AudioError("columns have values that are not finite; extract them again")
     return without_silence(columns, settings=settings)
 
 

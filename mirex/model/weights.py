@@ -105,12 +105,12 @@ def read_metadata(path: Path | None = None) -> dict[str, str]:
             f"{path}: not a sealed weights file ({error}); make one with 'mirex seal'"
         ) from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise WeightsError(f"{path}: not of the format {FORMAT!r}, which this version reads")
+        raise WeightsError(f"{path}: not in the format {FORMAT!r}; use the version of mirex that wrote it")
     absent = [name for name in REQUIRED if not isinstance(metadata.get(name), str)]
     if absent:
-        raise WeightsError(f"{path}: metadata lack {', '.join(absent)}; the file is damaged, fetch it again")
+        raise WeightsError(f"{path}: metadata lack {', '.join(absent)}; the file is damaged, download it again")
     if metadata_hash(metadata) != metadata["metadata_sha256"]:
-        raise WeightsError(f"{path}: metadata do not match their hash; the file is damaged, fetch it again")
+        raise WeightsError(f"{path}: metadata do not match their hash; the file is damaged, download it again")
     return metadata
 
 
@@ -166,7 +166,7 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     tensors = _read_tensors(path)
     front_end, settings = _checked_settings(path, metadata)
     if content_hash(tensors, metadata=metadata) != metadata["content_sha256"]:
-        raise WeightsError(f"{path}: content does not match its hash; the file is damaged, fetch it again")
+        raise WeightsError(f"{path}: content does not match its hash; the file is damaged, download it again")
     try:
         network = _network(tensors, settings)
     except (RuntimeError, ValueError) as error:
@@ -175,7 +175,7 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     needed = {name for name, value in tensors_of(network).items() if value.is_floating_point()}
     missing = needed - set(tensors)
     if missing:
-        raise WeightsError(f"{path}: {len(missing)} tensors are missing, first {min(missing)}")
+        raise WeightsError(f"{path}: {len(missing)} tensors are missing, the first: {min(missing)}")
     network.to(device).eval().requires_grad_(False)
     if device == "cpu":  # convolutions then need a tenth less time
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
@@ -327,7 +327,7 @@ def _read_tensors(path: Path) -> dict[str, "Tensor"]:
     try:
         return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
-        raise WeightsError(f"{path}: damaged weights file ({error}); fetch it again") from error
+        raise WeightsError(f"{path}: damaged weights file ({error}); download it again") from error
 
 
 def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "TwoViewNetwork":
@@ -358,7 +358,7 @@ def _whitening(tensors: Mapping[str, "Tensor"], path: Path) -> "Whitening | None
         return None
     mean, projection = (None if each is None else each.float().numpy() for each in found)
     if mean is None or projection is None or projection.shape != (len(mean), len(mean)):
-        raise WeightsError(f"{path}: the whitening's tensors do not fit; make them again with 'mirex whiten'")
+        raise WeightsError(f"{path}: the whitening's tensors do not fit; run 'mirex whiten' again")
     return Whitening(mean, projection)
 
 
@@ -367,14 +367,14 @@ def _checked_settings(path: Path, metadata: Mapping[str, str]) -> tuple[FrontEnd
     settings = NetworkSettings.from_json(metadata["network"])
     if settings.chroma != CHROMA:
         raise SettingsMismatch(
-            f"{path}: the folded view of these weights sums {settings.chroma!r}, here it sums {CHROMA!r}; "
-            "use the version of mirex that made them"
+            f"{path}: the folded view of these weights sums {settings.chroma!r}, that of this version "
+            f"{CHROMA!r}; use the version of mirex that made them"
         )
     for name, found in (("front_end", front_end.fingerprint()), ("network", settings.fingerprint())):
         sealed = metadata.get(f"{name}_fingerprint")
         if sealed != found:
             raise WeightsError(
                 f"{path}: {name} fingerprint {sealed} does not match its settings ({found}); "
-                "the file was altered, fetch it again"
+                "the file was altered, download it again"
             )
     return front_end, settings

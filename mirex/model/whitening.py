@@ -71,14 +71,15 @@ def fit(vectors: Iterable[Array], *, power: float = POWER, shrinkage: float = SH
     """
     if not -0.5 <= power <= 0 or not 0 < shrinkage <= 1:
         raise TrainingError(
-            f"whitening with power {power} and shrinkage {shrinkage}: give -0.5 to 0, and above 0 to 1"
+            f"whitening with power {power} and shrinkage {shrinkage}: give a power from -0.5 to 0 and a "
+            "shrinkage above 0, at most 1"
         )
     count, total, products = 0, np.zeros(()), np.zeros(())
     for block in vectors:
         wide = block.astype(np.float64)
         count, total, products = count + len(wide), total + wide.sum(axis=0), products + wide.T @ wide
     if count < 2:
-        raise TrainingError(f"whitening needs two vectors or more, {count} found; give more recordings")
+        raise TrainingError(f"whitening needs at least two vectors, {count} found; give more recordings")
     mean = total / count
     covariance = products / count - np.outer(mean, mean)
     size = len(mean)

@@ -282,7 +282,7 @@ def test_an_empty_scratch_name_is_wrong_usage(collection, tmp_path, monkeypatch,
     lists = [str(collection / name) for name in ("collection.txt", "queries.txt")]
     assert main(["query", *lists, "", str(tmp_path / "matrix.txt")]) == 2
     assert main(["extract", "", lists[0]]) == 2
-    assert capsys.readouterr().err.count("scratch folder '': the name is empty") == 2
+    assert capsys.readouterr().err.count("scratch folder '' has no name") == 2
     assert not list(tmp_path.iterdir())
 
 
