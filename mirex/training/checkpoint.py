@@ -56,7 +56,7 @@ def save_checkpoint(
         with appearing_whole(path) as temporary:
             save_file(whole, temporary, metadata={"checkpoint": json.dumps(metadata)})
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{path}: the checkpoint cannot be written ({error})") from error
+        raise TrainingError(f"{path}: the checkpoint cannot be written ({error}); free some space") from error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

@@ -153,7 +153,7 @@ class Trainer:
         sealed = weights.load(path, device=self.device)
         width, wanted = sealed.settings.embedding_size, self.network.cqt.neck.num_features
         if width != wanted:
-            raise TrainingError(f"{path}: weights of {width} dimensions cannot begin a network of {wanted}")
+            raise TrainingError(f"{path}: the weights have {width} dimensions, the network {wanted}")
         state = sealed.network.state_dict()
         self.network.load_state_dict(state)
         self.average.load_state_dict(state)

@@ -162,12 +162,13 @@ def batch_hard_triplet(
     Parameters
     ----------
     features : float [batch, size]
+        Of any length.
     chosen : Pairs
         Anchors without a positive or a negative are left out.
     margin : float
         In the unit of the distances.
     unit_length : bool
-        Euclidean distances between features made unit length; False: between features as they are.
+        Normalise features to unit length before taking Euclidean distances; otherwise use them as they are.
 
     Returns
     -------

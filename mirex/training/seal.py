@@ -106,9 +106,9 @@ def _mixed(
 ) -> dict[str, Tensor]:
     """Tensors with this share of the start's mixed in; counters are left as they are."""
     if not 0 <= share < 1:
-        raise TrainingError(f"share of the start {share}: give 0 or more, less than 1")
+        raise TrainingError(f"share of the start {share}: give 0 or more, below 1")
     if start is None:
-        raise TrainingError(f"share of the start {share}, but no start: give the weights of the start, too")
+        raise TrainingError(f"share of the start {share}, but no start: also give the weights of the start")
     sealed = weights.load(start)
     wanted = origin["fingerprint"] if origin else "nothing"
     if sealed.fingerprint != wanted:

@@ -4,8 +4,6 @@ Sounds of different notes have unrelated phases, so their powers add on average.
 its patch continues to fade as in the patch's last second; a note that ends is released over a few frames.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -22,7 +20,7 @@ MARGIN_BINS = 3  # a note's power below its fundamental that is kept
 def render(
     notes: Notes,
     *,
-    patches: NDArray[np.float32] | Sequence[NDArray[np.float32]],
+    patches: NDArray[np.float32],
     columns: int,
     release: float = 0.2,
 ) -> NDArray[np.float32]:
