@@ -31,8 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "query",
         prog=program("query"),
-        usage="%(prog)s [options] collection_list query_list\n"
-        "                 working_directory output_file",
+        usage="%(prog)s [options] collection_list query_list\n                 working_directory output_file",
         help="collection and query list to a distance matrix",
         description="Write the distances of every query to the whole collection; first extract what the "
         "working directory lacks. Exit status: 0 complete, 1 failed, 2 wrong usage.",

@@ -64,18 +64,11 @@ class Plan:
 
 def options_of(args: argparse.Namespace) -> Plan:
     """The options of the recipe file, overridden by the flags. Raises UsageError for ones that cannot be."""
-    from mirex.training.options import build, check_known, given, leaves, read_toml
+    from mirex.training.options import build
     from mirex.training.run import CHECKPOINT, choose_seed
     from mirex.training.settings import Corpus, Recipe, RunSettings
 
-    values: dict[str, Any] = {}
-    if args.recipe:
-        tables = ("data.", "run.")
-        for path, value in read_toml(args.recipe).items():
-            values[path if path.startswith(tables) else f"recipe.{path}"] = value
-        known = [*leaves(Corpus, "data."), *leaves(RunSettings, "run."), *leaves(Recipe, "recipe.")]
-        check_known(values, known, source=args.recipe)
-    values |= given(args)
+    values = read_values(args)
     settings = build(RunSettings, values, prefix="run.")
     corpus = dataclasses.replace(
         build(Corpus, values, prefix="data.").located(),
@@ -87,6 +80,21 @@ def options_of(args: argparse.Namespace) -> Plan:
     seed = choose_seed(inner, checkpoint=args.folder / CHECKPOINT, start=settings.start_from)
     loop = dataclasses.replace(recipe.loop, seed=seed)
     return Plan(corpus, dataclasses.replace(recipe, loop=loop), settings)
+
+
+def read_values(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of the recipe file and the flags, by path. Raises UsageError for unknown ones."""
+    from mirex.training.options import check_known, given, leaves, read_toml
+    from mirex.training.settings import Corpus, Recipe, RunSettings
+
+    values: dict[str, Any] = {}
+    if args.recipe:
+        tables = ("data.", "run.")
+        for path, value in read_toml(args.recipe).items():
+            values[path if path.startswith(tables) else f"recipe.{path}"] = value
+        known = [*leaves(Corpus, "data."), *leaves(RunSettings, "run."), *leaves(Recipe, "recipe.")]
+        check_known(values, known, source=args.recipe)
+    return values | given(args)
 
 
 def has_matplotlib() -> bool:
