@@ -64,7 +64,20 @@ class EnvironmentFailure(Exception):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the path of the interpreter to use; messages go to stderr."""
+    """Print the path of the interpreter to use.
+
+    Messages go to stderr. A second line, "PYTHONPATH", follows the path if the interpreter needs the user's.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Further folders with requirements, or `--report` and folders.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 if there is no usable environment.
+    """
     if arguments[:1] == ["--report"]:
         print(json.dumps([identity(), missing([*map(Path, arguments[1:])])]))
         return 0
@@ -87,7 +100,27 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def choose(environment: Path, folders: Sequence[Path], *, prefer_this: bool) -> str:
-    """The interpreter that has what the folders ask for; builds `environment` if there is none."""
+    """Find an interpreter that has all requirements; build the private environment if none has.
+
+    Parameters
+    ----------
+    environment : Path
+        The private environment.
+    folders : sequence of Path
+        Folders with requirements.txt and constraints.txt.
+    prefer_this : bool
+        Try the interpreter that runs this before the private environment.
+
+    Returns
+    -------
+    str
+        Path of the interpreter.
+
+    Raises
+    ------
+    EnvironmentFailure
+        If the private environment cannot be built.
+    """
     private = str(environment / "bin" / "python")
     whole = None if prefer_this else is_whole(environment, folders)
     if whole:
@@ -114,19 +147,56 @@ def _user_path_has_all(folders: Sequence[Path]) -> bool:
 
 
 def missing(folders: Iterable[Path], *, path: Sequence[str] | None = None) -> list[str]:
-    """Requirements that this interpreter does not meet; path: where to look, if not in `sys.path`."""
+    """List the requirements that this interpreter does not meet.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Folders with a requirements.txt.
+    path : sequence of str, optional
+        Where to look for packages; `sys.path` by default.
+
+    Returns
+    -------
+    list of str
+        Lines of the requirements files.
+    """
     lines = [line for folder in folders for line in requirements(folder / "requirements.txt")]
     return [line for line in lines if not is_met(line, path=path)]
 
 
 def requirements(path: Path) -> list[str]:
-    """The lines of a requirements file, without comments."""
+    """Read the lines of a requirements file, without comments.
+
+    Parameters
+    ----------
+    path : Path
+        A requirements.txt.
+
+    Returns
+    -------
+    list of str
+        One requirement each, "name>=version".
+    """
     lines = [line.partition("#")[0].strip() for line in path.read_text("utf-8").splitlines()]
     return [line for line in lines if line]
 
 
 def is_met(requirement: str, *, path: Sequence[str] | None = None) -> bool:
-    """Whether a requirement, "name>=version", is met by what is installed; betas count too."""
+    """Whether what is installed meets a requirement; pre-releases count too.
+
+    Parameters
+    ----------
+    requirement : str
+        "name" or "name>=version".
+    path : sequence of str, optional
+        Where to look for packages; `sys.path` by default.
+
+    Returns
+    -------
+    bool
+        False also for a package whose metadata cannot be read.
+    """
     name, _, lowest = requirement.partition(">=")
     found = importlib.metadata.distributions(name=name.strip(), path=list(sys.path if path is None else path))
     try:
@@ -138,14 +208,24 @@ def is_met(requirement: str, *, path: Sequence[str] | None = None) -> bool:
 
 
 def version_key(version: str) -> tuple[object, ...]:
-    """What versions are ordered by, as `packaging` orders them (PEP 440), without the local part.
+    """Sort key of a version, in the order of `packaging` (PEP 440), without the local part.
 
-    Our own, for nothing is installed when this runs: a Python without pip has no `packaging` to lend.
+    `packaging` itself cannot be used: this runs before anything is installed, even on a Python without pip.
+
+    Parameters
+    ----------
+    version : str
+        Such as "2.13.0rc1".
+
+    Returns
+    -------
+    tuple
+        Compares as the versions do.
 
     Raises
     ------
     ValueError
-        It is no version.
+        If `version` is not a valid version.
     """
     match = _VERSION.fullmatch(version.strip())
     if not match:
@@ -163,13 +243,34 @@ def version_key(version: str) -> tuple[object, ...]:
 
 
 def identity() -> str:
-    """What compiled packages depend on: an environment serves no Python of another kind."""
+    """Describe this interpreter by what compiled packages depend on.
+
+    An environment works only with the kind of Python that it was made with.
+
+    Returns
+    -------
+    str
+        Cache tag, ABI flags, platform and word size.
+    """
     machine = getattr(sys.implementation, "_multiarch", sys.platform)
     return f"{sys.implementation.cache_tag} {sys.abiflags} {machine} {sys.maxsize:x}".replace("  ", " ")
 
 
 def report(environment: Path, folders: Sequence[Path]) -> tuple[str, list[str]] | None:
-    """(identity, missing) as the environment's own Python tells; None if it does not start."""
+    """Ask the environment's own Python what it is and what it lacks.
+
+    Parameters
+    ----------
+    environment : Path
+        The private environment.
+    folders : sequence of Path
+        Folders with a requirements.txt.
+
+    Returns
+    -------
+    tuple of str and list of str, or None
+        Its `identity` and its `missing` requirements; None if it does not start.
+    """
     command = [str(environment / "bin" / "python"), "-I", "-B", __file__, "--report", *map(str, folders)]
     try:
         variables = _clean_environment()
@@ -181,7 +282,19 @@ def report(environment: Path, folders: Sequence[Path]) -> tuple[str, list[str]] 
 
 
 def is_whole(environment: Path, folders: Sequence[Path]) -> bool:
-    """Whether the environment has a stamp of today's pins for each folder, and they are true."""
+    """Whether the environment is complete: stamped with the current pins, and the stamps are true.
+
+    Parameters
+    ----------
+    environment : Path
+        The private environment.
+    folders : sequence of Path
+        Folders with requirements.txt and constraints.txt; each needs a stamp.
+
+    Returns
+    -------
+    bool
+    """
     noted = [_read_stamp(environment, folder) for folder in folders]
     if any(note is None or note[0] != pins_hash(f) for note, f in zip(noted, folders, strict=True)):
         return False
@@ -190,7 +303,20 @@ def is_whole(environment: Path, folders: Sequence[Path]) -> bool:
 
 
 def stamp(environment: Path, folder: Path) -> Path:
-    """Where the environment notes that it holds what a folder asks for, and for which Python."""
+    """Path of the file that records that the environment holds what a folder asks for, and for which Python.
+
+    Parameters
+    ----------
+    environment : Path
+        The private environment.
+    folder : Path
+        A folder with requirements.txt and constraints.txt.
+
+    Returns
+    -------
+    Path
+        A file in the environment, which need not exist.
+    """
     return environment / f"{folder.name}.stamp"
 
 
@@ -204,7 +330,18 @@ def _read_stamp(environment: Path, folder: Path) -> tuple[str, str] | None:
 
 
 def pins_hash(folder: Path) -> str:
-    """Hash of both files."""
+    """Hash a folder's requirements.txt and constraints.txt.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of both files.
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal.
+    """
     files = (folder / "requirements.txt", folder / "constraints.txt")
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
 
@@ -213,7 +350,20 @@ def pins_hash(folder: Path) -> str:
 
 
 def build(environment: Path, folders: Sequence[Path]) -> None:
-    """Make or update the private environment, unless it is somebody else's."""
+    """Create or update the private environment, unless somebody else made it.
+
+    Parameters
+    ----------
+    environment : Path
+        The private environment. Its lock file lies beside it.
+    folders : sequence of Path
+        Folders with requirements.txt and constraints.txt.
+
+    Raises
+    ------
+    EnvironmentFailure
+        If the folder is somebody else's, or the environment cannot be built.
+    """
     lock = environment.with_name(environment.name + ".lock")
     if os.path.lexists(environment) and not lock.exists():
         raise EnvironmentFailure(
@@ -250,7 +400,23 @@ def _wait_for(lock: Path, descriptor: int) -> None:
 
 
 def install(environment: Path, folders: Sequence[Path]) -> None:
-    """Create the environment, unless a whole one only needs other versions; install; stamp."""
+    """Install all packages and stamp the environment.
+
+    A complete environment of the right Python that only needs other versions is updated; any other is created
+    from scratch.
+
+    Parameters
+    ----------
+    environment : Path
+        The private environment.
+    folders : sequence of Path
+        Folders with requirements.txt and constraints.txt.
+
+    Raises
+    ------
+    EnvironmentFailure
+        If pip fails, or packages are still missing afterwards.
+    """
     say(f"setting up {environment} (only this once; it takes some minutes)")
     stamps = [stamp(environment, folder) for folder in folders]
     updatable = _is_updatable(environment, folders)
@@ -279,7 +445,18 @@ def _is_updatable(environment: Path, folders: Sequence[Path]) -> bool:
 
 
 def create(environment: Path) -> None:
-    """An empty environment with pip; what an interrupted installation left is cleared."""
+    """Create an empty environment with pip; what an interrupted installation left is cleared.
+
+    Parameters
+    ----------
+    environment : Path
+        The folder to create or to clear.
+
+    Raises
+    ------
+    EnvironmentFailure
+        If this interpreter cannot make environments.
+    """
     command = [sys.executable, "-I", "-m", "venv", "--clear", "--symlinks", str(environment)]
     status, output = _run(command, _clean_environment(), keep=True)
     if status:
@@ -314,7 +491,17 @@ def pip_environment(python: str) -> dict[str, str]:
     """Variables for pip: the user's, but of pip's settings only those of `PIP_SETTINGS`.
 
     Settings come from variables and from configuration files, which pip itself finds and reads. A variable
-    can override no `target` or `prefix` of a file, so that pip is kept from reading the files again.
+    cannot override a file's `target` or `prefix`; so pip is kept from reading the files again.
+
+    Parameters
+    ----------
+    python : str
+        Interpreter of the environment whose pip is to run.
+
+    Returns
+    -------
+    dict of str to str
+        All variables of the process.
     """
     variables = _clean_environment()
     found = {key: value for key, value in _pip_configuration(python) if key in PIP_SETTINGS}
@@ -408,7 +595,13 @@ def _termination() -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    """One line to stderr."""
+    """Write one line to stderr.
+
+    Parameters
+    ----------
+    message : str
+        Without the leading "mirex: ".
+    """
     print(f"mirex: {message}", file=sys.stderr, flush=True)
 
 

@@ -54,7 +54,13 @@ def licence(name: str) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Print the table."""
+    """Print the table.
+
+    Returns
+    -------
+    int
+        Exit status, always 0.
+    """
     for name in pinned():
         print("\t".join((name, *licence(name))))
     return 0

@@ -16,17 +16,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
     parser = subparsers.add_parser(
         "seal",
-        help="a checkpoint to a sealed weights file",
+        help="turn a checkpoint into a sealed weights file",
         description="Write the averaged weights of a checkpoint with their settings, recipe, date, licence "
-        "and hash. Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        "and hash. Exit status: 0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoint.safetensors of 'mirex train'")
     parser.add_argument("output", type=Path, help="the weights file to write")
-    parser.add_argument("--results", type=Path, help="JSON of measured results, kept in the metadata")
-    parser.add_argument("--calibration", type=Path, help="JSON of a calibration, kept in the metadata")
+    parser.add_argument("--results", type=Path, help="JSON of measured results, for the metadata")
+    parser.add_argument("--calibration", type=Path, help="JSON of a calibration, for the metadata")
     parser.add_argument(
-        "--chroma-weight", type=float, help="of the folded view in the embedding, 0 or more (the recipe's)"
+        "--chroma-weight",
+        type=float,
+        help="weight of the folded view in the embedding, 0 or more (the recipe's)",
     )
     parser.add_argument(
         "--start", type=Path, metavar="WEIGHTS", help="average with these, which the run started from"
@@ -45,7 +47,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     add_flags(parser.add_argument_group("data"), Corpus, prefix="data.")
     parser.add_argument("--date", help="ISO date of the weights (today)")
     parser.add_argument(
-        "--full", action="store_true", help="float32 instead of float16 for the large tensors"
+        "--full", action="store_true", help="store large tensors as float32 instead of float16"
     )
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""`mirex train`: from a corpus to a checkpoint, resumable. Its options stand in `mirex.training.settings`."""
+"""`mirex train`: from a corpus to a checkpoint, resumable. `mirex.training.settings` has the options."""
 
 import argparse
 import dataclasses
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from mirex.training.settings import Corpus, Recipe, RunSettings
 
 EMBEDDING_SIZE = {
-    "recipe.network.embedding_size": "2048; 256, 512 or 1024 is a narrower network, for experiments"
+    "recipe.network.embedding_size": "2048; 256, 512 or 1024 for a narrower network, for experiments"
 }
 
 
@@ -21,14 +21,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "train",
         help="train the network",
-        description="Train on any of three sources: scores, chroma, recordings. The run's folder gets "
-        "checkpoint.safetensors, log.jsonl and curve.png; the same command goes on where it stopped. "
-        "A recipe is a TOML file, with the tables data, run, network, batch, stitching and loop; flags "
-        "override it. Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        description="Train on any of three sources: scores, chroma, recordings. The run writes "
+        "checkpoint.safetensors, log.jsonl and curve.png to its folder; the same command resumes it. "
+        "A recipe is a TOML file with the tables data, run, network, batch, stitching and loop; flags "
+        "override it. Exit status: 0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", type=Path, help="of the run; made if missing")
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="a TOML file, as in weights/recipes")
+    parser.add_argument("folder", type=Path, help="folder of the run; created if missing")
+    parser.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="a TOML file like those in weights/recipes"
+    )
     add_flags(parser.add_argument_group("data"), Corpus, prefix="data.")
     add_flags(parser.add_argument_group("run"), RunSettings, prefix="run.")
     add_flags(parser.add_argument_group("recipe"), Recipe, prefix="recipe.", help=EMBEDDING_SIZE)
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     plan = options_of(args)
     if not has_matplotlib():
-        _say("no curve will be drawn: matplotlib is not installed; pip install 'mirex[plots]' has it")
+        _say("no curve will be plotted: matplotlib is missing; install it with: pip install 'mirex[plots]'")
     step = training.run(
         args.folder, corpus=plan.corpus, recipe=plan.recipe, settings=plan.settings, report=_say
     )
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What file and flags say together."""
+    """The options of file and flags combined."""
 
     corpus: "Corpus"
     recipe: "Recipe"
@@ -63,7 +65,22 @@ class Plan:
 
 
 def options_of(args: argparse.Namespace) -> Plan:
-    """The options of the recipe file, overridden by the flags. Raises UsageError for ones that cannot be."""
+    """Combine the options of the recipe file and the flags, which override it.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    UsageError
+        For an unknown option, or an invalid value.
+    """
     from mirex.training.options import build
     from mirex.training.run import CHECKPOINT, choose_seed
     from mirex.training.settings import Corpus, Recipe, RunSettings
@@ -83,7 +100,23 @@ def options_of(args: argparse.Namespace) -> Plan:
 
 
 def read_values(args: argparse.Namespace) -> dict[str, Any]:
-    """The options of the recipe file and the flags, by path. Raises UsageError for unknown ones."""
+    """Read the options of the recipe file and the flags, which override it.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line.
+
+    Returns
+    -------
+    dict of str to object
+        By path.
+
+    Raises
+    ------
+    UsageError
+        For an unknown option.
+    """
     from mirex.training.options import check_known, given, leaves, read_toml
     from mirex.training.settings import Corpus, Recipe, RunSettings
 
@@ -98,7 +131,12 @@ def read_values(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def has_matplotlib() -> bool:
-    """Whether the curve can be drawn."""
+    """Whether the curve can be drawn.
+
+    Returns
+    -------
+    bool
+    """
     from importlib.util import find_spec
 
     return find_spec("matplotlib") is not None

@@ -66,7 +66,13 @@ class LevelCorpus(VersionArchive):
 
     @property
     def recordings(self) -> NDArray[np.int64]:
-        """Indices of the split's recordings, in rising order: int64 [recordings]."""
+        """Indices of the split's recordings.
+
+        Returns
+        -------
+        int64 [recordings]
+            In ascending order.
+        """
         return np.sort(np.concatenate(self.works)) if self.works else np.zeros(0, np.int64)
 
     def work(self, recording: int) -> int:

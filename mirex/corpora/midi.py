@@ -76,7 +76,18 @@ class _Tempi:
     seconds_per_tick: NDArray[np.float64]
 
     def at(self, ticks: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Seconds of ticks."""
+        """Convert ticks to seconds.
+
+        Parameters
+        ----------
+        ticks : float64 [n]
+            From the start of the file.
+
+        Returns
+        -------
+        float64 [n]
+            In seconds.
+        """
         place = np.searchsorted(self.ticks, ticks, side="right") - 1
         return self.seconds[place] + (ticks - self.ticks[place]) * self.seconds_per_tick[place]
 

@@ -1,9 +1,9 @@
 """CQT columns of a recording of any length: transformed piece by piece, so that memory stays small.
 
-A column depends on the samples under its kernels alone, so pieces that overlap by enough columns give the
-columns of the whole signal, up to what float32 rounds. Files that libsndfile reads whole (WAV, FLAC, MP3,
-Ogg and more) are decoded piece by piece too; others, and damaged ones, by `mirex.features.audio.decode`,
-whose care for them needs the signal as a whole (318 MB an hour).
+A column depends only on the samples under its kernels, so pieces that overlap by enough columns give the
+columns of the whole signal, up to float32 rounding. Files that libsndfile can read completely (WAV, FLAC,
+MP3, Ogg and more) are decoded piece by piece too. Others, and damaged ones, are decoded by
+`mirex.features.audio.decode`, which needs the whole signal in memory (318 MB per hour).
 """
 
 import os
@@ -31,7 +31,9 @@ def columns_of_file(
     implementation: str = "multirate",
     progress: Callable[[int, int], None] | None = None,
 ) -> Columns:
-    """CQT columns of an audio file; memory holds them, 3 MB an hour, and of a sound one pieces.
+    """Compute the CQT columns of an audio file.
+
+    Memory holds the columns, 3 MB per hour, and pieces of the signal if the file is intact.
 
     Parameters
     ----------
@@ -42,7 +44,7 @@ def columns_of_file(
     implementation : {"multirate", "essentia"}
         As for `mirex.features.cqt.columns`.
     progress : callable, optional
-        Called with how much is done, and all.
+        Called with how much is done, and how much there is.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def columns_of_file(
     Raises
     ------
     AudioError
-        As `mirex.features.audio.decode`, which also says what it warns of.
+        As `mirex.features.audio.decode`, which also documents the warnings.
     """
     try:
         with audio.open_recording(path) as file:
@@ -65,13 +67,13 @@ def columns_of_file(
 
 
 class _Unsound(Exception):
-    """Decoding this file needs care that only `mirex.features.audio.decode` takes."""
+    """Only `mirex.features.audio.decode` can handle this file."""
 
 
 def _sound_blocks(
     file: BufferedReader, sample_rate: int, progress: Callable[[int, int], None] | None
 ) -> Iterator[Samples]:
-    """Mono blocks of a file of one link and one rate, whole, without odd values or channels that cancel."""
+    """Mono blocks of an intact file of one link and rate, without invalid values or cancelling channels."""
     import soxr
 
     source = Window(file)
@@ -104,7 +106,7 @@ def columns_of_blocks(
     implementation: str = "multirate",
     piece: int = PIECE,
 ) -> Columns:
-    """CQT columns of a signal that comes in blocks.
+    """Compute the CQT columns of a signal that comes in blocks.
 
     Parameters
     ----------
@@ -146,7 +148,7 @@ def columns_of_blocks(
             rest = signal[(before + piece - _BESIDE) * samples_of_column :].copy()
             waiting, length, before = [rest], len(rest), _BESIDE
     if not length:
-        raise AudioError("holds no audio samples")
+        raise AudioError("has no audio samples")
     last = cqt.columns(np.concatenate(waiting), settings=settings, implementation=implementation)
     return np.concatenate([*kept, last[:, before:]], axis=1)
 

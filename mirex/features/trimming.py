@@ -1,8 +1,8 @@
-"""Trimming: long silence in a signal, at its ends and inside, is left out to the sample.
+"""Trimming: long silence in a signal, at its ends and inside, is removed to the exact sample.
 
-Silent columns reach no network anyway (`mirex.features.views`). But silence also moves the grid of columns
-over the music behind it, by a part of a column, and that alone changes an embedding. Trimmed, a recording
-with silence put in has the columns of the recording without.
+Silent columns never reach the network anyway (`mirex.features.views`). But silence also shifts the grid of
+columns over the music after it, by part of a column, and that alone changes an embedding. After trimming, a
+recording with inserted silence has the same columns as without.
 """
 
 import numpy as np
@@ -17,19 +17,19 @@ _BLOCKS = 256  # looked at together
 
 
 def trimmed(samples: Samples, *, settings: FrontEndSettings) -> Samples:
-    """Leave out silence at both ends that lasts longer than a column, and inside longer than five.
+    """Remove silence that is longer than a column at both ends, and longer than five columns inside.
 
     Parameters
     ----------
     samples : float32 [samples]
         Mono.
     settings : FrontEndSettings
-        Length of a column.
+        Duration of a column.
 
     Returns
     -------
     float32 [samples]
-        The signal itself where nothing is left out, so most recordings; and where all of it is silent.
+        The signal itself if nothing is removed, as for most recordings, or if all of it is silent.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def trimmed(samples: Samples, *, settings: FrontEndSettings) -> Samples:
 
 
 def _loudest(samples: Samples, block: int) -> float:
-    """Root mean square of the loudest block of so many samples; one click alone is not loud."""
+    """Root mean square of the loudest block, so that a single click is not loud."""
     whole = samples[: len(samples) // block * block].reshape(-1, block)
     powers = np.einsum("ij,ij->i", whole, whole)  # without a copy: an hour is 318 MB
     return float(np.sqrt(powers.max(initial=0.0) / block))
@@ -72,9 +72,9 @@ def _sounding(samples: Samples, limit: float, block: int) -> NDArray[np.bool_]:
 
 
 def _to_the_sample(samples: Samples, first: int, last: int, limit: float, block: int) -> tuple[int, int]:
-    """Where the silence of blocks first to last (exclusive) begins and ends in the blocks beside them.
+    """Where the silence of blocks first to last (exclusive) begins and ends in the neighbouring blocks.
 
-    Those sound; where there are none, the signal begins or ends.
+    Those are not silent; without a neighbour, it begins or ends with the signal.
     """
     start, stop = first * block, min(last * block, len(samples))
     before = np.flatnonzero(np.abs(samples[max(start - block, 0) : start]) > limit)

@@ -1,7 +1,7 @@
 """The training loop: batches to a trained network, resumable, with a log that can be plotted.
 
 Learning rate: linear warm-up, constant, linear decay over the last `decay_steps` ("warm-up, stable, decay"),
-so that a run can be made longer by resuming with more steps. An exponential moving average of the weights
+so that a run can be extended by resuming it with more steps. An exponential moving average of the weights
 is kept, validated, and sealed at the end.
 """
 
@@ -33,7 +33,19 @@ from mirex.training.validation import RecordingSet, ValidationSet
 
 
 class Trainer:
-    """Network, loss modules, optimiser and moving average, which make one checkpoint together."""
+    """Network, loss modules, optimiser and moving average, which together make one checkpoint.
+
+    Parameters
+    ----------
+    works : int
+        Classes of the classifier.
+    settings : LoopSettings
+        Of the loop and the losses.
+    embedding_size : int
+        Width of the network; a multiple of 64.
+    device : str
+        Torch device.
+    """
 
     def __init__(
         self, works: int, *, settings: LoopSettings, embedding_size: int = 2048, device: str = "cpu"
@@ -57,7 +69,12 @@ class Trainer:
         self.step = 0
 
     def modules(self) -> dict[str, nn.Module]:
-        """The parts of a checkpoint by name."""
+        """Name the parts of a checkpoint.
+
+        Returns
+        -------
+        dict of str to Module
+        """
         return {
             "network": self.network,
             "average": self.average,
@@ -66,7 +83,20 @@ class Trainer:
         }
 
     def save(self, path: Path, *, metadata: dict[str, Any]) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        path : Path
+            The file to write.
+        metadata : dict
+            Kept with the step.
+
+        Raises
+        ------
+        TrainingError
+            If it cannot be written.
+        """
         save_checkpoint(
             self.modules(),
             optimiser=self.optimiser,
@@ -76,7 +106,23 @@ class Trainer:
         )
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Go on from a checkpoint; returns its metadata."""
+        """Continue from a checkpoint.
+
+        Parameters
+        ----------
+        path : Path
+            The checkpoint.
+
+        Returns
+        -------
+        dict
+            Its metadata.
+
+        Raises
+        ------
+        TrainingError
+            If the file is not a checkpoint, or does not fit.
+        """
         metadata = load_checkpoint(
             self.modules(), optimiser=self.optimiser, parameters=self.parameters, path=path
         )
@@ -84,9 +130,24 @@ class Trainer:
         return metadata
 
     def start_from(self, path: Path) -> dict[str, Any]:
-        """Take network and average from sealed weights; returns what they are, for the metadata.
+        """Start network and average from sealed weights.
 
-        Raises TrainingError for weights of another width.
+        Parameters
+        ----------
+        path : Path
+            The weights.
+
+        Returns
+        -------
+        dict
+            Their fingerprint and training, for the metadata.
+
+        Raises
+        ------
+        TrainingError
+            If the weights have another width.
+        WeightsError
+            If the file is missing or damaged.
         """
         sealed = weights.load(path, device=self.device)
         width, wanted = sealed.settings.embedding_size, self.network.cqt.neck.num_features
@@ -99,7 +160,13 @@ class Trainer:
 
     @torch.no_grad()
     def imprint(self, batches: Iterable[Batch]) -> None:
-        """Set classifier and centers by what the network makes of these batches (Qi et al., CVPR 2018)."""
+        """Set classifier and centers from the network's outputs for these batches (Qi et al., CVPR 2018).
+
+        Parameters
+        ----------
+        batches : iterable of Batch
+            Of a work in several batches, the last one counts.
+        """
         self.average.eval()
         for batch in batches:
             cqt, chroma, labels, *_ = self._on_device(batch)
@@ -109,12 +176,30 @@ class Trainer:
             self.centers.imprint(pooled, labels)
 
     def renew_statistics(self, batches: Iterable[Batch]) -> None:
-        """Make the averaged weights' BatchNorm statistics anew from these batches."""
+        """Recompute the BatchNorm statistics of the averaged weights.
+
+        Parameters
+        ----------
+        batches : iterable of Batch
+            To compute them from.
+        """
         views = ((batch.cqt, batch.chroma) for batch in map(self._on_device, batches))
         renew_statistics(self.average, views, device=self.device)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One step; returns the terms of the loss, which a GPU may still be at work on."""
+        """Train on one batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            Of `mirex.training.batches`.
+
+        Returns
+        -------
+        dict of str to float []
+            The terms of the loss, their weighted sum and the gradient's norm. A GPU may still be computing
+            them.
+        """
         cqt, chroma, labels, recordings, sources, _, families = self._on_device(batch)
         chosen = losses.pairs(labels, recordings, sources, families)
         for group in self.optimiser.param_groups:
@@ -179,7 +264,19 @@ class Trainer:
 
 
 def learning_rate(step: int, *, settings: LoopSettings) -> float:
-    """Rate of this step: warm-up, constant, decay to zero."""
+    """Learning rate of a step: warm-up, constant, decay to zero.
+
+    Parameters
+    ----------
+    step : int
+        From 0.
+    settings : LoopSettings
+        Of the loop.
+
+    Returns
+    -------
+    float
+    """
     warm = (step + 1) / max(settings.warmup_steps, 1)
     cool = (settings.steps - step) / max(settings.decay_steps, 1)
     return settings.learning_rate * max(min(1.0, warm, cool), 0.0)
@@ -195,12 +292,29 @@ def train(
     report: Callable[[str], None] = print,
     deadline: float = math.inf,
 ) -> None:
-    """Run to settings.steps; checkpoints `checkpoint.safetensors` and `log.jsonl` lie in `folder`.
+    """Train up to `settings.steps`, with `checkpoint.safetensors` and `log.jsonl` in `folder`.
 
-    batches: of the steps from trainer.step on, and after them settings.statistics_batches more. metadata:
-    goes into every checkpoint (recipe, data), for `mirex seal`. deadline: on the clock of `time.monotonic`;
-    after it the run is left for another time, with
-    a checkpoint.
+    Parameters
+    ----------
+    trainer : Trainer
+        At its current step.
+    batches : iterator of Batch
+        Those of the steps from `trainer.step` on, followed by `settings.statistics_batches` more.
+    validation : dict of str to ValidationSet
+        The sets, by name.
+    folder : Path
+        Of checkpoint and log.
+    metadata : dict
+        Goes into every checkpoint (recipe, data), for `mirex seal`.
+    report : callable
+        Called with a line of progress.
+    deadline : float
+        On the clock of `time.monotonic`. After it the run stops with a checkpoint, to be resumed later.
+
+    Raises
+    ------
+    TrainingError
+        If the checkpoint or the log cannot be written.
     """
     settings = trainer.settings
     began, samples = time.monotonic(), 0
@@ -261,7 +375,12 @@ def _groups(parameters: dict[str, nn.Parameter], weight_decay: float) -> list[di
 def lay_out_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give each gradient its parameter's strides.
 
-    The fused optimiser goes through both as they lie in memory, without a check (torch 2.13, on the CPU).
+    The fused optimiser passes over both in memory order, without a check (torch 2.13, on the CPU).
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Changed in place; those without a gradient are skipped.
     """
     for parameter in parameters:
         gradient = parameter.grad

@@ -243,7 +243,23 @@ def find_links(
 
 
 def read_links(path: Path) -> list[tuple[int, int]]:
-    """Rows of `links.tsv`: works of `hpcp.npz` and `scores.npz`. Raises TrainingError for another file."""
+    """Read the rows of `links.tsv`.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+
+    Returns
+    -------
+    list of (int, int)
+        A work of `hpcp.npz` and the same work of `scores.npz`.
+
+    Raises
+    ------
+    TrainingError
+        If the file cannot be read or is another one.
+    """
     try:
         lines = path.read_text("utf-8").splitlines()
         if lines[0].split("\t")[:2] != ["hpcp_work", "score_work"]:

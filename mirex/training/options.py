@@ -41,7 +41,17 @@ def option(default: Any, help: str, *, flag: str | None = None, choices: Sequenc
 
 
 class Leaf(NamedTuple):
-    """A field that holds no dataclass. path: its name. type: of its value. metadata: of the field."""
+    """A field that is not itself a dataclass.
+
+    Attributes
+    ----------
+    path : str
+        Its dotted name.
+    type : type
+        Of its value.
+    metadata : mapping
+        Of the field.
+    """
 
     path: str
     type: Any
@@ -49,7 +59,19 @@ class Leaf(NamedTuple):
 
 
 def leaves(cls: type, prefix: str = "") -> Iterator[Leaf]:
-    """The fields of a dataclass and of those in it, by their paths."""
+    """List the fields of a dataclass and of the dataclasses in it.
+
+    Parameters
+    ----------
+    cls : type
+        The dataclass.
+    prefix : str
+        Before every path.
+
+    Yields
+    ------
+    Leaf
+    """
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         kind = hints[field.name]
@@ -92,18 +114,39 @@ def add_flags(
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that were given as flags, by path."""
+    """Take the options that were given as flags.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line.
+
+    Returns
+    -------
+    dict
+        {path: value}.
+    """
     found = vars(args).items()
     return {name.removeprefix(_DEST): value for name, value in found if name.startswith(_DEST)}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The options of a TOML file, by path.
+    """Read the options of a TOML file.
+
+    Parameters
+    ----------
+    path : Path
+        A recipe.
+
+    Returns
+    -------
+    dict
+        {path: value}.
 
     Raises
     ------
     UsageError
-        If it cannot be read or is no TOML.
+        If the file cannot be read or is not TOML.
     """
     try:
         with open(path, "rb") as file:
@@ -165,7 +208,22 @@ def build(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
 
 
 def check_known(values: Mapping[str, Any], known: Sequence[Leaf], *, source: Path) -> None:
-    """Raise UsageError for an option that there is not."""
+    """Check that all options exist.
+
+    Parameters
+    ----------
+    values : mapping
+        {path: value}.
+    known : sequence of Leaf
+        The options that exist.
+    source : Path
+        Where the values were read, for the message.
+
+    Raises
+    ------
+    UsageError
+        If one is unknown.
+    """
     names = {leaf.path for leaf in known}
     odd = sorted(set(values) - names)
     if odd:

@@ -1,6 +1,6 @@
 """From data and a recipe to sources, batches and validation sets.
 
-What a recipe may say stands in `mirex.training.settings`; what data there is decides the sources.
+`mirex.training.settings` lists the options of a recipe; the data given decide the sources.
 """
 
 import dataclasses
@@ -49,7 +49,18 @@ SUMMARY = {
 
 
 def summary(corpus: Corpus) -> list[str]:
-    """A line for each source: its files' names and what they hold."""
+    """Describe the sources of a corpus.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The data.
+
+    Returns
+    -------
+    list of str
+        For each source, its files' names and what they hold.
+    """
     return [
         f"{', '.join(path.name for path in getattr(corpus, name))}, {SUMMARY[name]}"
         for name in corpus.sources
@@ -58,11 +69,12 @@ def summary(corpus: Corpus) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A corpus whose recordings have been read: what processes that make batches are to be given.
+    """A corpus whose recordings have been read; handed to the processes that make batches.
 
     Attributes
     ----------
     corpus : Corpus
+        The data.
     packed : PackedRecordings or None
         The recordings of a user's CSV.
     """
@@ -77,13 +89,18 @@ def prepare(corpus: Corpus, *, report: Callable[[str], None] = print) -> Prepare
     Parameters
     ----------
     corpus : Corpus
+        The data.
     report : callable
         Called with a line for each recording that is left out.
+
+    Returns
+    -------
+    Prepared
 
     Raises
     ------
     TrainingError
-        If no work has two recordings that can be read.
+        If no work has two readable recordings.
     """
     tables = _tables(corpus)
     if not tables:
@@ -99,15 +116,20 @@ def make_batches(corpus: Corpus | Prepared, *, recipe: Recipe) -> BatchMaker:
     Parameters
     ----------
     corpus : Corpus or Prepared
-        What is not prepared yet is, first.
+        A Corpus is prepared first.
     recipe : Recipe
+        What to learn, and how.
+
+    Returns
+    -------
+    BatchMaker
 
     Raises
     ------
     UsageError
-        Where data and recipe do not fit.
+        If data and recipe do not fit.
     TrainingError
-        Where data cannot be read.
+        If data cannot be read.
     """
     found = corpus if isinstance(corpus, Prepared) else None
     data = found.corpus if found else corpus
@@ -123,7 +145,7 @@ def make_batches(corpus: Corpus | Prepared, *, recipe: Recipe) -> BatchMaker:
 
 
 def _sources(prepared: Prepared, recipe: Recipe) -> tuple[list[Source], Numbering]:
-    """The sources, those whose works have versions elsewhere mixed, and their works' labels."""
+    """The sources, mixed where their works have versions in others, and their works' labels."""
     corpus = prepared.corpus
     patches = [load_patches(path) for path in corpus.patches]
     made: list[Source] = []
@@ -154,9 +176,19 @@ def _sources(prepared: Prepared, recipe: Recipe) -> tuple[list[Source], Numberin
 
 
 def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    """The history of a run that goes on: each earlier recipe with the step up to which it held.
+    """Extend a run's history: each earlier recipe with the step up to which it held.
 
-    metadata: of the checkpoint. recipe: the one to go on with, as a dictionary.
+    Parameters
+    ----------
+    metadata : dict
+        Of the checkpoint.
+    recipe : dict
+        The one to continue with.
+
+    Returns
+    -------
+    list of dict
+        {"recipe", "until_step"}, earliest first.
     """
     history = list(metadata.get("history", []))
     # JSON turns tuples into lists; only what it can tell apart counts.
@@ -166,10 +198,18 @@ def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list
 
 
 def unused_seed(training: dict[str, Any]) -> int:
-    """The least seed above all those of the runs behind some weights.
+    """Find the smallest seed above those of all runs behind some weights.
 
-    With a seed of theirs a new run would draw the same works, and of most crops the same ones, once more.
-    training: of the weights' metadata; the oldest weights have neither history nor start.
+    With one of their seeds, a new run would draw the same works, and mostly the same crops, again.
+
+    Parameters
+    ----------
+    training : dict
+        Of the weights' metadata. The oldest weights have neither history nor start.
+
+    Returns
+    -------
+    int
     """
     phases = [phase["recipe"] for phase in training.get("history", [])] + [training["recipe"]]
     earlier = (training.get("started_from") or {}).get("training")
@@ -178,7 +218,25 @@ def unused_seed(training: dict[str, Any]) -> int:
 
 
 def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSet | RecordingSet]:
-    """The quick sets that the corpus has data for; see `mirex.training.validation`."""
+    """Make the quick validation sets that the corpus has data for (`mirex.training.validation`).
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The data.
+    recipe : Recipe
+        Of the network's settings, and whether chroma is voiced.
+
+    Returns
+    -------
+    dict of str to ValidationSet or RecordingSet
+        By name.
+
+    Raises
+    ------
+    TrainingError
+        If data cannot be read.
+    """
     sets: dict[str, ValidationSet | RecordingSet] = {}
     voiced = bool(corpus.chroma) and recipe.voiced_share > 0
     if corpus.scores or voiced:
@@ -199,7 +257,20 @@ def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSe
 
 
 def check(corpus: Corpus, recipe: Recipe) -> None:
-    """Raise UsageError where recipe and data do not fit, as far as can be told before they are read."""
+    """Check that recipe and data fit, as far as possible before the data are read.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The data.
+    recipe : Recipe
+        The options.
+
+    Raises
+    ------
+    UsageError
+        If they do not fit, or a value is out of range.
+    """
     batch = recipe.batch
     if len(corpus.sources) != len(batch.works) or not corpus.sources:
         raise UsageError(
@@ -265,7 +336,7 @@ def _check_files(corpus: Corpus, recipe: Recipe) -> None:
 
 
 def _tables(corpus: Corpus) -> list[Path]:
-    """The recordings that are no archives but a user's CSV."""
+    """The recordings given as a user's CSV instead of an archive."""
     return [path for path in corpus.recordings if path.suffix != ".npz"]
 
 

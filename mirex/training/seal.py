@@ -1,4 +1,4 @@
-"""Sealing: a checkpoint's averaged weights to the weights file of record."""
+"""Sealing: the averaged weights of a checkpoint to a weights file."""
 
 import dataclasses
 import datetime
@@ -116,7 +116,7 @@ def seal(
 def _mixed(
     tensors: dict[str, Tensor], *, start: Path | None, share: float, origin: dict[str, Any] | None
 ) -> dict[str, Tensor]:
-    """Tensors with so large a share of those of the start; counters are left as they are."""
+    """Tensors with this share of the start's mixed in; counters are left as they are."""
     if not 0 <= share < 1:
         raise TrainingError(f"share of the start {share}: give 0 or more, less than 1")
     if start is None:
@@ -148,7 +148,7 @@ def _with_new_statistics(
 
 
 def _samples(phases: list[dict[str, Any]]) -> int:
-    """Training samples seen, echoes and what `multiple` left out included; the batch may have changed."""
+    """Training samples seen, with echoes and those that `multiple` dropped; the batch may have changed."""
     total, begun = 0, 0
     for phase in phases:
         batch = phase["recipe"]["batch"]

@@ -1,11 +1,11 @@
-"""The options of training, all in one place: what a recipe file may say, and the flags of `mirex train`.
+"""The options of training, all in one place: the fields of a recipe file and the flags of `mirex train`.
 
 A recipe is a TOML file (`weights/recipes/` has some). Its tables are `[data]`, `[run]`, `[network]`,
-`[batch]`, `[stitching]` and `[loop]`; shares and weights of sources stand before them. Every option is a
-field of a dataclass here, with its help text; flags are made from these (`mirex.training.options`) and
+`[batch]`, `[stitching]` and `[loop]`; shares and weights of sources come before them. Every option is a
+field of a dataclass here, with its help text. Flags are made from these fields (`mirex.training.options`) and
 override the file.
 
-`Recipe` is what decides what a run learns and how. It goes into each checkpoint and from there into the
+`Recipe` decides what a run learns and how. It goes into each checkpoint and from there into the
 metadata of the sealed weights.
 """
 
@@ -24,7 +24,7 @@ SOURCES = ("scores", "chroma", "recordings")
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Where the data lies; nothing given: not used. Paths are relative to the folder `corpus`."""
+    """Where the data lie; what is not given is not used. Paths are relative to the folder `corpus`."""
 
     scores: tuple[Path, ...] = option(
         (), "archives of scores, the first is what others link to; need --patches"
@@ -42,11 +42,21 @@ class Corpus:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Names of the sources that there are, in the order of `BatchSettings.works`."""
+        """Names of the sources given, in the order of `BatchSettings.works`.
+
+        Returns
+        -------
+        tuple of str
+        """
         return tuple(name for name in SOURCES if getattr(self, name))
 
     def located(self) -> "Corpus":
-        """The same, with the folder before every path."""
+        """Put the folder before every path.
+
+        Returns
+        -------
+        Corpus
+        """
 
         def there(paths: tuple[Path, ...]) -> tuple[Path, ...]:
             return tuple(self.corpus / path for path in paths)
@@ -65,7 +75,7 @@ class Corpus:
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """Where and for how long a run computes; its result depends on none of these but the start."""
+    """Where and for how long a run computes; of these, only the start affects the result."""
 
     start_from: Path | None = option(None, "sealed weights to begin a new run with")
     minutes: float = option(math.inf, "stop then, with a checkpoint to go on from (never)")
@@ -78,7 +88,7 @@ class RunSettings:
 
 @dataclasses.dataclass(frozen=True)
 class BatchSettings:
-    """Batches of P works x K versions, those of a view of one length."""
+    """Batches of P works x K versions; all crops of a view in a batch have one length."""
 
     works: tuple[int, ...] = option((12, 9), "works a batch, one number a source (12 9)")
     versions: int = option(3, "versions of each work in a batch (3)")
@@ -156,7 +166,7 @@ class LoopSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that decides what a run learns and how."""
+    """Everything that decides what a run learns and how."""
 
     network: NetworkSettings = dataclasses.field(default_factory=NetworkSettings)
     batch: BatchSettings = dataclasses.field(default_factory=BatchSettings)
@@ -187,7 +197,13 @@ class Recipe:
     )
 
     def to_json(self) -> str:
-        """Canonical JSON."""
+        """Format the recipe as canonical JSON.
+
+        Returns
+        -------
+        str
+            With sorted keys.
+        """
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod

@@ -117,7 +117,24 @@ class RecordingSet(NamedTuple):
 
 
 def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings, works: int) -> ValidationSet:
-    """The first so many works with several versions, rendered as written, in a key of their own each."""
+    """Render works that have several versions as written, each version in a key of its own.
+
+    Parameters
+    ----------
+    corpus : ScoreCorpus
+        Held-out scores.
+    patches : float32 [129, 84, PATCH_FRAMES, 84]
+        Of `load_patches`.
+    settings : NetworkSettings
+        Of the view.
+    works : int
+        How many works to take, from the first on.
+
+    Returns
+    -------
+    ValidationSet
+        In the CQT view.
+    """
     # Keys have a generator of their own, so that they stay when arranging draws more or less.
     keys, arranging = np.random.default_rng(0), np.random.default_rng(0)
     clips, labels = [], []
@@ -138,7 +155,20 @@ def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings,
 
 
 def anthem_sets(path: Path, *, settings: NetworkSettings) -> dict[str, ValidationSet]:
-    """Real recordings of anthems, those whose versions alignment confirms, in each of the two views."""
+    """Take real recordings of anthems whose versions alignment confirms.
+
+    Parameters
+    ----------
+    path : Path
+        anthems.npz.
+    settings : NetworkSettings
+        Of the views.
+
+    Returns
+    -------
+    dict of str to ValidationSet
+        "anthems" in the CQT view, "anthems_chroma" in the folded view.
+    """
     clips, confirmed = anthem_clips(path, front_end=FrontEndSettings())
     kept = [clip for clip, sure in zip(clips, confirmed, strict=True) if sure]
     labels = _labels(kept)
@@ -151,14 +181,46 @@ def anthem_sets(path: Path, *, settings: NetworkSettings) -> dict[str, Validatio
 
 
 def chroma_set(path: Path, *, works: int, settings: NetworkSettings) -> ValidationSet:
-    """Up to four versions of each of the first works."""
+    """Take up to four covers of each of the first works.
+
+    Parameters
+    ----------
+    path : Path
+        hpcp.npz.
+    works : int
+        How many works to take.
+    settings : NetworkSettings
+        Of the view.
+
+    Returns
+    -------
+    ValidationSet
+        In the folded view.
+    """
     clips = cover_clips(path, works=works)
     views = [profile_view(clip.profile, settings=settings) for clip in clips]
     return ValidationSet(views, _labels(clips), folded=True)
 
 
 def voiced_set(path: Path, *, works: int, patches: Array, settings: NetworkSettings) -> ValidationSet:
-    """The same covers, each sounded by other instruments."""
+    """Take the same covers as `chroma_set`, each sounded by other instruments.
+
+    Parameters
+    ----------
+    path : Path
+        hpcp.npz.
+    works : int
+        How many works to take.
+    patches : float32 [129, 84, PATCH_FRAMES, 84]
+        Of `load_patches`.
+    settings : NetworkSettings
+        Of the view.
+
+    Returns
+    -------
+    ValidationSet
+        In the CQT view.
+    """
     generator = np.random.default_rng(0)
     clips = cover_clips(path, works=works)
     sounded = [sound(clip.profile, patches=patches, generator=generator) for clip in clips]
@@ -243,9 +305,28 @@ def mean_average_precision(
 
 @torch.no_grad()
 def embed_clips(network: nn.Module, clips: Sequence[Array], *, device: str, batch_size: int = 16) -> Array:
-    """Embeddings of clips, unit length: float32 [clips, size]. Equal lengths share a batch.
+    """Embed clips; clips of equal length share a batch.
 
-    Raises ValueError without clips.
+    Parameters
+    ----------
+    network : Module
+        Of one view.
+    clips : sequence of float32 [bins, steps]
+        Network input.
+    device : str
+        Torch device of the network.
+    batch_size : int
+        Clips per batch at most.
+
+    Returns
+    -------
+    float32 [clips, size]
+        Of unit length.
+
+    Raises
+    ------
+    ValueError
+        If there are no clips.
     """
     was_training = network.training
     network.eval()

@@ -47,7 +47,7 @@ def build(place, *more):
 
 def test_index_search_touches_no_audio_and_agrees_with_the_list(place, capsys):
     assert build(place) == 0
-    assert "5 songs put into" in capsys.readouterr().out
+    assert "5 songs added to" in capsys.readouterr().out
     query = str(place / "0.wav")
     listed = ranking.search(
         query,
@@ -153,7 +153,7 @@ def test_other_weights_are_refused_before_anything_is_extracted(place, monkeypat
 def test_failures_are_left_out_and_named(place, capsys):
     (place / "list.txt").write_text("0.wav\nbad.wav\n1.wav\n")
     assert build(place) == 0
-    assert "2 songs put into" in capsys.readouterr().out
+    assert "2 songs added to" in capsys.readouterr().out
     assert Index(place / "songs.mirex").names == ["0.wav", "1.wav"]
     assert (place / "scratch" / "failed.tsv").read_text().startswith("bad.wav\t")
 

@@ -284,7 +284,7 @@ def test_shares_of_a_list_at_once_are_as_good_as_one_run(audio, expected, tmp_pa
     assert [process.wait() for process in processes] == [0, 0, 0]
     logs = [(tmp_path / f"{number}.log").read_text("utf-8") for number in (1, 2, 3)]
     assert [log.count("failed: ") for log in logs] == [1, 2, 0]
-    assert "embeddings of 2 files (share 1 of 3)" in logs[0]
+    assert "embeddings of 2 files (shard 1 of 3)" in logs[0]
     report = (tmp_path / "shared" / "failed.tsv").read_text("utf-8")
     assert sorted(line.partition("\t")[0] for line in report.splitlines()) == sorted(
         str(audio / name) for name in BAD

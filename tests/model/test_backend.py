@@ -66,7 +66,7 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, capsys
     (tmp_path / "a.wav").write_bytes(b"no audio")
     (tmp_path / "list").write_text("a.wav\n")
     assert main(["extract", "--backend", "openvino", str(tmp_path / "s"), str(tmp_path / "list")]) == 1
-    assert "the extra fast" in capsys.readouterr().err
+    assert "mirex[fast]" in capsys.readouterr().err
 
 
 def test_a_missing_exporter_is_named_with_its_extra(monkeypatch, tmp_path):

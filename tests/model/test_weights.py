@@ -306,7 +306,7 @@ def test_missing_tensor(damaged, name):
     state = random_state()
     del state[name]
     save_state(state, damaged)
-    with pytest.raises(WeightsError, match=f"1 tensors are missing, first {name}"):
+    with pytest.raises(WeightsError, match=f"1 tensors are missing, the first: {name}"):
         weights.load(damaged)
 
 

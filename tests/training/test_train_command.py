@@ -50,7 +50,7 @@ def test_a_missing_matplotlib_is_told_before_training_which_goes_on_without(
     _without(monkeypatch, "matplotlib")
     assert _train(tmp_path / "run", chroma) == 0
     said = capsys.readouterr().out
-    assert "no curve will be drawn: matplotlib is not installed; pip install" in said
+    assert "no curve will be plotted: matplotlib is missing; install it with: pip install" in said
     assert said.index("no curve") < said.index("draws of seed")
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "run" / "curve.png").exists()
@@ -108,7 +108,7 @@ def test_files_that_cannot_be_read_or_written_are_named(tmp_path, chroma, capsys
         with pytest.raises(TrainingError, match=f"{name}: not a file of 'mirex patches'"):
             load_patches(tmp_path / name)
     assert main(["patches", str(tmp_path / "text.npz"), str(tmp_path / "no" / "where.npz")]) == 2
-    assert "where.npz: no such folder" in capsys.readouterr().err
+    assert "where.npz: the folder does not exist" in capsys.readouterr().err
     (tmp_path / "file").write_text("no folder")
     assert _train(tmp_path / "file", chroma) == 2
     assert f"folder {tmp_path / 'file'} of the run: File exists" in capsys.readouterr().err

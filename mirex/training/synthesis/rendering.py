@@ -1,7 +1,7 @@
 """Rendering: notes to CQT columns without audio, by adding note patches in power.
 
-Sounds of different notes have unrelated phases, so their power adds on average. A note longer than
-its patch goes on fading as the patch's last second does; a note that ends is released over a few frames.
+Sounds of different notes have unrelated phases, so their powers add on average. A note longer than
+its patch continues to fade as in the patch's last second; a note that ends is released over a few frames.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ def render(
     columns: int,
     release: float = 0.2,
 ) -> NDArray[np.float32]:
-    """CQT columns of notes.
+    """Render notes as CQT columns.
 
     Parameters
     ----------
     notes : Notes
         Times in seconds from the first column.
-    patches : float32 [129, 84, PATCH_FRAMES, 84]
-        Power (`load_patches`).
+    patches : float32 [programs, 84, PATCH_FRAMES, 84]
+        Power, as `load_patches` gives it: one array, which holds every program of the notes.
     columns : int
         Number of columns to render.
     release : float
