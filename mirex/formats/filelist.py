@@ -229,18 +229,24 @@ def places_beside(list_file: str | os.PathLike[str]) -> Callable[[str], str]:
 
 
 def check_analysed(
-    paths: Sequence[str], failures: Mapping[int, str], *, list_file: str | os.PathLike[str]
+    paths: Sequence[str],
+    failures: Mapping[int, str],
+    *,
+    list_file: str | os.PathLike[str],
+    share: tuple[int, int] = (1, 1),
 ) -> None:
     """Raise `ListFileError` if every file of a list failed: what its matrix would say is nothing.
 
     Parameters
     ----------
     paths : sequence of str
-        All paths of the list.
+        All paths of the list, or of the share. None at all is no failure: a list may have fewer than shares.
     failures : mapping of int to str
         Reasons, by index into `paths`.
     list_file : path-like
         The list file.
+    share : pair of int
+        Number of the share that the paths are, from 1, and how many there are.
 
     Raises
     ------
@@ -248,8 +254,9 @@ def check_analysed(
         All failed.
     """
     if paths and len(failures) == len(paths):
+        part = f", share {share[0]} of {share[1]}" if share[1] > 1 else ""
         raise ListFileError(
-            f"list file {os.fspath(list_file)!r}: {_none_of(paths)} could be analysed "
+            f"list file {os.fspath(list_file)!r}{part}: {_none_of(paths)} could be analysed "
             f"(the first: {paths[0]!r}: {failures[0]}); is it the right list?"
         )
 
