@@ -10,7 +10,7 @@ What happens to odd recordings:
 
 * not a regular file, no permission, no bytes, no format that either decoder knows, no audio stream,
   no codec, no samples, a sample rate outside 1 kHz to 1 MHz, only silence: `AudioError`;
-* truncated or damaged: what can be decoded, also behind the damage, is used, with an
+* cut off or damaged: what can be decoded, also behind the damage, is used, with an
   `AudioWarning`; nothing of it: `AudioError`;
 * several recordings joined in one file (chained Ogg and the like): all of them, one after the other;
 * several audio streams: the one flagged as default; if it is silent or cannot be decoded, the next,
