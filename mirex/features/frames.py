@@ -68,7 +68,7 @@ def _last_frame(data: bytes, sync: bytes, parse: Callable[[bytes], _Frame | None
     return found
 
 
-# kbit/s by index 1 to 14: version 1 of layers I to III, then the lower rates of layer I, of layers II and III.
+# kbit/s by index 1 to 14, of version 1 and of the later ones with lower rates, for each layer.
 _MPEG_BITRATES = {
     (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -112,8 +112,10 @@ _AC3_SAMPLES = 1536
 
 def _ac3(head: bytes) -> _Frame | None:
     rate_index, code, revision = head[4] >> 6, head[4] & 63, head[5] >> 3
+    if revision > 16:
+        return None
     if revision > 10:  # E-AC-3
-        return _Frame(2 * (1 + ((head[2] & 7) << 8 | head[3])), 3 << 6 | rate_index) if revision <= 16 else None
+        return _Frame(2 * (1 + ((head[2] & 7) << 8 | head[3])), 4 + rate_index)
     if rate_index == 3 or code >= 2 * len(_AC3_BITRATES):
         return None
     words = 1000 * _AC3_BITRATES[code // 2] * _AC3_SAMPLES // (16 * _AC3_RATES[rate_index])

@@ -173,7 +173,7 @@ def _shortfall(source: Window, opened: Any, done: int, reached: int, damaged: bo
 
 
 def _is_guess(source: Window, opened: Any) -> bool:
-    """Whether the length is not the header's: that of an MP3 without a count is guessed from all its bytes."""
+    """Whether no header gives the length: that of an MP3 without a count is guessed from its size."""
     if opened.frames >= _UNKNOWN_FRAMES:
         return True
     start = containers.id3_length(source, 0)

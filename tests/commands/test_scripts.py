@@ -271,7 +271,7 @@ def test_two_runs_share_a_scratch_folder(audio, expected, tmp_path):
 
 
 def test_shares_of_a_list_at_once_are_as_good_as_one_run(audio, expected, tmp_path):
-    """Each reports what failed without erasing another's; the second, with no good file, says so and fails."""
+    """Each reports what failed without erasing another's; the second has no good file, and fails."""
     names = [NAMES[0], BAD[0], NAMES[1], NAMES[2], BAD[1], NAMES[3], BAD[2]]
     (tmp_path / "list.txt").write_text("".join(f"{audio / name}\n" for name in names), "utf-8")
     processes = []

@@ -27,8 +27,8 @@ LYRICS_1 = b"LYRICSBEGIN" + b"la" * 50 + b"LYRICSEND" + ID3V1
 LYRICS_2 = b"LYRICSBEGIN" + b"la" * 50 + b"%06dLYRICS200" % 111 + ID3V1
 BEHIND = {
     "nothing": b"", "ID3v1": ID3V1, "APE": APE, "APE and ID3v1": APE + ID3V1, "Lyrics3": LYRICS_1,
-    "Lyrics3v2": LYRICS_2, "ID3v2": b"ID3\x04\0\0\0\0\0\x7f" + bytes(127), "zeros": bytes(3000), "a zero": b"\0",
-    "a few 0xFF": b"\xff" * 9 + b"\0",
+    "Lyrics3v2": LYRICS_2, "ID3v2": b"ID3\x04\0\0\0\0\0\x7f" + bytes(127), "zeros": bytes(3000),
+    "a zero": b"\0", "a few 0xFF": b"\xff" * 9 + b"\0",
 }  # fmt: skip
 
 
