@@ -108,9 +108,13 @@ def read_metadata(path: Path | None = None) -> dict[str, str]:
         raise WeightsError(f"{path}: not in the format {FORMAT!r}; use the version of mirex that wrote it")
     absent = [name for name in REQUIRED if not isinstance(metadata.get(name), str)]
     if absent:
-        raise WeightsError(f"{path}: metadata lack {', '.join(absent)}; the file is damaged, download it again")
+        raise WeightsError(
+            f"{path}: metadata lack {', '.join(absent)}; the file is damaged, download it again"
+        )
     if metadata_hash(metadata) != metadata["metadata_sha256"]:
-        raise WeightsError(f"{path}: metadata do not match their hash; the file is damaged, download it again")
+        raise WeightsError(
+            f"{path}: metadata do not match their hash; the file is damaged, download it again"
+        )
     return metadata
 
 
