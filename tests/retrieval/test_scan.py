@@ -21,6 +21,7 @@ from mirex.model import weights
 from mirex.retrieval import tracklist
 from mirex.retrieval import windows as windows_module
 from mirex.retrieval.index import Index, Songs
+from mirex.retrieval.indexing import fingerprints
 from mirex.retrieval.path import NONE, best_path, posteriors, transitions
 from mirex.retrieval.scan import Evidence, Occurrence, Scan, _key, _placed, cell_evidence, occurrences
 from mirex.retrieval.scan_page import write_page
@@ -347,52 +348,50 @@ def test_extracting_a_recording_does_not_change_its_scan(place, capsys):
     assert found[0] == found[1]
 
 
+def made_by(place, **made):
+    """An index of one song that nothing is near to, as made with some weights, transform and backend."""
+    marks = fingerprints(place / "w.safetensors", **made)
+    songs = Songs(["a"], ["00" * 32], np.eye(1, 2048))
+    return Index.create(place / "made.mirex", songs, fingerprints=marks).path
+
+
 class TestBackend:
     """An index is scanned with the backend that it was made with."""
 
-    @pytest.fixture
-    def index(self, place):
+    def test_without_being_told(self, place, capsys):
         pytest.importorskip("openvino")
-        path, backend = place / "openvino.mirex", ["--backend", "openvino"]
-        options = ["--scratch", place / "s", "--windows"]
-        run(index_command, place, place / "list.txt", "-o", path, *options, *backend)
-        return path
-
-    def test_without_being_told(self, place, index, capsys):
+        index, listed = place / "openvino.mirex", ["--scratch", place / "s"]
+        made = [place / "list.txt", "-o", index, *listed, "--windows", "--backend", "openvino"]
+        run(index_command, place, *made)
         assert Index(index).fingerprints["weights"].endswith("-openvino")
         assert Index(index).window_layout == str(OF_SONGS)
         capsys.readouterr()
-        given = [place / "set.wav", "--format", "json", "--at-least", "0"]
-        run(scan_command, place, *given, "--index", index)
-        found = json.loads(capsys.readouterr().out)
-        assert found["weights"].endswith("-openvino")
-        listed = ["--collection", place / "list.txt", "--scratch", place / "s"]
-        run(scan_command, place, *given, *listed, "--backend", "openvino")
-        assert json.loads(capsys.readouterr().out) == found
-        run(scan_command, place, *given, *listed)
-        by_torch = json.loads(capsys.readouterr().out)
-        assert not by_torch["weights"].endswith("-openvino")
-        for one, other in zip(found["occurrences"], by_torch["occurrences"], strict=True):
+        given, found = [place / "a.wav", "--format", "json", "--at-least", "0"], []
+        for collection in (["--index", index], ["--collection", place / "list.txt", *listed]):
+            run(scan_command, place, *given, *collection)
+            found.append(json.loads(capsys.readouterr().out))
+        assert [each["weights"].endswith("-openvino") for each in found] == [True, False]
+        for one, other in zip(*(each["occurrences"] for each in found), strict=True):
             assert one["song"] == other["song"]
             assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-3)
 
-    def test_another_backend_is_a_mismatch(self, place, index):
+    def test_another_backend_is_a_mismatch(self, place):
+        index = made_by(place, cqt="multirate", backend="openvino")
         with pytest.raises(SettingsMismatch, match="--backend"):
             run(scan_command, place, place / "set.wav", "--index", index, "--backend", "torch")
 
-    def test_one_that_is_not_installed_is_named(self, place, index, monkeypatch):
+    def test_one_that_is_not_installed_is_named(self, place, monkeypatch):
+        index = made_by(place, cqt="multirate", backend="openvino")
         monkeypatch.setitem(sys.modules, "openvino", None)
         with pytest.raises(MirexError, match=r'pip install "mirex\[fast\]"'):
             run(scan_command, place, place / "set.wav", "--index", index)
 
 
-def test_an_index_is_scanned_with_its_own_transform(place, capsys):
-    index = place / "essentia.mirex"
-    options = ["--scratch", place / "s", "--cqt", "essentia"]
-    run(index_command, place, place / "list.txt", "-o", index, *options)
-    assert run(scan_command, place, place / "set.wav", "--index", index) == 0
+def test_an_index_is_scanned_with_its_own_transform(place):
+    index = made_by(place, cqt="essentia")
+    assert run(scan_command, place, place / "a.wav", "--index", index) == 0
     with pytest.raises(SettingsMismatch, match="--cqt"):
-        run(scan_command, place, place / "set.wav", "--index", index, "--cqt", "multirate")
+        run(scan_command, place, place / "a.wav", "--index", index, "--cqt", "multirate")
 
 
 def test_nothing_is_named_in_a_short_recording(place, capsys, caplog):
