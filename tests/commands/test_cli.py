@@ -201,8 +201,8 @@ def test_a_share_fails_if_nothing_of_it_can_be_analysed_but_not_if_it_is_empty(c
         statuses.append(main(words))
     assert statuses == [1, 0, 0]
     told = capsys.readouterr()
-    assert "share 1 of 3: its only file is not one that could be analysed" in told.err
-    assert "embeddings of 0 files (share 3 of 3)" in told.out
+    assert "shard 1 of 3: its only file cannot be analysed" in told.err
+    assert "embeddings of 0 files (shard 3 of 3)" in told.out
 
 
 def test_a_query_is_numbered_where_its_file_is_by_another_path(collection, tmp_path, capsys):

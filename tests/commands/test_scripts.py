@@ -285,7 +285,7 @@ def test_shares_of_a_list_at_once_are_as_good_as_one_run(audio, expected, tmp_pa
     logs = [(tmp_path / f"{number}.log").read_text("utf-8") for number in (1, 2, 3)]
     assert [log.count("failed: ") for log in logs] == [1, 2, 0]
     assert "embeddings of 2 files (shard 1 of 3)" in logs[0]
-    assert "list.txt', shard 2 of 3: none of its 2 files could be analysed" in logs[1]
+    assert "list.txt', shard 2 of 3: none of its 2 files can be analysed" in logs[1]
     report = (tmp_path / "shared" / "failed.tsv").read_text("utf-8")
     assert sorted(line.partition("\t")[0] for line in report.splitlines()) == sorted(
         str(audio / name) for name in BAD
