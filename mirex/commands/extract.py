@@ -22,7 +22,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--keep-columns", action="store_true", help="store the CQT columns too")
     parser.add_argument(
         "--shard", type=_share, default=(1, 1), metavar="K/N",
-        help="extract only the K-th of N shards of the list",
+        help="extract only the K-th of N shards of the list; a shard may be empty",
     )  # fmt: skip
     parser.add_argument("--scheduler", metavar="A", help="address of a Dask scheduler, or local")
     parser.add_argument("scratch", metavar="scratch_folder", help="created if missing; may be shared")
@@ -51,8 +51,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             **extraction_options(args),
         )
-    if shares == 1:
-        check_analysed(paths, result.failures, list_file=args.list)
+    check_analysed(paths, result.failures, list_file=args.list, share=args.shard)
     failed = f", {len(result.failures)} failed (see failed.tsv there)" if result.failures else ""
     share = f" (shard {number} of {shares})" if shares > 1 else ""
     print(f"embeddings of {len(paths) - len(result.failures)} files{share} in {args.scratch}{failed}")

@@ -146,7 +146,7 @@ def links(source: Window) -> list[Window]:
     list of Window
         At least one; the file itself if there is only one.
     """
-    begin = _id3_length(source, 0)
+    begin = id3_length(source, 0)
     head = source.at(begin, 16)
     if head[:4] == b"OggS":
         starts = _ogg_starts(source)
@@ -230,10 +230,48 @@ def tail(source: Window) -> int:
     int
         In bytes; the file's size if it ends with neither.
     """
-    end = _without_tags(source)
+    end = without_tags(source)
     while end and not (block := source.at(max(0, end - 65536), min(end, 65536))).rstrip(b"\0"):
         end -= len(block)
     return end - (len(block) - len(block.rstrip(b"\0"))) if end else 0
+
+
+def without_tags(source: Window) -> int:
+    """Where the tags at the end of a file begin.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    int
+        In bytes; the file's size if it ends with none.
+    """
+    end = source.size
+    while (shorter := _without_tag(source, end)) < end:
+        end = shorter
+    return end
+
+
+def id3_length(source: Window, position: int) -> int:
+    """How long the ID3v2 tag is that begins at a given place.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+    position : int
+        In bytes.
+
+    Returns
+    -------
+    int
+        In bytes; 0 if no tag begins there.
+    """
+    head = source.at(position, 10)
+    return 10 + _synchsafe(head[6:10]) if head[:3] == b"ID3" and len(head) == 10 else 0
 
 
 def tag_before(source: Window, end: int) -> int:
@@ -258,7 +296,7 @@ def tag_before(source: Window, end: int) -> int:
         place = data.rfind(b"ID3", 0, place)
         if place < 0:
             break
-        if abs(place + _id3_length(source, start + place) - len(data)) <= SLACK:
+        if abs(place + id3_length(source, start + place) - len(data)) <= SLACK:
             return start + place
     return end
 
@@ -276,7 +314,7 @@ def tag_bytes(source: Window) -> int:
     int
         At most the file's size.
     """
-    inside = sum(_id3_length(source, position) for position in _found(source, _ID3_START))
+    inside = sum(id3_length(source, position) for position in _found(source, _ID3_START))
     return min(source.size, inside + source.size - tail(source))
 
 
@@ -302,13 +340,6 @@ def find(source: Window, pattern: re.Pattern[bytes], *, after: int) -> int | Non
         return found.start() - source.start if found else None
 
 
-def _without_tags(source: Window) -> int:
-    end = source.size
-    while (shorter := _without_tag(source, end)) < end:
-        end = shorter
-    return end
-
-
 def _without_tag(source: Window, end: int) -> int:
     """The end without one tag before it, if there is one."""
     last = source.at(end - 128, min(end, 128))
@@ -322,11 +353,6 @@ def _without_tag(source: Window, end: int) -> int:
     if last[-10:-7] == b"3DI":
         return max(0, end - 20 - _synchsafe(last[-4:]))
     return end
-
-
-def _id3_length(source: Window, position: int) -> int:
-    head = source.at(position, 10)
-    return 10 + _synchsafe(head[6:10]) if head[:3] == b"ID3" and len(head) == 10 else 0
 
 
 def _synchsafe(digits: bytes) -> int:

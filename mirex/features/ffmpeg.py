@@ -16,6 +16,7 @@ import numpy as np
 from mirex._typing import Samples
 from mirex.features import containers
 from mirex.features.containers import Window
+from mirex.features.frames import stream_is_cut
 from mirex.features.track import HIGHEST_RATE, LOWEST_RATE, Blocks
 
 _BLOCK_FRAMES = 1 << 15  # gathered before they are passed on; a packet holds about 1,000
@@ -164,7 +165,8 @@ class _Losses:
 
     def __init__(self, source: Window, container: Any, stream: Any) -> None:
         self._source = source
-        self._bare = container.format.name in _BARE
+        self._form = container.format.name
+        self._bare = self._form in _BARE
         exact = stream.codec_context.name in _LOSSLESS and self._bare and stream.duration
         self._promised = float(stream.duration * stream.time_base) if exact else 0.0
         # Matroska knows the length of the whole file only, which a video may make longer.
@@ -203,6 +205,8 @@ class _Losses:
         if self._seconds < _PROMISE_KEPT * self._length:
             length = f"{self._length:.1f} seconds that its header promises"
             return [f"gives only {self._seconds:.1f} of the {length}"]
+        if stream_is_cut(self._source, form=self._form):
+            return [f"is cut off: it ends after {self._seconds:.1f} seconds, in the middle of a frame"]
         return []
 
     def _lost(self) -> float:

@@ -7,12 +7,14 @@ header names are read as raw samples, if they look like samples.
 
 import dataclasses
 import os
+import re
 from typing import Any
 
 import numpy as np
 
 from mirex.features import containers
 from mirex.features.containers import SLACK, Window
+from mirex.features.frames import stream_is_cut
 from mirex.features.track import Blocks
 
 BLOCK_SAMPLES = 1 << 15  # decoded at a time, over all channels
@@ -92,6 +94,8 @@ def blocks(source: Window, outcome: Outcome) -> Blocks:
         except soundfile.LibsndfileError:
             outcome.damaged = True
         reached = source.tell() if not source.is_whole else os.lseek(source.file.fileno(), 0, os.SEEK_CUR)
+        # Zeros behind the last frame of an MP3 are an error to it, unless a header says how many frames come.
+        outcome.damaged &= opened.format != "MP3" or reached < containers.tail(source)
         outcome.shortfall = _shortfall(source, opened, done, reached, outcome.damaged)
     outcome.whole = not outcome.shortfall and done > 0
 
@@ -156,14 +160,24 @@ def _shortfall(source: Window, opened: Any, done: int, reached: int, damaged: bo
     body = containers.pcm_body(source)
     if body is not None and 0 < source.size - body.start < _PROMISE_KEPT * body.size < _PLACEHOLDER:
         promised = seconds * body.size / (source.size - body.start)
-    if done < _PROMISE_KEPT * promised * opened.samplerate and opened.frames < _UNKNOWN_FRAMES:
+    if done < _PROMISE_KEPT * promised * opened.samplerate and not _is_guess(source, opened):
         return f"gives only {seconds:.1f} of the {promised:.1f} seconds that its header promises"
     if containers.ogg_is_cut(source):
         return f"is cut off: it ends after {seconds:.1f} seconds, in the middle of a page"
+    if opened.format == "MP3" and stream_is_cut(source, form="mp3"):
+        return f"is cut off: it ends after {seconds:.1f} seconds, in the middle of a frame"
     unread = _unread(source, body, reached)
     if unread:
         return f"its last {_amount(unread)} of {_amount(source.size)} could not be read as audio"
     return ""
+
+
+def _is_guess(source: Window, opened: Any) -> bool:
+    """Whether no header gives the length: that of an MP3 without a count is guessed from its size."""
+    if opened.frames >= _UNKNOWN_FRAMES:
+        return True
+    start = containers.id3_length(source, 0)
+    return opened.format == "MP3" and not re.search(b"Xing|Info|VBRI", source.at(start, SLACK))
 
 
 def _unread(source: Window, body: containers.Body | None, reached: int) -> int:

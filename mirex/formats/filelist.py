@@ -226,18 +226,24 @@ def places_beside(list_file: str | os.PathLike[str]) -> Callable[[str], str]:
 
 
 def check_analysed(
-    paths: Sequence[str], failures: Mapping[int, str], *, list_file: str | os.PathLike[str]
+    paths: Sequence[str],
+    failures: Mapping[int, str],
+    *,
+    list_file: str | os.PathLike[str],
+    share: tuple[int, int] = (1, 1),
 ) -> None:
     """Check that a list has at least one file that did not fail; its matrix would mean nothing otherwise.
 
     Parameters
     ----------
     paths : sequence of str
-        All paths of the list.
+        All paths of the list, or of the share. None at all is no failure: a list may have fewer than shares.
     failures : mapping of int to str
         Reasons, by index into `paths`.
     list_file : path-like
         The list file.
+    share : pair of int
+        Number of the share that the paths are, from 1, and how many there are.
 
     Raises
     ------
@@ -245,8 +251,9 @@ def check_analysed(
         If all files failed.
     """
     if paths and len(failures) == len(paths):
+        part = f", shard {share[0]} of {share[1]}" if share[1] > 1 else ""
         raise ListFileError(
-            f"list file {os.fspath(list_file)!r}: {_none_of(paths)} analysed "
+            f"list file {os.fspath(list_file)!r}{part}: {_none_of(paths)} analysed "
             f"(the first: {paths[0]!r}: {failures[0]}); is it the right list?"
         )
 

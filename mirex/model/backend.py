@@ -82,6 +82,27 @@ def fingerprint(weights: str, *, backend: str = "torch") -> str:
     return weights if backend == "torch" else f"{weights}-{backend}"
 
 
+def backend_of(fingerprint: str) -> str:
+    """The backend that a fingerprint of embeddings names.
+
+    Parameters
+    ----------
+    fingerprint : str
+        As `fingerprint` gives it.
+
+    Returns
+    -------
+    str
+        One of BACKENDS.
+
+    Examples
+    --------
+    >>> backend_of("0123456789abcdef-openvino"), backend_of("0123456789abcdef")
+    ('openvino', 'torch')
+    """
+    return next((name for name in BACKENDS if fingerprint.endswith(f"-{name}")), "torch")
+
+
 def compiled(sealed: "Sealed", *, backend: str) -> "Sealed":
     """The same weights, computed by a backend.
 

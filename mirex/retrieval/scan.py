@@ -21,20 +21,26 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex._typing import Array, Columns
+from mirex._typing import Array
 from mirex.errors import UsageError
 from mirex.extraction.store import Store, content_hash
 from mirex.features.short import is_short, seconds_of_sound, warning
+from mirex.features.streaming import Heard, columns_of_file
+from mirex.features.trimming import with_silence
 from mirex.logs import printable
 from mirex.retrieval.index import Index, products
 from mirex.retrieval.indexing import fingerprints
 from mirex.retrieval.path import NONE, best_path, posteriors, transitions
 from mirex.retrieval.windows import OF_SCANS, Layout, embed_spans, window_store
 from mirex.settings import FrontEndSettings
+
+if TYPE_CHECKING:
+    from mirex.model.weights import Sealed
 
 Progress = Callable[[int, int], None]
 
@@ -101,7 +107,7 @@ class Scan:
     recording : str
         Its path.
     seconds : float
-        Its length, in whole columns.
+        Its length, silence included.
     occurrences : tuple of Occurrence
         In order of time.
     songs : int
@@ -127,7 +133,8 @@ def scan(
     evidence: Evidence | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    cqt: str = "multirate",
+    cqt: str | None = None,
+    backend: str | None = None,
     progress: Progress | None = None,
 ) -> Scan:
     """Find the songs of an index in a long recording.
@@ -147,10 +154,11 @@ def scan(
         Of the windows.
     evidence : Evidence, optional
         Other than `Evidence()`.
-    weights, device, cqt
-        As for `mirex.extract`.
+    weights, device, cqt, backend
+        As for `mirex.extract`, but `cqt` and `backend` are those that the index was made with unless given.
     progress : callable, optional
-        Called with what is done and all: bytes of the file while it is decoded, then windows.
+        Called with what is done and all, each time from 0 on: bytes of the file while it is decoded, twice;
+        then windows.
 
     Returns
     -------
@@ -161,54 +169,97 @@ def scan(
     AudioError
         If the recording cannot be decoded.
     SettingsMismatch
-        If the index was made with other weights or another front end.
+        If the index was made with other weights, another front end or another backend.
     UsageError
         For `at_least` outside [0, 1].
+    MirexError
+        If the index's backend is not installed.
     """
-    from mirex.extraction.extract import resolve_device
-    from mirex.model.weights import load
-
     if not 0 <= at_least <= 1:
         raise UsageError(f"the confidence must lie between 0 and 1, found {at_least}")
-    index.check(fingerprints(weights, cqt=cqt))
-    sealed = load(Path(weights) if weights else None, device=resolve_device(device))
+    cqt = cqt or index.fingerprints["cqt"]
+    sealed = _sealed_like(index, weights, device=device, cqt=cqt, backend=backend)
     marks = {"front_end": sealed.front_end.fingerprint(), "weights": sealed.fingerprint, "cqt": cqt}
     content = content_hash(recording)
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         folder = os.fspath(scratch or temporary)
-        columns = _columns(recording, content, Store(folder, **marks), sealed.front_end, cqt, progress)
+        columns, silences = _heard(
+            recording, content, Store(folder, **marks), sealed.front_end, cqt, progress
+        )
         second = sealed.front_end.seconds_per_column
+        length = columns.shape[1] * second + float(np.diff(silences).sum())
         sound = seconds_of_sound(columns, front_end=sealed.front_end, settings=sealed.settings)
         if is_short(sound):
             log.warning("%s: %s", printable(recording), warning(sound))
-            return Scan(recording, columns.shape[1] * second, (), len(index), sealed.fingerprint)
+            return Scan(recording, length, (), len(index), sealed.fingerprint)
         spans = layout.spans(columns.shape[1], seconds_per_column=second)
         store = window_store(folder, layout, **marks)
-        vectors = embed_spans(columns, spans, sealed=sealed, store=store, content=content, progress=progress)
+        vectors = embed_spans(
+            columns, spans, sealed=sealed, store=store, content=_key(content), progress=progress
+        )
     found = occurrences(
         vectors, spans * second, index=index, content=content, layout=layout, evidence=evidence
     )
-    kept = tuple(each for each in found if each.confidence >= at_least)
-    return Scan(recording, columns.shape[1] * second, kept, len(index), sealed.fingerprint)
+    kept = [each for each in found if each.confidence >= at_least]
+    placed = tuple(part for each in kept for part in _placed(each, silences, hop=layout.hop))
+    return Scan(recording, length, placed, len(index), sealed.fingerprint)
 
 
-def _columns(
+def _sealed_like(
+    index: Index, weights: str | os.PathLike[str] | None, *, device: str, cqt: str, backend: str | None
+) -> "Sealed":
+    """Weights whose embeddings can be compared with the index's, by the backend asked for or the index's."""
+    from mirex.extraction.extract import resolve_device
+    from mirex.model import backend as backends
+    from mirex.model.weights import load
+
+    backend = backend or backends.backend_of(index.fingerprints["weights"])
+    backends.check(backend, device=device)
+    index.check(fingerprints(weights, cqt=cqt, backend=backend))
+    device = resolve_device(device) if backend == "torch" else "cpu"
+    return load(Path(weights) if weights else None, device=device, backend=backend)
+
+
+def _heard(
     recording: str,
     content: str,
     store: Store,
     settings: FrontEndSettings,
     cqt: str,
     progress: Progress | None,
-) -> Columns:
-    """The columns, from the store or put there; in half precision either way, so that both are the same."""
-    from mirex.features.streaming import columns_of_file
-
-    columns = store.get(content, kind="columns")
-    if columns is None:
+) -> Heard:
+    """Columns and silences, from the store or put there; rounded either way, so that both are the same."""
+    key = _key(content)
+    columns, silences = store.get(key, kind="columns"), store.get(f"{key}, silences")
+    if columns is None or silences is None:
         found = columns_of_file(recording, settings=settings, implementation=cqt, progress=progress)
-        store.put(content, found, kind="columns")
-        columns = found.astype(np.float16)
-    return columns.astype(np.float32)
+        columns, silences = found.columns.astype(np.float16), found.silences.astype(np.float32)
+        store.put(key, columns, kind="columns")
+        store.put(f"{key}, silences", silences)
+    return Heard(columns.astype(np.float32), silences.astype(np.float64))
+
+
+def _key(content: str) -> str:
+    """Of what the store keeps of a scan; `mirex.extract` keeps columns that differ in the last bits."""
+    return f"{content} in pieces"
+
+
+def _placed(each: Occurrence, silences: NDArray[np.float64], *, hop: float) -> list[Occurrence]:
+    """An occurrence in what sounds, at its place in the recording.
+
+    It is parted at a silence of more than a cell: what is left of less than half a cell is no part.
+    """
+    lengths = np.diff(silences)[:, 0]
+    places = silences[:, 0] - (np.cumsum(lengths) - lengths)  # in what sounds
+    inside = [place for place in places[lengths > hop].tolist() if each.start < place < each.end]
+    edges = np.array([each.start, *inside, each.end])
+    starts = with_silence(edges[:-1], silences).tolist()
+    ends = with_silence(edges[1:], silences, ends=True).tolist()
+    return [
+        dataclasses.replace(each, start=start, end=end)
+        for start, end in zip(starts, ends, strict=True)
+        if not inside or end - start >= hop / 2
+    ]
 
 
 def occurrences(

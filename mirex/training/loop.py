@@ -11,13 +11,12 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -30,7 +29,7 @@ from mirex.training.checkpoint import load_checkpoint, save_checkpoint
 from mirex.training.echoes import shifted
 from mirex.training.settings import LoopSettings
 from mirex.training.statistics import renew_statistics
-from mirex.training.validation import ValidationSet, embed_clips, mean_average_precision
+from mirex.training.validation import RecordingSet, ValidationSet
 
 
 class Trainer:
@@ -287,7 +286,7 @@ def train(
     trainer: Trainer,
     *,
     batches: Iterator[Batch],
-    validation: dict[str, ValidationSet],
+    validation: Mapping[str, ValidationSet | RecordingSet],
     folder: Path,
     metadata: dict[str, Any],
     report: Callable[[str], None] = print,
@@ -345,30 +344,25 @@ def train(
             break
 
 
-def validate(trainer: Trainer, validation: dict[str, ValidationSet]) -> dict[str, float]:
-    """Compute the mAP of the averaged weights on each set.
+def validate(trainer: Trainer, validation: Mapping[str, ValidationSet | RecordingSet]) -> dict[str, float]:
+    """Mean average precision of the averaged weights.
 
     Parameters
     ----------
     trainer : Trainer
-        With the weights.
-    validation : dict of str to ValidationSet
-        The sets, by name.
+    validation : mapping of str to ValidationSet or RecordingSet
+        By name.
 
     Returns
     -------
     dict of str to float
-        mAP, by the set's name.
+        By name; a set of recordings has two figures.
     """
     return {
-        name: mean_average_precision(_embed(trainer, found), found.labels)
+        name + kind: value
         for name, found in validation.items()
+        for kind, value in found.average_precision(trainer.average, device=trainer.device).items()
     }
-
-
-def _embed(trainer: Trainer, found: ValidationSet) -> NDArray[np.float32]:
-    network = trainer.average.chroma if found.folded else trainer.average.cqt
-    return embed_clips(network, found.clips, device=trainer.device)
 
 
 def _groups(parameters: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:

@@ -151,11 +151,33 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         with open(path, "rb") as file:
-            return dict(_flattened(tomllib.load(file)))
+            return dict(flattened(tomllib.load(file)))
     except OSError as error:
         raise UsageError(f"recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"recipe {path}: not TOML ({error})") from error
+
+
+def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested tables.
+
+    Parameters
+    ----------
+    table : mapping of str to object
+        Values, and further tables.
+    prefix : str
+        Before each path.
+
+    Yields
+    ------
+    (str, object)
+        Path and value.
+    """
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def build(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
@@ -214,14 +236,6 @@ def check_known(values: Mapping[str, Any], known: Sequence[Leaf], *, source: Pat
         raise UsageError(
             f"recipe {source}: unknown option {', '.join(odd)}; choose from {', '.join(sorted(names))}"
         )
-
-
-def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _inner(kind: Any) -> tuple[type, bool]:

@@ -31,7 +31,15 @@ from mirex.training.sources import (
     Source,
 )
 from mirex.training.synthesis.patches import load_patches
-from mirex.training.validation import ValidationSet, anthem_sets, chroma_set, score_set, voiced_set
+from mirex.training.validation import (
+    RecordingSet,
+    ValidationSet,
+    anthem_sets,
+    chroma_set,
+    recording_set,
+    score_set,
+    voiced_set,
+)
 
 SUMMARY = {
     "scores": "split train: MIDI transcriptions, rendered to CQT as new arrangements",
@@ -211,7 +219,7 @@ def unused_seed(training: dict[str, Any]) -> int:
     return max(before, *(recipe["loop"]["seed"] + 1 for recipe in phases))
 
 
-def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSet]:
+def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSet | RecordingSet]:
     """Make the quick validation sets that the corpus has data for (`mirex.training.validation`).
 
     Parameters
@@ -223,7 +231,7 @@ def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSe
 
     Returns
     -------
-    dict of str to ValidationSet
+    dict of str to ValidationSet or RecordingSet
         By name.
 
     Raises
@@ -231,7 +239,7 @@ def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSe
     TrainingError
         If data cannot be read.
     """
-    sets: dict[str, ValidationSet] = {}
+    sets: dict[str, ValidationSet | RecordingSet] = {}
     voiced = bool(corpus.chroma) and recipe.voiced_share > 0
     if corpus.scores or voiced:
         patches = load_patches(corpus.patches[0])
@@ -245,7 +253,9 @@ def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSe
         sets["chroma"] = chroma_set(corpus.chroma[0], works=75, settings=recipe.network)
         if voiced:
             sets["voiced"] = voiced_set(corpus.chroma[0], works=75, patches=patches, settings=recipe.network)
-    return sets
+    archives = [path for path in corpus.recordings if path.suffix == ".npz"]
+    found = recording_set(archives[0], settings=recipe.network) if archives else None
+    return sets | ({"pop": found} if found else {})
 
 
 def check(corpus: Corpus, recipe: Recipe) -> None:

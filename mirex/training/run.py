@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from mirex.errors import UsageError
 from mirex.extraction.extract import resolve_device
 from mirex.model import weights
-from mirex.training.batches import stream
+from mirex.training.batches import Batch, stream
 from mirex.training.checkpoint import read_metadata
 from mirex.training.echoes import echoed, needed, uses
 from mirex.training.loop import Trainer, train
@@ -103,6 +103,32 @@ def run(folder: Path, *, corpus: Corpus, recipe: Recipe, settings: RunSettings, 
     )
     _plot(folder, report)
     return trainer.step
+
+
+def statistics_batches(checkpoint: Path, *, corpus: Corpus, count: int) -> Iterator[Batch]:
+    """Batches of a run's recipe that the run has not drawn, for BatchNorm's statistics.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Of the run.
+    corpus : Corpus
+        The run's data.
+    count : int
+        How many.
+
+    Yields
+    ------
+    Batch
+
+    Raises
+    ------
+    UsageError, TrainingError
+        As `make_batches` raises them.
+    """
+    found = read_metadata(checkpoint)
+    maker = make_batches(corpus, recipe=Recipe.from_metadata(found["recipe"]))
+    yield from map(maker.batch, range(found["step"], found["step"] + count))
 
 
 def choose_seed(values: Mapping[str, Any], *, checkpoint: Path, start: Path | None) -> int:

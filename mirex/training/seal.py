@@ -3,17 +3,21 @@
 import dataclasses
 import datetime
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from mirex.errors import TrainingError
 from mirex.model import weights
-from mirex.model.network import tensors_of
+from mirex.model.network import TwoViewNetwork, tensors_of
 from mirex.settings import FrontEndSettings, NetworkSettings
+from mirex.training.batches import Batch
 from mirex.training.checkpoint import read_metadata
+from mirex.training.statistics import renew_statistics
 
 LICENCE = "AGPL-3.0-or-later"
 
@@ -27,43 +31,49 @@ def seal(
     chroma_weight: float | None = None,
     start: Path | None = None,
     start_share: float = 0.0,
+    batches: Iterable[Batch] = (),
     date: str | None = None,
     half: bool = True,
 ) -> str:
     """Write the moving average of a checkpoint as sealed weights.
 
+    Weights before and after further training, averaged, often generalise better than either (Wortsman et al.,
+    "Robust fine-tuning of zero-shot models", CVPR 2022).
+
     Parameters
     ----------
     checkpoint : Path
-        Of `mirex train`.
+        Of a training run.
     path : Path
-        The weights file to write; it appears whole.
+        The weights file to write.
     results, calibration : dict, optional
-        For the metadata, as JSON.
+        Go into the metadata as JSON.
     chroma_weight : float, optional
-        Of the folded view in the embedding; the recipe's by default. Training does not depend on it.
+        Of the folded view in the embedding, which training does not depend on; None: the recipe's.
     start : Path, optional
-        The weights that the run started from.
+        The weights that the run started from, to be averaged with what the run made of them.
     start_share : float
-        Share of `start` that is mixed into every tensor, in [0, 1). The mean of weights before and after
-        further training often generalises better than either (Wortsman et al., CVPR 2022).
+        Their share in every tensor, at least 0 and less than 1.
+    batches : iterable of Batch
+        Training batches that BatchNorm's statistics are computed from after averaging; needed where
+        `start_share` is above 0.
     date : str, optional
-        ISO; today by default.
+        ISO; today if None.
     half : bool
-        Store tensors of two or more axes as float16.
+        Store large tensors as float16, not float32.
 
     Returns
     -------
     str
-        Fingerprint of the weights.
+        The fingerprint of the weights.
 
     Raises
     ------
     TrainingError
-        If the file is not a checkpoint, the weight is negative, the share is out of range, or the run started
-        from other weights.
+        For a negative weight, a share out of range, a start that the run did not begin with, or averaging
+        without batches.
     SettingsMismatch
-        If the checkpoint is of a version with other settings.
+        If the checkpoint was made by a version with other settings.
     """
     found = read_metadata(checkpoint)
     recipe = found["recipe"]
@@ -91,6 +101,8 @@ def seal(
         tensors = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
     if start is not None or start_share != 0:
         tensors = _mixed(tensors, start=start, share=start_share, origin=found.get("started_from"))
+    if start_share > 0:
+        tensors = _with_new_statistics(tensors, recipe["network"]["embedding_size"], batches)
     settings = NetworkSettings.from_json(json.dumps(recipe["network"]))
     if chroma_weight is not None:
         if not chroma_weight >= 0:
@@ -118,6 +130,21 @@ def _mixed(
         name: value.lerp(before[name], share) if value.is_floating_point() else value
         for name, value in tensors.items()
     }
+
+
+def _with_new_statistics(
+    tensors: dict[str, Tensor], embedding_size: int, batches: Iterable[Batch]
+) -> dict[str, Tensor]:
+    """The same network with statistics of its own: those of two networks have no meaningful mean."""
+    views = [(batch.cqt, batch.chroma) for batch in batches]
+    if not views:
+        raise TrainingError(
+            "averaged weights need training batches to compute BatchNorm statistics from: give the data"
+        )
+    network = TwoViewNetwork(embedding_size=embedding_size, generator=torch.Generator())
+    network.load_state_dict(tensors, strict=False)
+    renew_statistics(network, views, device="cpu")
+    return tensors_of(network)
 
 
 def _samples(phases: list[dict[str, Any]]) -> int:

@@ -12,10 +12,12 @@ metadata of the sealed weights.
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mirex.settings import NetworkSettings
-from mirex.training.options import option
+from mirex.training.options import build, flattened, option
 
 SOURCES = ("scores", "chroma", "recordings")
 
@@ -202,3 +204,25 @@ class Recipe:
             With sorted keys.
         """
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_metadata(cls, found: Mapping[str, Any]) -> "Recipe":
+        """The recipe in a checkpoint's metadata.
+
+        Parameters
+        ----------
+        found : mapping of str to object
+            As `dataclasses.asdict` and JSON leave a recipe. Options that it lacks have their defaults.
+
+        Returns
+        -------
+        Recipe
+
+        Raises
+        ------
+        SettingsMismatch
+            If its network settings are those of another version.
+        """
+        network = NetworkSettings.from_json(json.dumps(found["network"]))
+        values = {path: value for path, value in flattened(found) if value is not None}
+        return dataclasses.replace(build(cls, values), network=network)

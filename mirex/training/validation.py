@@ -1,8 +1,12 @@
 """Validation during training: mAP of held-out works in quick sets.
 
 `scores`: validation scores, human-made versions, rendered as written. `anthems`: real recordings. `chroma`:
-real covers as tiled profiles. `voiced`: the same covers, sounded for the CQT view. Each clip is embedded
+real covers as tiled profiles. `voiced`: the same, sounded for the CQT view. Each of these clips is embedded
 whole, in the view named.
+
+`pop_among`: real recordings among distractors, `pop`: the same alone. They are judged as they will be once
+the weights are sealed: by windows, whitened by the vectors of training recordings. Without that the figures
+would mislead, since whitening does for nothing what training may take long to learn.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,32 +20,100 @@ from torch import nn
 
 from mirex._typing import Array
 from mirex.corpora.clips import Clip, ProfileClip, anthem_clips, cover_clips
+from mirex.corpora.cqt_levels import LevelCorpus
 from mirex.corpora.scores import ScoreCorpus
 from mirex.evaluation.metrics import score
-from mirex.features.views import chroma_view, cqt_view, profile_view
+from mirex.features.views import at_least, chroma_view, cqt_view, profile_view, windows, without_silence
+from mirex.model.network import TwoViewNetwork
+from mirex.model.whitening import fit, unit
 from mirex.retrieval.distance import distance_matrix
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.synthesis.arrangement import arrange, from_start
 from mirex.training.synthesis.rendering import render
 from mirex.training.synthesis.voicing import sound
 
+WHITENING_RECORDINGS = 500  # of the training split; with all of them MAP differs by a few thousandths
+
 
 class ValidationSet(NamedTuple):
-    """Clips of held-out works.
+    """Clips that are embedded whole; every one is a query.
 
     Attributes
     ----------
     clips : list of float32 [bins, steps]
         Network input.
     labels : int64 [clips]
-        The works.
+        Their works.
     folded : bool
-        Whether the clips are of the folded view.
+        Whether they are the chroma view, not the CQT view.
     """
 
     clips: list[Array]
     labels: NDArray[np.int64]
     folded: bool = False
+
+    def average_precision(self, network: TwoViewNetwork, *, device: str) -> dict[str, float]:
+        """The mean average precision, without a name of its own.
+
+        Parameters
+        ----------
+        network : TwoViewNetwork
+        device : str
+            Where it lies.
+
+        Returns
+        -------
+        dict of str to float
+        """
+        view = network.chroma if self.folded else network.cqt
+        embeddings = embed_clips(view, self.clips, device=device)
+        return {"": mean_average_precision(embeddings, self.labels)}
+
+
+class RecordingSet(NamedTuple):
+    """Recordings that are embedded by windows, whitened.
+
+    Attributes
+    ----------
+    windows : list of float16 [bins, steps]
+        Network input of all recordings, one after the other.
+    recordings : int64 [windows]
+        Which recording each is of, from 0.
+    labels : int64 [recordings]
+        Their works. Those with another version are queries, the others distractors.
+    others : list of float16 [bins, steps]
+        Windows of recordings that the whitening is fitted on.
+    """
+
+    windows: list[Array]
+    recordings: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    others: list[Array]
+
+    def average_precision(self, network: TwoViewNetwork, *, device: str) -> dict[str, float]:
+        """Mean average precision of the queries alone ("") and among all recordings ("_among").
+
+        Parameters
+        ----------
+        network : TwoViewNetwork
+        device : str
+            Where it lies.
+
+        Returns
+        -------
+        dict of str to float
+        """
+        whitening = fit([embed_clips(network.cqt, self.others, device=device)])
+        vectors = whitening.apply(embed_clips(network.cqt, self.windows, device=device))
+        pooled = np.zeros((len(self.labels), vectors.shape[1]), np.float32)
+        np.add.at(pooled, self.recordings, vectors)
+        embeddings = unit(pooled)
+        _, work, count = np.unique(self.labels, return_inverse=True, return_counts=True)
+        paired = np.flatnonzero(count[work] > 1)
+        return {
+            "": mean_average_precision(embeddings[paired], self.labels[paired]),
+            "_among": mean_average_precision(embeddings, self.labels, queries=paired),
+        }
 
 
 def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings, works: int) -> ValidationSet:
@@ -156,28 +228,78 @@ def voiced_set(path: Path, *, works: int, patches: Array, settings: NetworkSetti
     return ValidationSet([cqt_view(each, settings=settings) for each in columns], _labels(clips))
 
 
+def recording_set(path: Path, *, settings: NetworkSettings, seed: int = 0) -> RecordingSet | None:
+    """The validation split of an archive of recordings.
+
+    Parameters
+    ----------
+    path : Path
+        The archive.
+    settings : NetworkSettings
+        Of the network whose input is made.
+    seed : int
+        Of what rounding to levels took, and of which training recordings the whitening is fitted on.
+
+    Returns
+    -------
+    RecordingSet or None
+        None if no work of the split has two versions, or there is no training split to whiten by.
+
+    Raises
+    ------
+    TrainingError
+        If it is no such file.
+    """
+    held_out, training = (LevelCorpus.load(path, split=split) for split in ("validation", "train"))
+    if not any(len(versions) > 1 for versions in held_out.works) or len(training.recordings) < 2:
+        return None
+    generator = np.random.default_rng(seed)
+    wanted = min(WHITENING_RECORDINGS, len(training.recordings))
+    chosen = np.sort(generator.choice(training.recordings, wanted, replace=False))
+    found = [_windows_of(held_out, each, settings, generator) for each in held_out.recordings.tolist()]
+    others = [_windows_of(training, each, settings, generator) for each in chosen.tolist()]
+    return RecordingSet(
+        [window for each in found for window in each],
+        np.repeat(np.arange(len(found)), [len(each) for each in found]),
+        np.array([held_out.work(each) for each in held_out.recordings.tolist()]),
+        [window for each in others for window in each],
+    )
+
+
+def _windows_of(
+    corpus: LevelCorpus, recording: int, settings: NetworkSettings, generator: np.random.Generator
+) -> Array:
+    """A recording's windows as network input: float16 [windows, bins, steps]."""
+    columns = without_silence(corpus.columns(recording, generator=generator), settings=settings)
+    view = at_least(cqt_view(columns, settings=settings), steps=settings.min_steps)
+    return windows(view, steps=settings.window_steps, hop=settings.window_hop).astype(np.float16)
+
+
 def _labels(clips: Sequence[Clip] | Sequence[ProfileClip]) -> NDArray[np.int64]:
     """A number for each clip's work."""
     return np.unique([clip.work for clip in clips], return_inverse=True)[1]
 
 
-def mean_average_precision(embeddings: Array, labels: NDArray[np.int64]) -> float:
-    """Compute the mAP with every clip a query against all others.
+def mean_average_precision(
+    embeddings: Array, labels: NDArray[np.int64], *, queries: NDArray[np.int64] | None = None
+) -> float:
+    """mAP of queries against all other clips.
 
     Parameters
     ----------
     embeddings : float32 [clips, size]
         Of unit length.
     labels : int64 [clips]
-        The works.
+        Their works.
+    queries : int64 [queries], optional
+        Positions of the queries; every clip if None.
 
     Returns
     -------
     float
-        In 0..1.
     """
-    positions = np.arange(len(labels))
-    distances = distance_matrix(embeddings, embeddings)
+    positions = np.arange(len(labels)) if queries is None else queries
+    distances = distance_matrix(embeddings[positions], embeddings)
     return float(score(distances, query_positions=positions, labels=labels).average_precision.mean())
 
 
@@ -210,7 +332,7 @@ def embed_clips(network: nn.Module, clips: Sequence[Array], *, device: str, batc
     network.eval()
     found: dict[int, Array] = {}
     for indices in _equal_length_batches(clips, batch_size):
-        x = torch.from_numpy(np.stack([clips[i] for i in indices])[:, None]).to(device)
+        x = torch.from_numpy(np.stack([clips[i] for i in indices])[:, None]).to(device).float()
         with torch.autocast(device_type=device, dtype=torch.bfloat16):
             _, embedding = network(x.contiguous(memory_format=torch.channels_last))
         vectors = torch.nn.functional.normalize(embedding.float(), dim=1).cpu().numpy()

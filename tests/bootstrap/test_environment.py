@@ -301,9 +301,7 @@ def test_settings_of_pip_that_put_packages_elsewhere_do_not_hold(place, folder, 
 def test_no_stamp_without_the_packages(folder, tmp_path, monkeypatch):
     """Whatever pip says: the environment's own Python must report them."""
     monkeypatch.setattr(environment, "_install_packages", lambda private, folders: None)
-    with pytest.raises(
-        EnvironmentFailure, match="no error, but .* lacks mirex-test-package>=1.0"
-    ):
+    with pytest.raises(EnvironmentFailure, match="no error, but .* lacks mirex-test-package>=1.0"):
         choose(tmp_path / ".venv", [folder], prefer_this=False)
     assert not environment.stamp(tmp_path / ".venv", folder).exists()
 

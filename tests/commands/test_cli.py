@@ -192,6 +192,19 @@ def test_a_list_of_which_nothing_can_be_analysed_gives_no_matrix(collection, tmp
     assert main(["extract", str(tmp_path / "scratch"), lists[0]]) == 1
 
 
+def test_a_share_fails_if_nothing_of_it_can_be_analysed_but_not_if_it_is_empty(collection, tmp_path, capsys):
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "list.txt").write_text(f"text.wav\n{collection / 'first.wav'}\n")
+    statuses = []
+    for number in (1, 2, 3):
+        words = ["extract", "--shard", f"{number}/3", str(collection / "scratch"), str(tmp_path / "list.txt")]
+        statuses.append(main(words))
+    assert statuses == [1, 0, 0]
+    told = capsys.readouterr()
+    assert "shard 1 of 3: its only file cannot be analysed" in told.err
+    assert "embeddings of 0 files (shard 3 of 3)" in told.out
+
+
 def test_a_query_is_numbered_where_its_file_is_by_another_path(collection, tmp_path, capsys):
     (tmp_path / "queries.txt").write_text(f"{collection}/./third.wav\n")
     lists = [str(collection / "collection.txt"), str(tmp_path / "queries.txt")]

@@ -317,5 +317,3 @@ def test_works_in_a_program_without_a_main_guard(first, paths, tmp_path):
         check=True,
     )
     assert run.stdout == first.embeddings[index].tobytes()
-
-

@@ -14,8 +14,7 @@ from mirex.features.cqt import columns
 from mirex.model import backend, weights
 from mirex.model.embedding import embed
 from mirex.model.network import TwoViewNetwork, tensors_of
-from mirex.retrieval.indexing import fingerprints, index_collection
-from mirex.retrieval.windows import OF_SONGS
+from mirex.retrieval.indexing import fingerprints
 from mirex.settings import FrontEndSettings, NetworkSettings
 from random_network import random_sealed
 
@@ -137,18 +136,9 @@ def demo_file(tmp_path):
     return str(path)
 
 
-def test_an_index_says_its_backend_and_has_windows_of_torch_alone(small, tmp_path):
+def test_an_index_says_its_backend(small):
     found = [fingerprints(small, cqt="multirate", backend=name) for name in backend.BACKENDS]
     assert found[1] == {**found[0], "weights": f"{found[0]['weights']}-openvino"}
-    with pytest.raises(UsageError, match="windows are embedded with the backend torch"):
-        index_collection(
-            ["a.wav"],
-            output=tmp_path / "index",
-            scratch=tmp_path,
-            layout=OF_SONGS,
-            weights=small,
-            backend="openvino",
-        )
 
 
 # --- ONNX ----------------------------------------------------------------------------------------

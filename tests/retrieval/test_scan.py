@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ from hypothesis import strategies as st
 
 from mirex.commands import index as index_command
 from mirex.commands import scan as scan_command
-from mirex.errors import SettingsMismatch, UsageError
-from mirex.extraction.store import Store
+from mirex.errors import MirexError, SettingsMismatch, UsageError
+from mirex.extraction.store import Store, content_hash
+from mirex.model import weights
 from mirex.retrieval import tracklist
 from mirex.retrieval import windows as windows_module
 from mirex.retrieval.index import Index, Songs
+from mirex.retrieval.indexing import fingerprints
 from mirex.retrieval.path import NONE, best_path, posteriors, transitions
-from mirex.retrieval.scan import Evidence, Occurrence, Scan, cell_evidence, occurrences
+from mirex.retrieval.scan import Evidence, Occurrence, Scan, _key, _placed, cell_evidence, occurrences
 from mirex.retrieval.scan_page import write_page
 from mirex.retrieval.windows import OF_SONGS, Layout, embed_spans
 from random_network import random_sealed, save_random
@@ -282,6 +285,113 @@ def test_command_from_audio(place, capsys):
     (place / "b.txt").write_text("b.wav\n")
     run(index_command, place, place / "b.txt", "-o", index, "--scratch", place / "s", "--append")
     assert Index(index).window_song.tolist() == [0, 1]
+
+
+def test_silence_moves_times_and_nothing_else(place, capsys):
+    """As the ordinary embedding: a set with silence before, between and behind is the set without."""
+    sound = soundfile.read(place / "set.wav")[0]
+    seconds = (40, 30, 9)
+    silences = [np.zeros(each * 22050) for each in seconds]
+    parts = np.split(sound, [24 * 22050])
+    padded = np.concatenate([silences[0], parts[0], silences[1], parts[1], silences[2]])
+    soundfile.write(place / "padded.wav", padded, 22050)
+    listed = ["--collection", place / "list.txt", "--scratch", place / "s", "--format", "json"]
+    found = []
+    for name in ("set.wav", "padded.wav"):
+        run(scan_command, place, place / name, *listed, "--at-least", "0")
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["seconds"] == pytest.approx(48, abs=0.5)
+    assert found[1]["seconds"] == pytest.approx(48 + sum(seconds), abs=0.5)
+    first, second = (scan["occurrences"] for scan in found)
+    confidences = [{round(each["confidence"], 2) for each in part} for part in (first, second)]
+    assert confidences[0] == confidences[1] != set()
+    assert second[0]["start"] == pytest.approx(40 + first[0]["start"], abs=0.1)
+    assert second[-1]["end"] == pytest.approx(70 + first[-1]["end"], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (0, 30, [(5, 35)]),
+        (30, 60, [(35, 45), (65, 85)]),  # 20 s of silence part it
+        (39, 60, [(65, 85)]),  # a second is no part
+        (40, 80, [(65, 85), (145, 167)]),
+        (60, 70, [(145, 155)]),
+        (0, 5, [(5, 10)]),
+        (72, 80, [(157, 167)]),  # two seconds part nothing
+    ],
+)
+def test_occurrences_lie_where_the_silence_lets_them(start, end, expected):
+    silences = np.array([[0.0, 5], [45, 65], [85, 145], [160, 162]])
+    each = Occurrence("a", start, end, 0.9, None, 0.0)
+    found = _placed(each, silences, hop=15)
+    assert [(part.start, part.end) for part in found] == expected
+    assert {part.confidence for part in found} == {0.9}
+
+
+def test_extracting_a_recording_does_not_change_its_scan(place, capsys):
+    """What the two keep in the scratch folder differs in its last bits."""
+    listed = ["--collection", place / "list.txt", "--scratch", place / "s", "--format", "json"]
+    found = []
+    for _ in range(2):
+        run(scan_command, place, place / "a.wav", *listed, "--at-least", "0")
+        found.append(capsys.readouterr().out)
+        (place / "all.txt").write_text("a.wav\n")
+        index = place / f"songs-{len(found)}.mirex"
+        run(index_command, place, place / "all.txt", "-o", index, "--scratch", place / "s", "--windows")
+        capsys.readouterr()
+    content = content_hash(place / "a.wav")
+    sealed = weights.load(place / "w.safetensors")
+    store = Store(place / "s", front_end=sealed.front_end.fingerprint(), weights=sealed.fingerprint)
+    assert store.get(content, kind="columns") is not None
+    assert store.get(_key(content), kind="columns") is not None
+    assert found[0] == found[1]
+
+
+def made_by(place, **made):
+    """An index of one song that nothing is near to, as made with some weights, transform and backend."""
+    marks = fingerprints(place / "w.safetensors", **made)
+    songs = Songs(["a"], ["00" * 32], np.eye(1, 2048))
+    return Index.create(place / "made.mirex", songs, fingerprints=marks).path
+
+
+class TestBackend:
+    """An index is scanned with the backend that it was made with."""
+
+    def test_without_being_told(self, place, capsys):
+        pytest.importorskip("openvino")
+        index, listed = place / "openvino.mirex", ["--scratch", place / "s"]
+        made = [place / "list.txt", "-o", index, *listed, "--windows", "--backend", "openvino"]
+        run(index_command, place, *made)
+        assert Index(index).fingerprints["weights"].endswith("-openvino")
+        assert Index(index).window_layout == str(OF_SONGS)
+        capsys.readouterr()
+        given, found = [place / "a.wav", "--format", "json", "--at-least", "0"], []
+        for collection in (["--index", index], ["--collection", place / "list.txt", *listed]):
+            run(scan_command, place, *given, *collection)
+            found.append(json.loads(capsys.readouterr().out))
+        assert [each["weights"].endswith("-openvino") for each in found] == [True, False]
+        for one, other in zip(*(each["occurrences"] for each in found), strict=True):
+            assert one["song"] == other["song"]
+            assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-3)
+
+    def test_another_backend_is_a_mismatch(self, place):
+        index = made_by(place, cqt="multirate", backend="openvino")
+        with pytest.raises(SettingsMismatch, match="--backend"):
+            run(scan_command, place, place / "set.wav", "--index", index, "--backend", "torch")
+
+    def test_one_that_is_not_installed_is_named(self, place, monkeypatch):
+        index = made_by(place, cqt="multirate", backend="openvino")
+        monkeypatch.setitem(sys.modules, "openvino", None)
+        with pytest.raises(MirexError, match=r'pip install "mirex\[fast\]"'):
+            run(scan_command, place, place / "set.wav", "--index", index)
+
+
+def test_an_index_is_scanned_with_its_own_transform(place):
+    index = made_by(place, cqt="essentia")
+    assert run(scan_command, place, place / "a.wav", "--index", index) == 0
+    with pytest.raises(SettingsMismatch, match="--cqt"):
+        run(scan_command, place, place / "a.wav", "--index", index, "--cqt", "multirate")
 
 
 def test_nothing_is_named_in_a_short_recording(place, capsys, caplog):
