@@ -288,7 +288,15 @@ class Measured(NamedTuple):
 
 
 class EvaluatedSet(NamedTuple):
-    """A set as evaluated: its size, and the clique of each query, int64 [queries]."""
+    """A set as evaluated.
+
+    Attributes
+    ----------
+    recordings : int
+        Size of the set.
+    query_cliques : int64 [queries]
+        The clique of each query.
+    """
 
     recordings: int
     query_cliques: NDArray[np.int64]
