@@ -210,7 +210,7 @@ class Links:
         """
         shown, full = _text(self.short(name)), _text(name)
         if not self.file(name).is_file():
-            return f'<span class="absent" title="{full}: no such file when the page was made">{shown}</span>'
+            return f'<span class="absent" title="{full}: missing when the page was made">{shown}</span>'
         return f'<a class="play" href="{html.escape(self.address(name))}" title="{full}">{shown}</a>'
 
 

@@ -45,7 +45,7 @@ def run(
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie, both here and on the cluster.
+        Paths of the recordings, both here and on the cluster.
     setup : dict
         See `mirex.extraction.worker`.
     scheduler : str
@@ -207,7 +207,7 @@ class _Station:
         Parameters
         ----------
         path : str
-            Where the recording lies.
+            Path of the recording.
 
         Returns
         -------

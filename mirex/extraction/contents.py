@@ -50,7 +50,7 @@ def identify(
     Parameters
     ----------
     locations : sequence of str
-        Where the files lie.
+        Paths of the files.
     scratch : path-like
         The folder that remembers; where it cannot be written, nothing is remembered.
     threads : int
@@ -112,7 +112,7 @@ class Memory:
         Parameters
         ----------
         path : str
-            Where the file lies.
+            Path of the file.
 
         Returns
         -------

@@ -164,7 +164,7 @@ def extract(
     scheduler : str, optional
         Address of a Dask scheduler, whose workers see the files under the same paths; "local" starts one.
     locations : sequence of str, optional
-        Where each file lies, if that differs from its name.
+        Path of each file, if that differs from its name.
     run : str, optional
         Identifies this list in the report of failures; its paths by default.
     progress : callable, optional
@@ -238,7 +238,7 @@ def read_columns(
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie.
+        Paths of the recordings.
     scratch, threads, cqt, rehash, time_limit, progress
         As for `extract`.
     front_end : FrontEndSettings, optional

@@ -81,7 +81,7 @@ def run(
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie.
+        Paths of the recordings.
     setup : dict
         See `mirex.extraction.worker`.
     workers : int
@@ -176,7 +176,7 @@ class Crew:
         Parameters
         ----------
         paths : sequence of str
-            Where the recordings lie.
+            Paths of the recordings.
         indices : sequence of int
             Into `paths`: the recordings to analyse.
         workers : int
@@ -340,7 +340,7 @@ class Process:
         Parameters
         ----------
         path : str
-            Where the recording lies.
+            Path of the recording.
         time_limit : float
             As in `run`.
 

@@ -40,7 +40,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     Parameters
     ----------
     path : path-like
-        Where the file lies.
+        Path of the file.
 
     Returns
     -------

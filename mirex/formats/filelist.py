@@ -237,13 +237,14 @@ def check_analysed(
     Parameters
     ----------
     paths : sequence of str
-        All paths of the list, or of the share. None at all is no failure: a list may have fewer than shares.
+        All paths of the list, or of a shard. An empty shard is not a failure: a list may be shorter than the
+        number of shards.
     failures : mapping of int to str
         Reasons, by index into `paths`.
     list_file : path-like
         The list file.
     share : pair of int
-        Number of the share that the paths are, from 1, and how many there are.
+        Number of the shard, from 1, and how many there are.
 
     Raises
     ------

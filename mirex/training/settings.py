@@ -24,7 +24,7 @@ SOURCES = ("scores", "chroma", "recordings")
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Where the data lie; what is not given is not used. Paths are relative to the folder `corpus`."""
+    """Paths of the data; what is not given is not used. They are relative to the folder `corpus`."""
 
     scores: tuple[Path, ...] = option((), "archives of scores (links refer to the first one); need --patches")
     patches: tuple[Path, ...] = option((), "note patches made by 'mirex patches'")
@@ -207,12 +207,12 @@ class Recipe:
 
     @classmethod
     def from_metadata(cls, found: Mapping[str, Any]) -> "Recipe":
-        """The recipe in a checkpoint's metadata.
+        """Read the recipe in a checkpoint's metadata.
 
         Parameters
         ----------
         found : mapping of str to object
-            As `dataclasses.asdict` and JSON leave a recipe. Options that it lacks have their defaults.
+            A recipe as `dataclasses.asdict` and JSON make it. Missing options have their defaults.
 
         Returns
         -------
@@ -221,7 +221,7 @@ class Recipe:
         Raises
         ------
         SettingsMismatch
-            If its network settings are those of another version.
+            If its network settings are of another version.
         """
         network = NetworkSettings.from_json(json.dumps(found["network"]))
         values = {path: value for path, value in flattened(found) if value is not None}
