@@ -28,7 +28,7 @@ from mirex.model.weights import Sealed
 FIGURES = ("map", "mr1", "rank_1")
 VIEWS = ("both views", "CQT view", "chroma view")
 AnyClip = Clip | ProfileClip
-CHROMA_ONLY = 1e9  # weight beside which the other view's 1.0 is lost
+CHROMA_ONLY = 1e9  # so large that the other view's weight of 1.0 vanishes
 
 
 class Embedding:

@@ -30,7 +30,7 @@ from mirex.files import write_whole
 
 ARRAYS = ("average_precision", "first_rank")
 WIDTH = 110
-SHORT_NAMES = {"ours": "mirex", "qmax": "Qmax"}  # whatever view or frames a set is seen with
+SHORT_NAMES = {"ours": "mirex", "qmax": "Qmax"}  # for any view or number of frames
 
 
 def fingerprint(conditions: Mapping[str, Any]) -> str:

@@ -322,7 +322,7 @@ def _put(
     """Put new values into the results, beside the old ones of the same recordings."""
     old = results.measured(title, source=source)
     test_set = next((found for found, _ in new.values()), None) or results.test_set(title, source=source)
-    assert test_set is not None  # nothing new: then it is there
+    assert test_set is not None  # without new values, the results have it
     merged = old | {key: measured for key, (_, measured) in new.items()}
     order = [*keys, *(key for key in merged if key not in keys)]
     if "ours" in merged and "ours" not in keys:

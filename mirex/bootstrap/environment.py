@@ -42,7 +42,7 @@ from typing import NoReturn
 FOLDER = Path(__file__).resolve().parent
 USER_PATH = "MIREX_USER_PYTHONPATH"  # where environment.sh puts the user's PYTHONPATH
 
-# Of pip's settings, those that say how packages are reached.
+# Pip's settings that say how to reach packages.
 PIP_SETTINGS = frozenset({
     "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "client-cert",
     "timeout", "retries", "resume-retries", "cache-dir", "no-cache-dir", "keyring-provider", "use-feature",
@@ -204,7 +204,12 @@ def is_met(requirement: str, *, path: Sequence[str] | None = None) -> bool:
         # The first on the path is the one that is imported.
         version = next((distribution.metadata["Version"] for distribution in found), None)
         return version is not None and (not lowest or version_key(version) >= version_key(lowest))
-    except (ValueError, TypeError, KeyError, OSError):  # no version; or what a removal left has none
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        OSError,
+    ):  # not a version; or the remains of a removed package have none
         return False
 
 
@@ -374,7 +379,7 @@ def build(environment: Path, folders: Sequence[Path]) -> None:
     try:
         with open(lock, "a") as file:
             _wait_for(lock, file.fileno())
-            # The programs that are started hold it too: should this one be killed, they still work.
+            # Programs started from here hold the lock too, since they keep working if this one is killed.
             os.set_inheritable(file.fileno(), True)
             if not is_whole(environment, folders):  # another run may have built it meanwhile
                 install(environment, folders)
@@ -471,7 +476,7 @@ def create(environment: Path) -> None:
 def _install_packages(environment: Path, folders: Sequence[Path]) -> None:
     python, scratch = str(environment / "bin" / "python"), environment / "tmp"
     files = [argument for folder in folders for argument in _pip_arguments(folder)]
-    # Not /tmp, which may be small; and what an interrupted run leaves here is cleared by the next.
+    # Not /tmp, which may be small; and the next run clears what an interrupted one leaves here.
     scratch.mkdir(exist_ok=True)
     variables = {**pip_environment(python), "TMPDIR": str(scratch)}
     status, _ = _run([python, "-I", "-m", "pip", "install", "-qq", *files], variables, keep=False)

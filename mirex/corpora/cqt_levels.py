@@ -15,7 +15,7 @@ from mirex._typing import Array
 from mirex.corpora.archive import SPLITS, VersionArchive, joined_names, offsets_of
 from mirex.settings import BINS
 
-LOUD_COLUMN = 99  # percentile of the columns' loudest bins that a recording's top is
+LOUD_COLUMN = 99  # percentile of the columns' loudest bins that defines a recording's top
 SILENCE_DB = -180.0
 
 

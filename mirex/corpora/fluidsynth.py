@@ -20,7 +20,7 @@ from mirex.settings import SAMPLE_RATE
 
 TICKS_PER_SECOND = 960
 DRUM_CHANNEL = 9
-DRUMS = 128  # program number that stands for the percussion channel
+DRUMS = 128  # program number for the percussion channel
 
 
 class Notes(NamedTuple):
@@ -77,7 +77,7 @@ def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[n
         write_midi(notes, path=midi)
         command = [program, "-ni", "-q", "-R", "0", "-C", "0", "-g", str(gain)]
         command += ["-r", str(SAMPLE_RATE), "-O", "s16"]
-        # Samples are read when a note needs them: an SF3 decodes all of them else.
+        # Samples are read when a note needs them; otherwise all of an SF3 would be decoded.
         command += ["-o", "synth.dynamic-sample-loading=1"]
         done = subprocess.run(
             [*command, "-F", str(wave), str(soundfont), str(midi)],

@@ -17,7 +17,7 @@ from mirex.errors import MirexError, TrainingError
 DRUM_CHANNEL = 9
 MELODY_NAMES = ("melod", "vocal", "vox", "voice", "lead", "sing")
 BEATS_PER_CHORD = 2
-OUTSIDE = 0.5  # what a class outside a triad costs, where one inside counts 1
+OUTSIDE = 0.5  # cost of a class outside the triad; one inside counts 1
 
 
 def read_midi(path: Path) -> Score:

@@ -392,7 +392,7 @@ def _end_if_hopeless(answer: pool.Answer, *, failed: int, of: int, found: int) -
 
 
 def _keep(store: Store, content: str, answer: pool.Answer, plan: _Plan) -> None:
-    # Columns first: an embedding in the store then says that the recording is done.
+    # Columns first: an embedding in the store then means that the recording is done.
     if plan.keep_columns:
         store.put(content, answer.arrays["columns"], kind="columns")
     if plan.weights:

@@ -22,12 +22,12 @@ from mirex.features.track import HIGHEST_RATE, LOWEST_RATE, Blocks
 _BLOCK_FRAMES = 1 << 15  # gathered before they are passed on; a packet holds about 1,000
 _MOST_ERRORS = 10_000  # of the demuxer; more than a damaged file has, fewer than a loop
 _REPORTED = 0.1  # seconds; less is lost at the ends of good files too
-_BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}  # containers that are none
-# Those that write a length that they know; others have it guessed from the bit rate.
+_BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}  # formats without a container
+# Those that write a length that they know; for others it is guessed from the bit rate.
 _TRUE_LENGTHS = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "asf"}
 _PROMISE_KEPT = 0.99
 _PADDING = 0.2  # seconds; encoders add less at both ends
-_SYNCS = {"wv": re.compile(b"wvpk")}  # where a demuxer that gives up can begin again
+_SYNCS = {"wv": re.compile(b"wvpk")}  # where a demuxer that gives up can resume
 _LOSSLESS = {"flac", "tta", "wavpack"}
 
 
@@ -105,8 +105,8 @@ def blocks(source: Window, notes: list[str], *, stream: Stream) -> Blocks:
             if stream.index >= len(container.streams.audio):  # a damaged header may show them at times
                 break
             name, audio = container.format.name, container.streams.audio[stream.index]
-            # Else a damaged frame passes as noise. In bare FLAC, whose damage libsndfile has seen, the
-            # noise is better: with the frame its neighbours in the packet would go.
+            # Otherwise a damaged frame passes as noise. In bare FLAC, whose damage libsndfile has seen, noise
+            # is better: dropping the frame would drop its neighbours in the packet.
             if audio.codec_context.name in _LOSSLESS and name != "flac":
                 audio.codec_context.options = {"err_detect": "crccheck+explode"}
             losses = losses or _Losses(whole, container, audio)
@@ -242,7 +242,7 @@ def _packets(container: Any, stream: Any, source: Window) -> Iterator[Any]:
             yield from container.demux(stream)
             return
         except (av.FFmpegError, OSError, ValueError, IndexError):
-            # IndexError: a packet of a stream that a damaged file only begins here (FLV, MPEG-TS).
+            # IndexError: a packet of a stream that appears only here in a damaged file (FLV, MPEG-TS).
             stuck, last = (stuck + 1 if source.tell() == last else 0), source.tell()
             if stuck > 100:  # at one place of the file
                 return

@@ -21,7 +21,7 @@ BLOCK_SAMPLES = 1 << 15  # decoded at a time, over all channels
 _PROMISE_KEPT = 0.99  # of the header's length; lossy formats round theirs
 _UNREAD_SHARE = 0.01
 _UNKNOWN_FRAMES = 1 << 50  # an unknown length is given as the largest number
-_PLACEHOLDER = 0x7FFF0000  # bytes; a length that a program wrote which did not know it
+_PLACEHOLDER = 0x7FFF0000  # bytes; a length written by a program that did not know it
 _PROBES, _PROBE_FRAMES, _SMOOTH = 16, 4096, 0.4
 _RAW = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 
@@ -88,13 +88,13 @@ def blocks(source: Window, outcome: Outcome) -> Blocks:
         try:
             while len(block := opened.read(size, dtype="float32", always_2d=True)):
                 done += len(block)
-                # No further than promised: it takes tags behind the last FLAC frame for a damaged one.
+                # No further than the header says: it takes tags after the last FLAC frame for a damaged one.
                 size = min(frames, max(1, opened.frames - done))
                 yield opened.samplerate, block
         except soundfile.LibsndfileError:
             outcome.damaged = True
         reached = source.tell() if not source.is_whole else os.lseek(source.file.fileno(), 0, os.SEEK_CUR)
-        # Zeros behind the last frame of an MP3 are an error to it, unless a header says how many frames come.
+        # Zeros after the last frame of an MP3 are an error to it, unless a header gives the number of frames.
         outcome.damaged &= opened.format != "MP3" or reached < containers.tail(source)
         outcome.shortfall = _shortfall(source, opened, done, reached, outcome.damaged)
     outcome.whole = not outcome.shortfall and done > 0
@@ -145,8 +145,8 @@ def _open(source: Window) -> Any:
     try:
         if not source.is_whole:
             return ForwardFile(source)
-        # A descriptor of its own, because libsndfile closes it, also when it refuses the file. Its
-        # offset is shared, and tells how far libsndfile read.
+        # A separate descriptor, because libsndfile closes it, even if it rejects the file. Its offset is
+        # shared, and shows how far libsndfile read.
         os.lseek(source.file.fileno(), 0, os.SEEK_SET)
         return ForwardFile(os.dup(source.file.fileno()), closefd=True)
     except soundfile.LibsndfileError:

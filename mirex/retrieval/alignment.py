@@ -310,7 +310,7 @@ def longest_path(marked: np.ndarray) -> tuple[np.ndarray, float]:
     ([[0, 0], [1, 1], [2, 2]], 3.0)
     """
     rows, columns = marked.shape
-    # Two rows and two columns of zeros stand before the matrix, so that every predecessor exists.
+    # Two rows and two columns of zeros precede the matrix, so that every predecessor exists.
     scores = np.zeros((rows + 2, columns + 2))
     penalties = np.full((rows + 2, columns + 2), GAP_EXTENDED)
     penalties[2:, 2:][marked] = GAP_OPENED

@@ -14,7 +14,7 @@ import os
 from mirex.logs import printable
 from mirex.retrieval.scan import Scan
 
-SHORTEST_UNKNOWN = 15.0  # seconds of none of the songs that become a track of a cue sheet
+SHORTEST_UNKNOWN = 15.0  # seconds without a song that become a track of a cue sheet
 _FILE_TYPES = {".mp3": "MP3", ".aif": "AIFF", ".aiff": "AIFF"}
 
 

@@ -143,6 +143,6 @@ def _load_optimiser(
         for key in (n for n in names if n.startswith(prefix)):
             value = file.get_tensor(key)
             slot = key.removeprefix(prefix)
-            # On the parameter's device and in its memory layout, which the fused optimiser takes for granted.
+            # On the parameter's device and in its memory layout, which the fused optimiser assumes.
             like = parameter.new_empty(()) if slot == "step" else torch.empty_like(parameter)
             optimiser.state[parameter][slot] = like.copy_(value)

@@ -253,7 +253,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        # Young averages follow faster, so that they are worth validating from the start.
+        # Early averages adapt faster, so that they are worth validating from the start.
         decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
         mine, theirs = (tensors_of(module) for module in (self.average, self.network))
         floating = [name for name, tensor in mine.items() if tensor.is_floating_point()]
@@ -332,7 +332,7 @@ def train(
             entry["validation"] = validate(trainer, validation)
         late = time.monotonic() > deadline
         saving = late or done % settings.checkpoint_every == 0 or done == settings.steps
-        # Reading a value waits for the GPU, so it is not done after every step.
+        # Reading a value waits for the GPU, so do not do it after every step.
         if done % 20 == 0 or saving or "validation" in entry:
             written = [_values(each) for each in unwritten]
             _log(folder / "log.jsonl", written)

@@ -96,7 +96,7 @@ def _components(count: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.int6
     for one, other in pairs:
         low, high = sorted((root(one), root(other)))
         parent[high] = low
-    # The least element of each component is its root, so that order of roots is order of occurrence.
+    # The smallest element of each component is its root, so that roots are in order of occurrence.
     return np.unique([root(element) for element in range(count)], return_inverse=True)[1].astype(np.int64)
 
 

@@ -193,7 +193,7 @@ def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list
         {"recipe", "until_step"}, earliest first.
     """
     history = list(metadata.get("history", []))
-    # JSON turns tuples into lists; only what it can tell apart counts.
+    # JSON turns tuples into lists, so compare what it makes of both.
     if metadata["recipe"] != json.loads(json.dumps(recipe)):
         history.append({"recipe": metadata["recipe"], "until_step": metadata["step"]})
     return history
@@ -313,7 +313,7 @@ def _check_crops(recipe: Recipe) -> None:
         raise UsageError(
             f"crops in multiples of {multiple}, with {crops} in a batch: give 1, or at most half of them"
         )
-    # Of three, two at least are in one view; one alone there has no batch statistics, and is left out.
+    # Of three, at least two are in one view; a single one has no batch statistics and is dropped.
     if crops < 3:
         raise UsageError(
             f"{crops} crops in a batch may leave a single one in each view, from which nothing can be "

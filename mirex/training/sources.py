@@ -714,7 +714,7 @@ def crop_parts(
         start = (round(position * room) + round(elapsed * tempo)) % recording.shape[1]
         repeats = -(-(start + wanted) // recording.shape[1])
         found = np.tile(recording, repeats)[:, start : start + wanted]
-        # The nearest column, not a mean of two: that would make crops steadier than whole recordings are.
+        # The nearest column, not a mean of two, which would make crops steadier than whole recordings.
         parts.append(found[:, np.linspace(0, wanted - 1, length).round().astype(np.int64)])
         elapsed += length
     return parts
@@ -739,7 +739,7 @@ def _augmented_view(
         view = view * _envelope(len(view), generator)
     else:
         view = cqt_view(columns, settings=settings)
-    # The cut undoes the repetition of what is shorter than the network's least input.
+    # The cut undoes the repetition of crops shorter than the network's minimum input.
     return recolour.mask(view[:, :steps], strength=strength, generator=generator)
 
 

@@ -35,7 +35,7 @@ def renew_statistics(network: TwoViewNetwork, views: Iterable[tuple[Tensor, Tens
     ]
     was_training = network.training
     for norm in norms:
-        norm.momentum = None  # a mean over all batches, each counting the same
+        norm.momentum = None  # a mean over all batches with equal weight
         norm.running_mean, norm.running_var = (torch.zeros_like(_there(t)) for t in _running(norm))
         norm.num_batches_tracked = torch.zeros_like(_there(norm.num_batches_tracked))
     network.train()

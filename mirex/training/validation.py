@@ -139,7 +139,7 @@ def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings,
     ValidationSet
         In the CQT view.
     """
-    # Keys have a generator of their own, so that they stay when arranging draws more or less.
+    # Keys have their own generator, so that they do not change if arranging draws more or less.
     keys, arranging = np.random.default_rng(0), np.random.default_rng(0)
     clips, labels = [], []
     for label, songs in enumerate([songs for songs in corpus.works if len(songs) > 1][:works]):

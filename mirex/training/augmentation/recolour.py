@@ -158,7 +158,7 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
     result = detune(columns, bins=draw_tuning(strength=strength, generator=generator))
     if generator.random() < strength:
         result = blur(result, share=float(generator.uniform(0, 0.15)))
-    # Mostly less: in recordings what is quiet lies nearer to what is loud than in rendered scores.
+    # Mostly less: in recordings, quiet and loud parts are closer together than in rendered scores.
     result = result ** np.float32(np.exp(generator.normal(-0.2, 0.25) * strength))
     resonances = generator.normal(0, generator.uniform(0, 4.0) * strength, (bins, 1))
     unsteadiness = _spread(generator.uniform(0, 3.0) * strength, columns.shape, generator)
@@ -217,7 +217,7 @@ def recolour_profile(profile: Array, *, strength: float, generator: np.random.Ge
 def _with_noise(columns: Array, generator: np.random.Generator) -> Array:
     reference = np.sqrt(np.mean(columns.max(axis=0) ** 2))
     level = reference * 10 ** (generator.uniform(-50, -18) / 20)
-    # A band of constant Q gets more of white noise the higher it lies; of pink noise always the same.
+    # The higher a band of constant Q, the more white noise it gets; pink noise is the same in all.
     colour = 2 ** (np.arange(len(columns)) / 24 * generator.uniform(-0.5, 1.0))
     floor = (level * colour / colour.mean()).astype(np.float32)[:, None]
     noise = floor * _amplitude(_spread(NOISE_SPREAD_DB, columns.shape, generator))
@@ -225,7 +225,7 @@ def _with_noise(columns: Array, generator: np.random.Generator) -> Array:
 
 
 def _spread(deviation: float, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    # Even, since a normal distribution takes several times as long to draw from.
+    # Uniform, since drawing from a normal distribution takes several times as long.
     half_width = np.float32(deviation * np.sqrt(3))
     return half_width * (2 * generator.random(shape, dtype=np.float32) - 1)
 

@@ -19,7 +19,7 @@ from mirex.training.augmentation.recolour import draw_key, draw_tempo
 
 MAX_TEMPO = 1.4  # and down to 1 / 1.4
 LONGEST_NOTE = 10.2
-MELODIC_PROGRAMS = 104  # 0-103; above are ethnic, percussive and sound effects
+MELODIC_PROGRAMS = 104  # 0-103; higher ones are ethnic, percussive and sound effects
 MODES = ("full", "thinned", "melody and chords", "melody and bass", "melody", "accompaniment")
 FULL_WEIGHTS = np.array([0.30, 0.22, 0.30, 0.06, 0.06, 0.06])
 ENSEMBLES = {  # General MIDI programs: the first, and the one after the last
@@ -337,7 +337,7 @@ def _sung(notes: _Layered, strength: float, generator: np.random.Generator) -> _
     power = np.concatenate([steady, *shares])
     semitones = np.repeat([0, -1, 1], [count, len(sung), len(sung)])
     result = _taken(notes, np.concatenate([np.arange(count), sung, sung]))
-    # A note's power goes with the fourth power of its velocity (`mirex.training.synthesis.rendering`).
+    # Power is proportional to the fourth power of velocity (`mirex.training.synthesis.rendering`).
     velocity = (result.velocity * power**0.25).astype(np.int64)
     return result._replace(pitch=result.pitch + semitones, velocity=velocity)
 

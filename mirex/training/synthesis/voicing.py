@@ -63,7 +63,7 @@ class Register(NamedTuple):
     part: Part
 
 
-# They overlap, so that what lies between two is played by both.
+# They overlap, so that notes between two are played by both.
 REGISTERS = (Register((0, 30), BASS), Register((20, 56), CHORDS), Register((40, BINS), VOICE))
 
 
