@@ -41,7 +41,7 @@ robustness  the demo recordings (with --works N, also the first N works of score
 covers80, da-tacos, shs100k (test split), discogs-vi (test split): your copy of a public set. --lists names
             the folder or file of its published lists, --audio the folder that holds your files, named by
             the lists' identifiers. Missing files are reported. These weights cannot be measured on
-            shs100k, because they were trained on chroma of its works.
+            shs100k and discogs-vi, because they were trained on chroma of works that both test on.
 
 --all measures all sets but the public ones: 75 works of covers, 40 of scores, 5 of robustness.
 
