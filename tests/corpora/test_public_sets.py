@@ -129,6 +129,11 @@ class TestCommand:
         assert self.run(name, "--lists", tmp_path, "--audio", tmp_path) == 2
         assert CLOSED[name] in capsys.readouterr().err
 
+    def test_other_weights_may_be(self, tmp_path, capsys):
+        given = ["discogs-vi", "--lists", tmp_path, "--audio", tmp_path]
+        assert self.run(*given, "--weights", tmp_path / "own.safetensors") != 0
+        assert "not the lists of discogs-vi" in capsys.readouterr().err
+
     def test_wrong_usage(self, tmp_path, capsys):
         assert self.run("da-tacos", "--lists", tmp_path) == 2
         assert "--audio" in capsys.readouterr().err
