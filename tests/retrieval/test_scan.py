@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -435,6 +436,72 @@ def test_an_index_is_scanned_with_its_own_transform(place):
     assert run(scan_command, place, place / "a.wav", "--index", index) == 0
     with pytest.raises(SettingsMismatch, match="--cqt"):
         run(scan_command, place, place / "a.wav", "--index", index, "--cqt", "multirate")
+
+
+def test_progress_counts_bytes_then_windows(place, monkeypatch):
+    """Twice the file's bytes, once windows: a line for each, from 0 to all."""
+    lines = []
+
+    class Line:
+        def __init__(self, *, unit):
+            lines.append((unit, []))
+
+        def __call__(self, done, total):
+            lines[-1][1].append((done, total))
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("mirex.logs.ProgressLine", Line)
+    index = made_by(place, cqt="multirate")
+    assert run(scan_command, place, place / "set.wav", "--index", index) == 0
+    assert [unit for unit, _ in lines] == ["byte", "byte", "window"]
+    for _, seen in lines:
+        assert seen[0][0] == 0
+        assert seen[-1] == (seen[0][1], seen[0][1])
+
+
+DIES = """
+import os, signal, sys
+from mirex.cli import main
+from mirex.extraction.store import Store
+from mirex.retrieval import windows
+
+windows.BLOCK, put, kept = 2, Store.put, []
+
+def dying(self, content, array, **options):
+    put(self, content, array, **options)
+    kept.append(content)
+    if len(kept) == 5:  # columns, silences, three blocks of windows
+        os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+
+Store.put = dying
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(("signal", "status"), [("SIGINT", 1), ("SIGKILL", -9)])
+def test_an_interrupted_scan_goes_on_and_prints_the_same(place, capsys, eager, monkeypatch, signal, status):
+    """What was kept is not computed again, and the whole is what an uninterrupted scan prints."""
+    monkeypatch.setattr(windows_module, "BLOCK", 2)
+    soundfile.write(place / "long.wav", np.tile(soundfile.read(place / "set.wav")[0], 3), 22050)
+    marks = fingerprints(place / "w.safetensors", cqt="multirate")
+    song = Songs(["a", "b"], ["00" * 32, "11" * 32], np.eye(2, 2048))
+    index = Index.create(place / "made.mirex", song, fingerprints=marks).path
+    given = [place / "long.wav", "--index", index, "--format", "json", "--at-least", "0"]
+    run(scan_command, place, *given, "--scratch", place / "whole")
+    expected = capsys.readouterr().out
+    assert json.loads(expected)["occurrences"]
+    options = ["--weights", place / "w.safetensors", "--device", "cpu", "--scratch", place / "s"]
+    command = [sys.executable, "-c", DIES, signal, "scan", *given, *options]
+    died = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert (died.returncode, died.stdout) == (status, "")
+    assert ("to resume" in died.stderr) == (signal == "SIGINT")
+    kept = {path: path.stat().st_mtime_ns for path in (place / "s").rglob("*") if path.is_file()}
+    assert len(kept) == 5
+    run(scan_command, place, *given, "--scratch", place / "s")
+    assert capsys.readouterr().out == expected
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_nothing_is_named_in_a_short_recording(place, capsys, caplog):
