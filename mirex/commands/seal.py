@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Read the JSON files and seal."""
     import json
 
-    from mirex.commands.train import read_values
-    from mirex.training.options import build
+    from mirex.training.options import build, given
+    from mirex.training.plan import read_values
     from mirex.training.run import statistics_batches
     from mirex.training.seal import seal
     from mirex.training.settings import Corpus
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     batches: Iterable[Batch] = ()
     if args.start_share > 0:
-        corpus = build(Corpus, read_values(args), prefix="data.").located()
+        corpus = build(Corpus, read_values(args.recipe, flags=given(args)), prefix="data.").located()
         batches = statistics_batches(args.checkpoint, corpus=corpus, count=args.statistics_batches)
     fingerprint = seal(
         args.checkpoint,

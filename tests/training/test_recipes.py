@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mirex.commands.train import add_parser, options_of
+from mirex.commands.train import add_parser
 from mirex.errors import UsageError
 from mirex.model import weights
-from mirex.training.options import leaves
+from mirex.training.options import given, leaves
+from mirex.training.plan import make_plan, read_values
 from mirex.training.recipe import check
 from mirex.training.settings import Corpus, Recipe, RunSettings
 
@@ -21,7 +22,8 @@ RUNS = sorted((ROOT / "weights" / "recipes").glob("run*.toml"))
 def _plan(*arguments):
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())
-    return options_of(parser.parse_args(["train", "folder", *map(str, arguments)]))
+    args = parser.parse_args(["train", "folder", *map(str, arguments)])
+    return make_plan(read_values(args.recipe, flags=given(args)), folder=args.folder)
 
 
 def _write(path, text):

@@ -21,7 +21,7 @@ from mirex.corpora.archive import save_archive
 from mirex.corpora.fluidsynth import DRUMS, Notes, synthesise
 from mirex.errors import TrainingError
 from mirex.features.cqt import columns
-from mirex.settings import HOP, SAMPLE_RATE, FrontEndSettings
+from mirex.settings import BINS, HOP, SAMPLE_RATE, FrontEndSettings
 
 LOWEST_PITCH = 24
 PITCHES = 84
@@ -119,7 +119,7 @@ def load_patches(path: Path) -> NDArray[np.float32]:
             levels = archive["level"]
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path}: not a file of 'mirex patches' ({error})") from error
-    if levels.shape != (DRUMS + 1, PITCHES, PATCH_FRAMES, 84):
+    if levels.shape != (DRUMS + 1, PITCHES, PATCH_FRAMES, BINS):
         raise TrainingError(f"{path}: patches of shape {levels.shape}; make them again with 'mirex patches'")
     power = (10.0 ** ((np.arange(256) / 2 - 120) / 10)).astype(np.float32)
     power[0] = 0.0

@@ -15,7 +15,7 @@ import numpy as np
 
 from mirex._typing import Array
 from mirex.features.views import sharpen
-from mirex.settings import BINS_PER_OCTAVE
+from mirex.settings import BINS, BINS_PER_OCTAVE
 from mirex.training.synthesis.patches import LOWEST_PITCH, PRE_FRAMES
 
 SUSTAINED = slice(PRE_FRAMES, PRE_FRAMES + 10)  # patch frames: a note's first 0.93 s, as long as a step
@@ -64,7 +64,7 @@ class Register(NamedTuple):
 
 
 # They overlap, so that what lies between two is played by both.
-REGISTERS = (Register((0, 30), BASS), Register((20, 56), CHORDS), Register((40, 84), VOICE))
+REGISTERS = (Register((0, 30), BASS), Register((20, 56), CHORDS), Register((40, BINS), VOICE))
 
 
 def sound(profile: Array, *, patches: Array, generator: np.random.Generator) -> Array:
