@@ -76,17 +76,18 @@ def columns_of_file(
     AudioError
         As `mirex.features.audio.decode`, which also documents the warnings.
     """
-    options = {"settings": settings, "implementation": implementation}
     try:
         with audio.open_recording(path) as file:
-            return _heard(lambda: _sound_blocks(file, settings.sample_rate, progress), **options)
+            return _heard(
+                lambda: _sound_blocks(file, settings.sample_rate, progress), settings, implementation
+            )
     except _Unsound:
         samples = audio.decode(path, sample_rate=settings.sample_rate)
-    return _heard(lambda: _watched(samples, os.path.getsize(path), progress), **options)
+    return _heard(lambda: _watched(samples, os.path.getsize(path), progress), settings, implementation)
 
 
 def _heard(
-    blocks: Callable[[], Iterable[Samples]], *, settings: FrontEndSettings, implementation: str
+    blocks: Callable[[], Iterable[Samples]], settings: FrontEndSettings, implementation: str
 ) -> Heard:
     """Columns and silences of a signal; `blocks` gives it from its start, as often as it is called."""
     trimmer = BlockTrimmer(limit=loudness_limit(blocks(), settings=settings), settings=settings)
