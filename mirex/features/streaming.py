@@ -86,9 +86,7 @@ def columns_of_file(
     return _heard(lambda: _watched(samples, os.path.getsize(path), progress), settings, implementation)
 
 
-def _heard(
-    blocks: Callable[[], Iterable[Samples]], settings: FrontEndSettings, implementation: str
-) -> Heard:
+def _heard(blocks: Callable[[], Iterable[Samples]], settings: FrontEndSettings, implementation: str) -> Heard:
     """Columns and silences of a signal; `blocks` gives it from its start, as often as it is called."""
     trimmer = BlockTrimmer(limit=loudness_limit(blocks(), settings=settings), settings=settings)
     sound = trimmer.trimmed(blocks())

@@ -440,7 +440,7 @@ def test_an_index_is_scanned_with_its_own_transform(place):
 
 def test_progress_counts_bytes_then_windows(place, monkeypatch):
     """Twice the file's bytes, once windows: a line for each, from 0 to all."""
-    lines = []
+    lines: list[tuple[str, list[tuple[int, int]]]] = []
 
     class Line:
         def __init__(self, *, unit):
