@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     options = extraction_options(args)
     chosen = {name: options[name] for name in ("weights", "device", "cqt", "backend")}
     with _index(args) as index:
-        progress = _Phases()
+        progress = _Phases(args.recording)
         with contextlib.closing(progress):
             found = scan(
                 args.recording,
@@ -109,7 +109,8 @@ def _index(args: argparse.Namespace) -> "Iterator[Index]":
 class _Phases:
     """A progress line for each phase of a scan: a new one begins where a count starts at 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, recording: str) -> None:
+        self._recording = recording
         self._line: ProgressLine | None = None
 
     def __call__(self, done: int, total: int) -> None:
@@ -117,7 +118,8 @@ class _Phases:
 
         if self._line is None or done == 0:
             self.close()
-            self._line = ProgressLine()
+            decoding = total == os.path.getsize(self._recording)
+            self._line = ProgressLine(unit="byte" if decoding else "window")
         self._line(done, total)
 
     def close(self) -> None:

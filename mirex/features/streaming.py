@@ -76,18 +76,17 @@ def columns_of_file(
     AudioError
         As `mirex.features.audio.decode`, which also documents the warnings.
     """
-    options = {"settings": settings, "implementation": implementation}
     try:
         with audio.open_recording(path) as file:
-            return _heard(lambda: _sound_blocks(file, settings.sample_rate, progress), **options)
+            return _heard(
+                lambda: _sound_blocks(file, settings.sample_rate, progress), settings, implementation
+            )
     except _Unsound:
         samples = audio.decode(path, sample_rate=settings.sample_rate)
-    return _heard(lambda: _watched(_cut(samples), len(samples), progress), **options)
+    return _heard(lambda: _watched(samples, os.path.getsize(path), progress), settings, implementation)
 
 
-def _heard(
-    blocks: Callable[[], Iterable[Samples]], *, settings: FrontEndSettings, implementation: str
-) -> Heard:
+def _heard(blocks: Callable[[], Iterable[Samples]], settings: FrontEndSettings, implementation: str) -> Heard:
     """Columns and silences of a signal; `blocks` gives it from its start, as often as it is called."""
     trimmer = BlockTrimmer(limit=loudness_limit(blocks(), settings=settings), settings=settings)
     sound = trimmer.trimmed(blocks())
@@ -185,18 +184,11 @@ def columns_of_blocks(
     return np.concatenate([*kept, last[:, before:]], axis=1)
 
 
-def _cut(samples: Samples) -> Iterator[Samples]:
-    return (samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK))
-
-
-def _watched(
-    blocks: Iterable[Samples], size: int, progress: Callable[[int, int], None] | None
-) -> Iterator[Samples]:
-    done = 0
+def _watched(samples: Samples, size: int, progress: Callable[[int, int], None] | None) -> Iterator[Samples]:
+    """Blocks of a signal that is the whole of a file of so many bytes."""
     if progress:
-        progress(done, size)
-    for block in blocks:
-        yield block
-        done += len(block)
+        progress(0, size)
+    for start in range(0, len(samples), BLOCK):
+        yield samples[start : start + BLOCK]
         if progress:
-            progress(done, size)
+            progress(size * min(start + BLOCK, len(samples)) // len(samples), size)
