@@ -126,11 +126,11 @@ class BlockTrimmer:
     Examples
     --------
     >>> trimmer = BlockTrimmer(limit=0.001, settings=FrontEndSettings())
-    >>> sound, silence = np.ones(30_000, np.float32), np.zeros(50_000, np.float32)
+    >>> sound, silence = np.ones(30_000, np.float32), np.zeros(60_000, np.float32)
     >>> sum(map(len, trimmer.trimmed([silence, silence, sound, silence, sound])))
     60000
     >>> trimmer.silences
-    [(0, 100000), (130000, 180000)]
+    [(0, 120000), (150000, 210000)]
     """
 
     def __init__(self, *, limit: float, settings: FrontEndSettings) -> None:
