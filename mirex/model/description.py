@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from mirex.errors import WeightsError
 from mirex.model.weights import WHITENINGS, fingerprint
+from mirex.untrusted import parse_json
 
 _PARSED = ("front_end", "network", "training", "calibration", "results")
 
@@ -158,7 +159,7 @@ def history(metadata: Mapping[str, str]) -> str:
 
 def _object(name: str, text: str) -> Any:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise WeightsError(f"entry {name!r} of the weights is not JSON ({error})") from error
     if value is not None and not isinstance(value, dict):

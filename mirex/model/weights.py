@@ -19,6 +19,7 @@ from mirex.errors import SettingsMismatch, WeightsError
 from mirex.files import appearing_whole
 from mirex.model import backend as backends
 from mirex.settings import CHROMA, FrontEndSettings, NetworkSettings
+from mirex.untrusted import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mirex.model.whitening import Whitening
 
 FORMAT = "mirex-weights-2"
+_LONGEST_HEADER = 10_000_000  # bytes
 WHITENINGS = ("whitening", "chroma_whitening")  # each has tensors .mean and .projection
 FILE_NAME = "mirex.safetensors"
 REQUIRED = (
@@ -97,9 +99,9 @@ def read_metadata(path: Path | None = None) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > 100_000_000:
+            if length > _LONGEST_HEADER:
                 raise ValueError("no safetensors header")
-            metadata = json.loads(file.read(length))["__metadata__"]
+            metadata = parse_json(file.read(length))["__metadata__"]
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such weights file; give one with --weights") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -327,11 +329,16 @@ def metadata_hash(metadata: Mapping[str, str]) -> str:
 
 
 def _read_tensors(path: Path) -> dict[str, "Tensor"]:
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        tensors = load_file(path)
+        odd = {value.dtype for value in tensors.values()} - {torch.float16, torch.float32}
+        if odd:
+            raise ValueError(f"tensors of type {', '.join(sorted(map(str, odd)))}")
+        return tensors
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: damaged weights file ({error}); download it again") from error
 
