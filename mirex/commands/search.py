@@ -37,6 +37,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--scratch", metavar="FOLDER", help="that 'mirex extract' filled; with --index, keeps queries there"
     )
+    parser.add_argument(
+        "--approximate", action="store_true",
+        help="look where the graph of 'mirex index --approximate' leads: quicker in a very large index, but "
+        "may miss some of what is nearest; the answer says how much. Distances are exact. Needs mirex[faiss]",
+    )  # fmt: skip
     parser.add_argument("--top", type=int, default=10, metavar="N", help="length of the list (default 10)")
     parser.add_argument("--format", choices=("text", "json", "csv"), default="text")
     share = "share of versions expected in the collection, between 0 and 1 (default: one version)"
@@ -68,6 +73,7 @@ def _search_index(args: argparse.Namespace) -> "list[Ranking]":
             scratch=args.scratch,
             top=args.top,
             prior=args.prior,
+            approximate=args.approximate,
             progress=progress,
             **extraction_options(args),
         )
@@ -78,6 +84,8 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
     from mirex.formats.filelist import locate, read_list
     from mirex.retrieval.search import search
 
+    if args.approximate:
+        raise UsageError("--approximate needs --index, beside which the graph lies")
     if args.scratch is None or len(args.queries) > 1:
         raise UsageError("--collection takes one query, and needs --scratch; --index takes several queries")
     paths = read_list(args.collection).paths
@@ -114,6 +122,8 @@ def _text(found: "Ranking") -> str:
     from mirex.logs import printable
 
     lines = [f"{found.compared} recordings compared with {printable(found.query)}, weights {found.weights}"]
+    if found.approximate:
+        lines.append(f"approximate, some of the nearest may be missing: {found.approximate}")
     if found.own:
         lines.append(f"left out: {found.own} entries that are the query itself")
     if found.calibration:
@@ -141,16 +151,17 @@ def as_json(rankings: "Sequence[Ranking]", *, many: bool) -> str:
 def as_csv(rankings: "Sequence[Ranking]", *, many: bool) -> str:
     """The ranked lists as CSV with a header; with many queries the first column names the query.
 
-    No probability: an empty field.
+    No probability: an empty field. The last column of an approximate search says how good it is.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["query"] * many + ["rank", "distance", "probability", "path"])
+    graph = any(found.approximate for found in rankings)
+    writer.writerow(["query"] * many + ["rank", "distance", "probability", "path"] + ["approximate"] * graph)
     for found in rankings:
         for hit in found.hits:
             chance = "" if hit.probability is None else f"{hit.probability:.6f}"
             values = [str(hit.rank), f"{hit.distance:.8f}", chance, _readable(hit.path)]
-            writer.writerow([_readable(found.query)] * many + values)
+            writer.writerow([_readable(found.query)] * many + values + [found.approximate] * graph)
     return stream.getvalue().rstrip("\n")
 
 

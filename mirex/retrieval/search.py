@@ -80,6 +80,8 @@ class Ranking:
         The one asked for, or that of one version among those compared.
     short : str
         What there is to say of a query that is short, else "".
+    approximate : str
+        Of an approximate search the recall that was measured, else "".
     """
 
     query: str
@@ -91,6 +93,7 @@ class Ranking:
     calibration: Calibration | None
     prior: float
     short: str = ""
+    approximate: str = ""
 
 
 def search(
@@ -222,6 +225,7 @@ def search_index(
     scratch: str | os.PathLike[str] | None = None,
     top: int = 10,
     prior: float | None = None,
+    approximate: bool = False,
     **options: Any,
 ) -> list[Ranking]:
     """Rank the songs of an index by their distance to each query.
@@ -238,6 +242,8 @@ def search_index(
         Length of each list, 1 or more.
     prior : float, optional
         Share of versions expected in the collection, in (0, 1); None: that of one version.
+    approximate : bool
+        Look only where the index's graph leads (`mirex.retrieval.graph`).
     options
         Of `mirex.extract`.
 
@@ -253,20 +259,25 @@ def search_index(
     AudioError
         If no query can be analysed.
     UsageError, IndexFileError
-        As `Index.search`.
+        As `Index.search`; also if the graph is missing or stale.
+    MirexError
+        If faiss is missing.
     """
     from mirex.extraction.extract import extract
+    from mirex.retrieval.graph import open_graph
 
     chosen = {"cqt": "multirate", "backend": "torch"} | options
     index.check(fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"]))
     _, weights, calibration = _sealed(options.get("weights"), chosen["backend"])
+    graph = open_graph(index) if approximate else None
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         result = extract(queries, scratch=scratch or temporary, **options)
     rows = [row for row in range(len(queries)) if row not in result.failures]
     if not rows:
         raise AudioError(f"no query can be analysed, first {queries[0]!r}: {result.failures[0]}")
     contents = [result.contents[row] for row in rows]
-    found = index.search(result.embeddings[rows], top=top, contents=contents)
+    found = (graph or index).search(result.embeddings[rows], top=top, contents=contents)
+    recall = str(graph.recall) if graph else ""
     rankings = []
     for row, content, each in zip(rows, contents, found, strict=True):
         names = [index.names[song] for song in each.rows]
@@ -280,7 +291,7 @@ def search_index(
         )
         said = short.warning(seconds) if short.is_short(seconds) else ""
         rankings.append(
-            Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share, said)
+            Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share, said, recall)
         )
     return rankings
 
