@@ -29,8 +29,8 @@ from mirex.retrieval.index import Index, Neighbours, closest, unit_rows
 
 BUILDING_WIDTH = 40
 """Songs kept in view while links are sought: faiss's default."""
-WIDTH = 256
-"""Songs kept in view in a search."""
+WIDTH = 512
+"""Songs kept in view in a search; half as many take half as long and miss nearly twice as much."""
 BLOCK = 8192
 """Songs put in at a time: 64 MB of float32."""
 QUERIES, TOP, DISTANCE = 200, 10, 0.1
