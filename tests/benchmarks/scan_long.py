@@ -78,14 +78,28 @@ def _run(folder: Path, *, kill_after: float | None = None) -> bytes:
             [*map(str, command), "--scratch", str(folder / "s"), "--format", "json"],
             stdout=file, env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
-    if kill_after is not None:
-        time.sleep(kill_after)
-        process.kill()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    ended = {0: "", -9: ", killed"}.get(process.returncode, f", exit status {process.returncode}")
-    print(f"{time.monotonic() - started:.0f} s, {usage.ru_maxrss / 1024:.0f} MiB{ended}", flush=True)
+    status, anonymous = None, 0
+    while status is None:
+        time.sleep(0.2)
+        anonymous = max(anonymous, _anonymous(process.pid))
+        if kill_after is not None and time.monotonic() - started > kill_after:
+            process.kill()
+        pid, ended, usage = os.wait4(process.pid, os.WNOHANG)
+        status = os.waitstatus_to_exitcode(ended) if pid else None
+    process.returncode = status
+    how = {0: "", -9: ", killed"}.get(status, f", exit status {status}")
+    memory = f"{anonymous / 1024:.0f} MiB, {usage.ru_maxrss / 1024:.0f} with what is mapped of files"
+    print(f"{time.monotonic() - started:.0f} s, {memory}{how}", flush=True)
     return (folder / "found.json").read_bytes()
+
+
+def _anonymous(pid: int) -> int:
+    """KiB that a process holds now, without what is mapped of files, which the system may drop."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("RssAnon:")), 0)
 
 
 if __name__ == "__main__":
