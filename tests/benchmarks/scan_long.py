@@ -6,6 +6,10 @@ The recording is a FLAC file of the demo's recordings in random order, with 5 to
 `mirex scan` runs on it in a process of its own, with an index of the demo: first killed after `--kill-after`
 seconds, then to its end, then once more, when everything is in the scratch folder. The last two must print
 the same bytes.
+
+Measured with --backend openvino on one core of an AMD EPYC that other work shared: 693 MiB of FLAC, 2,900
+windows: 469 s, 750 MiB of its own (1,341 with the file, which is mapped); once more from the scratch folder:
+22 s. The same bytes.
 """
 
 import argparse
