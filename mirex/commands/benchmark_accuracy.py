@@ -109,10 +109,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "anthems and demo; always 2 for covers)",
     )
     parser.add_argument(
-        "--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default 2000)"
+        "--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default 2000)"
     )
-    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
-    parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
+    parser.add_argument("--level", type=float, default=0.95, help="confidence level (default 0.95)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random draws (default 0)")
     parser.add_argument(
         "--json",
         nargs="?",

@@ -91,7 +91,7 @@ def _remove(args: argparse.Namespace) -> int:
     names = read_list(args.collection).paths
     index, absent = remove(args.index, names)
     if absent:
-        log.warning("%d songs were not in the index, first %s", len(absent), printable(absent[0]))
+        log.warning("%d songs were not in the index, the first: %s", len(absent), printable(absent[0]))
     print(f"{len(set(names)) - len(absent)} songs removed from {args.index}, which now holds {len(index)}")
     return 0
 

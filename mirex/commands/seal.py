@@ -31,18 +31,24 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="weight of the folded view in the embedding, 0 or more (the recipe's)",
     )
     parser.add_argument(
-        "--start", type=Path, metavar="WEIGHTS", help="average with these, which the run started from"
+        "--start", type=Path, metavar="WEIGHTS", help="average with the weights that the run started from"
     )
     parser.add_argument(
         "--start-share",
         type=float,
         default=0.0,
-        help="their share in every tensor (0); above 0 the run's data are needed, to compute BatchNorm's "
-        "statistics anew",
+        help="share of --start in every tensor (0); above 0, the run's data are needed to recompute the "
+        "BatchNorm statistics",
     )
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="the TOML file that names the run's data")
     parser.add_argument(
-        "--statistics-batches", type=int, default=40, metavar="N", help="batches for the statistics (40)"
+        "--recipe", type=Path, metavar="FILE", help="the run's TOML file, which names its data"
+    )
+    parser.add_argument(
+        "--statistics-batches",
+        type=int,
+        default=40,
+        metavar="N",
+        help="batches for recomputing the statistics (40)",
     )
     add_flags(parser.add_argument_group("data"), Corpus, prefix="data.")
     parser.add_argument("--date", help="ISO date of the weights (today)")

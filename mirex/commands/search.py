@@ -40,7 +40,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="folder of 'mirex extract'; with --index, keeps embeddings of queries",
     )
     parser.add_argument("--top", type=int, default=10, metavar="N", help="matches to list (default 10)")
-    parser.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    parser.add_argument(
+        "--format", choices=("text", "json", "csv"), default="text", help="output format (default text)"
+    )
     share = "expected share of versions in the collection, between 0 and 1 (default: one version)"
     parser.add_argument("--prior", type=float, help=share)
     add_extraction_options(parser)
@@ -97,7 +99,7 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
     if found.missing:
         path, reason = next(iter(found.missing.items()))
         log.warning(
-            "%d of %d recordings were not compared, first %s: %s",
+            "%d of %d recordings were not compared, for example %s: %s",
             len(found.missing),
             len(paths),
             path,

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def has_matplotlib() -> bool:
-    """Whether the curve can be drawn.
+    """Whether the curve can be plotted.
 
     Returns
     -------

@@ -20,9 +20,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--recordings", type=Path, nargs="+", required=True, metavar="NPZ", help="archives of CQT levels"
     )
-    parser.add_argument("--power", type=float, default=-0.35, help="of the covariance, -0.5 to 0 (-0.35)")
-    parser.add_argument("--shrinkage", type=float, default=0.02, help="share of the identity in it (0.02)")
-    parser.add_argument("--seed", type=int, default=0, help="of the dither that replaces rounded digits (0)")
+    parser.add_argument(
+        "--power", type=float, default=-0.35, help="exponent of the covariance, -0.5 to 0 (-0.35)"
+    )
+    parser.add_argument(
+        "--shrinkage", type=float, default=0.02, help="share of the identity in the covariance (0.02)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the dither that replaces rounded digits (0)"
+    )
     parser.add_argument("--calibration", type=Path, help="JSON of a calibration, for the metadata")
     parser.add_argument("--results", type=Path, help="JSON of measured results, for the metadata")
     parser.add_argument("--date", help="ISO date of the weights (unchanged by default)")

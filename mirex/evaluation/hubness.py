@@ -118,7 +118,7 @@ def hubness(
 
 def _nearest(block: NDArray[np.floating], *, own: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
     """bool [q, n]: which references are among the `count` nearest of each query, without itself."""
-    # Infinite distances are allowed, so the query itself leaves by its place, not by a large distance.
+    # Infinite distances are allowed, so the query itself is removed by position, not by a large distance.
     others = np.ones(block.shape, bool)
     others[np.arange(len(own)), own] = False
     values = block[others].reshape(len(own), -1)

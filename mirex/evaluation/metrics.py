@@ -288,7 +288,7 @@ def _score_ranking(relevant: np.ndarray, *, positions: np.ndarray, covers: np.nd
     rows, columns = np.nonzero(relevant)
     starts = np.cumsum(covers) - covers
     precision = (np.arange(len(rows)) - starts[rows] + 1) / (columns + 1)
-    # The j-th cover, at rank r, both counted from 0, has r - j references before it that are no covers.
+    # The j-th cover, at rank r, both counted from 0, has r - j references before it that are not covers.
     before = columns - (np.arange(len(rows)) - starts[rows])
     references = relevant.shape[1]
     hits = np.zeros((len(positions), TOP), dtype=bool)

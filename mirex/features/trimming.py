@@ -14,7 +14,7 @@ from mirex._typing import Samples
 from mirex.settings import FrontEndSettings
 
 SILENCE = 1e-3  # of the loudest block's root mean square: -60 dB
-_AT_THE_ENDS, _INSIDE = 1, 5  # columns: silence that is no longer than that stays
+_AT_THE_ENDS, _INSIDE = 1, 5  # columns: silence up to this length is kept
 _BLOCKS = 256  # looked at together
 
 
@@ -139,7 +139,7 @@ class BlockTrimmer:
         self._limit = limit
         self._at_the_ends, self._inside = _AT_THE_ENDS * column, _INSIDE * column
         self._last = -1  # sample that sounds
-        self._waiting, self._at = np.empty(0, np.float32), 0  # behind it, and where that begins
+        self._waiting, self._at = np.empty(0, np.float32), 0  # after it, and where that begins
 
     def trimmed(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
         """What stays of the signal.
@@ -176,7 +176,7 @@ class BlockTrimmer:
             self._last = int(sounding[-1])
             yield samples[begin - start : self._last + 1 - start]
             samples, start = samples[self._last + 1 - start :].copy(), self._last + 1
-        if start + len(samples) - self._last - 1 > self._inside:  # too long to stay, whatever follows
+        if start + len(samples) - self._last - 1 > self._inside:  # too long to keep, whatever follows
             samples, start = samples[:0], start + len(samples)
         self._waiting, self._at = samples, start
 

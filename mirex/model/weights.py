@@ -181,7 +181,7 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     if missing:
         raise WeightsError(f"{path}: {len(missing)} tensors are missing, the first: {min(missing)}")
     network.to(device).eval().requires_grad_(False)
-    if device == "cpu":  # convolutions then need a tenth less time
+    if device == "cpu":  # convolutions are then a tenth faster
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     whitening = _whitening(tensors, path)
     sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), whitening)
@@ -340,10 +340,10 @@ def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "Two
 
     from mirex.model.network import TwoViewNetwork
 
-    # On the meta device nothing is drawn at random, only for the file's values to replace it: half the time.
+    # The meta device saves half the time: no random values are drawn for the file's to replace.
     with torch.device("meta"):
         network = TwoViewNetwork(embedding_size=settings.embedding_size)
-    # Copies, because the file's own may lie in a file that can change.
+    # Copies, because the originals may be mapped from a file that can change.
     values = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
     network.load_state_dict(values, strict=False, assign=True)
     network.share_parameters()

@@ -1,6 +1,6 @@
 """A plan: what to train on, how, and for how long, from a recipe file and the flags that override it.
 
-The options stand in `mirex.training.settings`; `mirex.training.options` reads them.
+`mirex.training.settings` has the options; `mirex.training.options` reads them.
 """
 
 import dataclasses
@@ -20,8 +20,11 @@ class Plan:
     Attributes
     ----------
     corpus : Corpus
+        The data.
     recipe : Recipe
+        What to learn, and how.
     settings : RunSettings
+        Where and for how long to compute.
     """
 
     corpus: Corpus
@@ -72,7 +75,7 @@ def make_plan(values: Mapping[str, Any], *, folder: Path) -> Plan:
     Returns
     -------
     Plan
-        Unless a seed is given, the folder's, or one that no run behind the start has used.
+        If no seed is given, it has the folder's, or one that no run behind the start has used.
 
     Raises
     ------

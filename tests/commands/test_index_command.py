@@ -131,7 +131,7 @@ def test_append_remove_export_describe(place, capsys, caplog):
     (place / "gone.txt").write_text("0.wav\n9.wav\n")
     with caplog.at_level(logging.WARNING, "mirex"):
         assert run(index_command, place, place / "gone.txt", "-o", place / "songs.mirex", "--remove") == 0
-    assert "1 songs were not in the index, first 9.wav" in caplog.text
+    assert "1 songs were not in the index, the first: 9.wav" in caplog.text
     assert Index(place / "songs.mirex").names == ["1.wav", "2.wav"]
     assert run(index_command, place, "-o", place / "songs.mirex", "--export", place / "e.npy") == 0
     assert np.load(place / "e.npy").shape == (2, 2048)

@@ -76,12 +76,12 @@ def test_a_recipe_is_read_and_flags_override_it(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[batch]\nwork = [3]", r"no such option recipe.batch.work; there are .*recipe.batch.works"),
+        ("[batch]\nwork = [3]", r"unknown option recipe.batch.work; choose from .*recipe.batch.works"),
         ("[batch]\nworks = 3", "recipe.batch.works = 3: give a list"),
         ("[batch]\nversions = 2.5", "recipe.batch.versions = 2.5: give a value of type int"),
         ("[loop]\nlearning_rate = true", "recipe.loop.learning_rate = True: give a value of type float"),
         ('[loop]\ntriplet_features = "neck"', "give one of unit, pooled, embedding"),
-        ("[batch", "recipe.toml: no TOML"),
+        ("[batch", "recipe.toml: not TOML"),
     ],
 )
 def test_what_a_recipe_cannot_say_is_named(tmp_path, text, message):
