@@ -219,7 +219,7 @@ def test_wrong_usage(place):
         (["-o", index, "--append"], "need a list"),
         (["-o", index, "--remove"], "need a list"),
         ([listed, "-o", index, "--export", "e.npy"], "leave out the list"),
-        (["-o", index, "--export", "e.npy", "--approximate"], "leave out the list, and --approximate"),
+        (["-o", index, "--export", "e.npy", "--approximate"], "leave out the list and --approximate"),
     ):
         with pytest.raises(UsageError, match=message):
             run(index_command, place, *arguments)
