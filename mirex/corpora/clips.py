@@ -83,7 +83,7 @@ def anthem_clips(path: Path, *, front_end: FrontEndSettings) -> tuple[list[Clip]
     joined = _joined(path, ARCHIVE_FRAMES, front_end)
     try:
         arrays = load_arrays(path)
-        magnitude = 10 ** ((arrays["level"].astype(np.float32) / 2 - 120) / 20)
+        magnitude = (10 ** ((arrays["level"].astype(np.float32) / 2 - 120) / 20)).astype(np.float32)
         works, names = (bytes(arrays[key]).decode().split("\n") for key in ("clique", "name"))
         ranges = np.lib.stride_tricks.sliding_window_view(arrays["recording_offset"].astype(np.int64), 2)
     except (OSError, KeyError, ValueError) as error:

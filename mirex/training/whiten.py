@@ -6,7 +6,7 @@ No labels are needed: every window of every recording counts once. See `mirex.mo
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,28 +80,40 @@ def whiten(
     """
     sealed = _reweighted(weights.load(path), chroma_weight)
     corpora = [LevelCorpus.load(archive, split="train") for archive in recordings]
+    plain = sealed._replace(whitening=None, chroma_whitening=None)
     told: dict[str, Any] = {}
     for view in views:
-        name, plain, count = NAMES[view], sealed._replace(**dict.fromkeys(NAMES.values())), [0]
-
-        def counted(plain: Sealed = plain, view: str = view, count: list[int] = count) -> Iterator[Array]:
-            found = window_vectors(
-                corpora, sealed=plain, folded=view == "chroma", seed=seed, progress=progress
-            )
-            for block in found:
-                count[0] += len(block)
-                yield block
-
-        sealed = sealed._replace(**{name: fit(counted(), power=power, shrinkage=shrinkage)})
-        told[name] = {
+        vectors = _Counted(
+            window_vectors(corpora, sealed=plain, folded=view == "chroma", seed=seed, progress=progress)
+        )
+        found = fit(vectors, power=power, shrinkage=shrinkage)
+        replaced = {
+            "cqt": sealed._replace(whitening=found),
+            "chroma": sealed._replace(chroma_whitening=found),
+        }
+        sealed = replaced[view]
+        told[NAMES[view]] = {
             "recordings": sum(len(corpus.recordings) for corpus in corpora),
-            "windows": count[0],
+            "windows": vectors.count,
             "power": power,
             "shrinkage": shrinkage,
             "seed": seed,
         }
     changes = {"calibration": calibration, "results": results, "date": date}
     return seal_whitened(sealed, told=told, changes=changes, output=output)
+
+
+class _Counted:
+    """Blocks of vectors, counted as they pass."""
+
+    def __init__(self, blocks: Iterable[Array]) -> None:
+        self._blocks = blocks
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Array]:
+        for block in self._blocks:
+            self.count += len(block)
+            yield block
 
 
 def _reweighted(sealed: Sealed, chroma_weight: float | None) -> Sealed:

@@ -109,6 +109,8 @@ def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
     assert main([*command, *more]) == 0
     both = weights.load(tmp_path / "both.safetensors")
     assert both.settings == dataclasses.replace(plain.settings, chroma_weight=0.35)
+    assert both.whitening is not None
+    assert both.chroma_whitening is not None
     np.testing.assert_array_equal(both.whitening.projection, white.whitening.projection)
     folded = fit(window_vectors([corpus], sealed=plain, folded=True, seed=0))
     np.testing.assert_allclose(both.chroma_whitening.mean, folded.mean, atol=1e-6)

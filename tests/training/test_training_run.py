@@ -30,6 +30,7 @@ from mirex.training.seal import seal
 from mirex.training.settings import BatchSettings, Corpus, LoopSettings, Recipe
 from mirex.training.statistics import renew_statistics
 from mirex.training.synthesis.patches import save_patches
+from mirex.training.validation import ValidationSet
 
 LOOP = LoopSettings(steps=4, decay_steps=2, warmup_steps=1, validate_every=4, checkpoint_every=2)
 RECIPE = Recipe(
@@ -293,9 +294,11 @@ def test_voiced_chroma_needs_patches_and_is_validated_too(corpus, tmp_path):
     assert len(batch.cqt) + len(batch.chroma) == 4
     sets = validation_sets(equipped, recipe=voiced)
     assert set(sets) == {"chroma", "voiced"}
-    assert sets["voiced"].labels.tolist() == sets["chroma"].labels.tolist()
-    assert not sets["voiced"].folded
-    assert {clip.shape for clip in sets["voiced"].clips} == {(84, 70)}
+    played = sets["voiced"]
+    assert isinstance(played, ValidationSet)
+    assert played.labels.tolist() == sets["chroma"].labels.tolist()
+    assert not played.folded
+    assert {clip.shape for clip in played.clips} == {(84, 70)}
     assert set(validation_sets(corpus, recipe=RECIPE)) == {"chroma"}
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from mirex.corpora.archive import save_archive
 from mirex.corpora.cqt_levels import level_arrays
+from mirex.model.network import TwoViewNetwork
 from mirex.settings import NetworkSettings
 from mirex.training.loop import Trainer, validate
 from mirex.training.recipe import validation_sets
@@ -22,13 +23,12 @@ class _Means(nn.Module):
         return None, x.mean(dim=(1, 3))
 
 
-class _Views(nn.Module):
+class _Views(TwoViewNetwork):
     """Stands for the network of both views."""
 
     def __init__(self):
-        super().__init__()
+        nn.Module.__init__(self)
         self.cqt = _Means()
-        self.chroma = None
 
 
 def _archive(path, *, works, splits):
