@@ -10,7 +10,7 @@
     evaluation = mirex.evaluate(mirex.read_matrix("matrix.txt"), cliques=mirex.read_cliques("cliques.tsv"))
     print(evaluation.scores.metrics())
 
-Names are loaded when they are first used, so that importing the package costs nothing.
+Names are loaded on first use, so importing the package costs almost nothing.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """The command line: `mirex <command>`. Parse, call the command, map errors to the exit status.
 
-Exit status: 0 complete, 1 failed or interrupted, 2 wrong usage. Results go to stdout, everything
-else to stderr. With MIREX_DEBUG=1 an error shows its traceback, and the workers' messages appear.
+Exit status: 0 complete, 1 failed or interrupted, 2 usage error. Results go to stdout, everything
+else to stderr. MIREX_DEBUG=1 shows the traceback of an error and the messages of workers.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments; those of the process if None.
+        The arguments; those of the process by default.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises
     ------
     SystemExit
-        By argparse, with 2, on wrong usage.
+        By argparse, with 2, on a usage error.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold any bytes
@@ -72,26 +72,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         except MirexError as error:
             return _report(f"{error}{_notes(error)}", error.exit_code)
         except KeyboardInterrupt:
-            return _report("interrupted; what is finished is kept, so the same command goes on from here", 1)
+            return _report("interrupted; finished work is kept, so run the same command again to resume", 1)
         except BrokenPipeError:
-            _drop_unwritten_output()  # whoever read it has gone
+            _drop_unwritten_output()  # the reader has gone
             return 1
         except OSError as error:
             status = _report(_describe(error), 1)
             _drop_unwritten_output()
             return status
         except Exception as error:
-            hint = "this is a defect, or the machine's; MIREX_DEBUG=1 shows where"
+            hint = "a defect of the program or the machine; MIREX_DEBUG=1 shows where"
             return _report(f"{type(error).__name__}: {error}{_notes(error)} ({hint})", 1)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole argument tree."""
+    """Build the parser of all commands.
+
+    Returns
+    -------
+    ArgumentParser
+    """
     from mirex import __version__
 
     parser = argparse.ArgumentParser(
         prog="mirex",
-        description="Cover song identification. Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        description="Cover song identification. Exit status: 0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mirex {__version__}")
@@ -102,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _drop_unwritten_output() -> None:
-    """What stdout did not take now, it will not take later: keep Python from complaining at its end."""
+    """Drop output that stdout refused, so that Python does not complain about it at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -110,7 +115,7 @@ def _drop_unwritten_output() -> None:
 
 
 def _report(message: str, status: int) -> int:
-    """One line for a person who reads the log; the traceback only for who asks for it."""
+    """Print one line for the reader of the log; the traceback only on request."""
     if os.environ.get("MIREX_DEBUG"):
         logging.getLogger("mirex").exception("traceback")
     print(f"mirex: error: {' '.join(message.split())}", file=sys.stderr)
@@ -118,13 +123,13 @@ def _report(message: str, status: int) -> int:
 
 
 def _describe(error: OSError) -> str:
-    """The file and what the system says of it: no defect of this program."""
+    """The file and the system's message about it, which is not a defect of this program."""
     from mirex.logs import printable
 
     reason = error.strerror or str(error) or type(error).__name__
-    names = (error.filename2, error.filename)  # a file that is renamed is known by where it was to go
+    names = (error.filename2, error.filename)  # a file that was to be renamed is known by its destination
     name = next((printable(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)), None)
-    advice = "; make room and start again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    advice = "; free some space and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     return f"{f'{name}: ' if name else ''}{reason}{advice}{_notes(error)}"
 
 
@@ -134,7 +139,7 @@ def _notes(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _logging() -> Iterator[None]:
-    """Messages of the package, as plain lines, to stderr."""
+    """Send the package's messages to stderr, as plain lines."""
     from mirex.logs import LogHandler
 
     logger, handler = logging.getLogger("mirex"), LogHandler(sys.stderr)
@@ -158,7 +163,7 @@ class _Formatter(logging.Formatter):
 
 @contextlib.contextmanager
 def _termination() -> Iterator[None]:
-    """Let SIGTERM end the run as Ctrl-C does, so that nothing temporary is left behind."""
+    """Let SIGTERM end the run as Ctrl-C does, so that no temporary file is left behind."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""The bundled recordings: where they lie, and the whole way from audio to a report page with them.
+"""The bundled recordings: where they are, and the whole way from audio to a report page.
 
-In a checkout they are `tests/demo`; an installed package holds them beside the weights. `x_fast.ogg` is
-another version of `x.ogg`; authors and licence stand in the folder's README.
+In a checkout they are in `tests/demo`; an installed package has them beside the weights. `x_fast.ogg` is
+another version of `x.ogg`; the folder's README names authors and licence.
 """
 
 from pathlib import Path
@@ -26,13 +26,18 @@ class Made(NamedTuple):
 
 
 def demo_folder() -> Path:
-    """The folder of the bundled recordings."""
+    """Find the bundled recordings: in the tests of a checkout, inside the package when installed.
+
+    Returns
+    -------
+    Path
+    """
     beside = Path(__file__).parents[1] / "tests" / "demo"
     return beside if beside.is_dir() else Path(__file__).parent / "shipped_demo"
 
 
 def demo_cliques(names: list[str]) -> dict[str, str]:
-    """Each recording's work: its name without the mark of a variant.
+    """Name each recording's work: its file name without the suffix of a variant.
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ def run_demo(folder: Path) -> Made:
     Parameters
     ----------
     folder : Path
-        For the embeddings, the matrix and the page; made where missing.
+        For the embeddings, the matrix and the page; created if missing.
 
     Returns
     -------
@@ -75,13 +80,13 @@ def run_demo(folder: Path) -> Made:
     from mirex.formats.matrix import read_matrix, write_matrix
     from mirex.retrieval.distance import distance_matrix
 
-    new_figure(1, 1)  # without matplotlib: say so before the work, not after it
+    new_figure(1, 1)  # report a missing matplotlib before the work, not after it
     names = sorted(str(path) for path in demo_folder().glob("*.ogg"))
     made = Made(folder / "matrix.txt", folder / "report.html")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"the folder {folder} cannot be made: {error.strerror}; name another one") from error
+        raise StoreError(f"folder {folder} cannot be created: {error.strerror}; name another") from error
     embeddings = extract(names, scratch=folder / "scratch").embeddings
     positions = list(range(len(names)))
     distances = distance_matrix(embeddings, embeddings, query_positions=positions)

@@ -1,6 +1,6 @@
 """Exceptions: one small tree; every message says what is wrong, the value, and what to do.
 
-The command line maps ``exit_code`` to the process's exit status: 1 failed, 2 wrong usage.
+The command line maps ``exit_code`` to the process's exit status: 1 failed, 2 usage error.
 """
 
 
@@ -11,7 +11,7 @@ class MirexError(Exception):
 
 
 class UsageError(MirexError):
-    """The call itself is wrong: an option or an argument that cannot be."""
+    """The call itself is wrong: an invalid option or argument."""
 
     exit_code = 2
 
@@ -21,7 +21,7 @@ class ListFileError(MirexError):
 
 
 class AudioError(MirexError):
-    """A recording cannot be decoded, or holds nothing that can be analysed."""
+    """A recording cannot be decoded, or has nothing that can be analysed."""
 
 
 class WeightsError(MirexError):
@@ -29,7 +29,7 @@ class WeightsError(MirexError):
 
 
 class SettingsMismatch(MirexError):
-    """Two things that must share their settings do not: weights, embeddings, columns."""
+    """Weights, embeddings or columns with different settings cannot be used together."""
 
 
 class StoreError(MirexError):
@@ -37,15 +37,15 @@ class StoreError(MirexError):
 
 
 class IndexFileError(MirexError):
-    """The file of an index is missing, damaged, or no index."""
+    """The file of an index is missing, damaged, or not an index."""
 
 
 class MatrixFormatError(MirexError):
-    """A distance matrix file breaks the MIREX format."""
+    """A distance matrix file violates the MIREX format."""
 
 
 class EvaluationError(MirexError):
-    """The matrix and the cliques given cannot be evaluated together."""
+    """A matrix and cliques cannot be evaluated together."""
 
 
 class TrainingError(MirexError):

@@ -1,4 +1,4 @@
-"""Optional packages: a missing one is named with the command that installs it, before any work is done."""
+"""Optional packages: if one is missing, say how to install it before any work is done."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -7,7 +7,7 @@ from mirex.errors import MirexError
 
 
 def need(modules: Sequence[str], *, extra: str) -> None:
-    """Find out that modules are there, before any work is done.
+    """Check that modules can be imported, before any work is done.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ def need(modules: Sequence[str], *, extra: str) -> None:
     Raises
     ------
     MirexError
-        If one is missing; the message has the command that installs it.
+        If one is missing; the message says how to install it.
     """
     missing = [name for name in modules if find_spec(name) is None]
     if missing:

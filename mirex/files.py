@@ -1,8 +1,8 @@
 """Files that appear whole or not at all.
 
-What is written goes to a temporary file in the same folder, which is renamed into place when it is done: the
-name never stands for half a file, whatever ends the process (POSIX: rename is atomic). A link stays a link:
-what it points to is replaced.
+The content goes to a temporary file in the same folder, which is renamed into place when it is complete. So
+the name never refers to half a file, whatever ends the process (POSIX: rename is atomic). A link stays a
+link: its target is replaced.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ def appearing_whole(path: str | os.PathLike[str], *, sync: bool = False) -> Iter
     Yields
     ------
     Path
-        A path in the same folder, where nothing lies yet.
+        A path in the same folder that does not exist yet.
 
     Raises
     ------
     OSError
-        As the file system gives it. On this and any other error the temporary file is removed.
+        As the file system raises it. On this and any other error the temporary file is removed.
     """
     target = Path(os.path.realpath(path))
     name = f".{target.name[:16]}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
@@ -57,14 +57,14 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str, *, sync: bool =
     path : path-like
         The file to write. Its folder must exist.
     data : bytes or str
-        All that the file holds; text is written as UTF-8.
+        The whole content; text is written as UTF-8.
     sync : bool
         As in `appearing_whole`.
 
     Raises
     ------
     OSError
-        As the file system gives it.
+        As the file system raises it.
     """
     with appearing_whole(path, sync=sync) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)

@@ -1,7 +1,7 @@
 """Progress and log lines on stderr.
 
-On a terminal: a tqdm bar with rate and time left. Elsewhere, where the lines end up in a file that a
-person reads later: a plain line now and then, and never a carriage return.
+On a terminal: a tqdm bar with rate and time left. Elsewhere, where the output is probably a log file: a plain
+line now and then, and never a carriage return.
 """
 
 import logging
@@ -22,7 +22,7 @@ class ProgressLine:
     Parameters
     ----------
     stream : file object, optional
-        Where to show it; stderr if None.
+        Where to show it; stderr by default.
     unit : str
         What is counted, in the singular.
     """
@@ -85,11 +85,12 @@ def _duration(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Text for a log: control characters and bytes that are not UTF-8 are escaped.
+    """Escape control characters and bytes that are not UTF-8, for a log.
 
     Parameters
     ----------
     text : str
+        Any text.
 
     Returns
     -------
@@ -99,7 +100,7 @@ def printable(text: str) -> str:
 
 
 class LogHandler(logging.StreamHandler):
-    """Log lines that step around a progress bar on the same terminal."""
+    """Writes log lines without breaking a progress bar on the same terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.external_write_mode(file=self.stream):

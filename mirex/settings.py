@@ -17,11 +17,23 @@ class Settings:
     """Base of the sealed settings: plain fields, canonical JSON, a fingerprint of it."""
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no blanks."""
+        """Format the settings as canonical JSON.
+
+        Returns
+        -------
+        str
+            With sorted keys and no blanks.
+        """
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
 
     def fingerprint(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 of class name and canonical JSON."""
+        """Hash the settings.
+
+        Returns
+        -------
+        str
+            First 16 hexadecimal digits of the SHA-256 of class name and canonical JSON.
+        """
         text = f"{type(self).__name__}:{self.to_json()}"
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -42,18 +54,20 @@ class Settings:
         Raises
         ------
         SettingsMismatch
-            If it is no such JSON, or fields are unknown or missing.
+            If the text is not such JSON, or fields are unknown or missing.
         """
         try:
             values: dict[str, Any] = dict(json.loads(text))
         except (ValueError, TypeError) as error:
-            raise SettingsMismatch(f"{cls.__name__}: no settings in JSON ({error}): {text[:80]!r}") from error
+            raise SettingsMismatch(
+                f"{cls.__name__}: not settings in JSON ({error}): {text[:80]!r}"
+            ) from error
         known = {field.name for field in dataclasses.fields(cls)}
         if set(values) != known:
             odd = ", ".join(sorted(set(values) ^ known))
             raise SettingsMismatch(
                 f"{cls.__name__}: fields differ from this version's ({odd}); "
-                "use the version of mirex that made the file, or make the file again"
+                "use the version of mirex that wrote the file, or write it again with this one"
             )
         return cls(**values)
 
@@ -77,8 +91,8 @@ class FrontEndSettings(Settings):
     frames_per_column : int
         CQT frames averaged into one column (20 x 512 samples = 0.464 s).
     threshold : float
-        Essentia's spectral kernel threshold; 0 keeps the kernel whole, which is what makes a compact
-        time-domain form of it exact.
+        Essentia's spectral kernel threshold. 0 keeps the whole kernel; only then is its compact time-domain
+        form exact.
     """
 
     sample_rate: int = 22050
@@ -93,11 +107,17 @@ class FrontEndSettings(Settings):
 
     @property
     def seconds_per_column(self) -> float:
-        """Duration of one column in seconds."""
+        """Duration of one column.
+
+        Returns
+        -------
+        float
+            In seconds.
+        """
         return self.hop * self.frames_per_column / self.sample_rate
 
 
-# The front end's numbers where no settings are at hand, such as the shape of what a file holds.
+# The front end's numbers for code without settings, such as for the shapes in a file.
 SAMPLE_RATE = FrontEndSettings.sample_rate
 HOP = FrontEndSettings.hop
 BINS = FrontEndSettings.bins
@@ -113,9 +133,9 @@ class NetworkSettings(Settings):
     Attributes
     ----------
     silence : float
-        Columns whose loudest bin is below so much of the recording's reference level are silent.
+        A column is silent if its loudest bin is below this share of the recording's reference level.
     longest_rest : int
-        Silent columns in a row that stay; longer runs, and silence at both ends, are left out.
+        Silent columns in a row that are kept; longer runs, and silence at both ends, are removed.
     columns_per_step : int
         Columns averaged into one network step.
     beside_peaks : float
@@ -123,20 +143,21 @@ class NetworkSettings(Settings):
     chroma : str
         What the folded view sums; only CHROMA is known.
     chroma_octaves : int
-        How often the folded view's profile is laid over itself.
+        How many copies of the folded view's profile are stacked.
     level_gain : float
         g of the level compression log(1 + g m / r) / log(1 + g), r the recording's reference level.
     min_steps : int
         Shorter recordings are repeated to this length.
     window_steps, window_hop : int
-        The CQT view is embedded in windows of so many steps, one every so many steps.
+        Length and hop of the windows in which the CQT view is embedded, in steps.
     chroma_window_steps, chroma_window_hop : int
         The same for the folded view.
     chroma_weight : float
-        Weight of the embedding of the folded view; 0: the CQT view alone.
-    second_longer, second_lower : float, int
-        The second playing (`mirex.features.playing`) is so many times as long (0: there is none) and so many
-        semitones lower.
+        Weight of the folded view's embedding; 0 for the CQT view alone.
+    second_longer : float
+        How many times as long the second playing is (`mirex.features.playing`); 0 for no second playing.
+    second_lower : int
+        By how many semitones the second playing is lower.
     embedding_size : int
         Dimensions.
     """

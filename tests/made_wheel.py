@@ -21,4 +21,3 @@ def make_wheel(folder: Path) -> None:
             record += f"{name},sha256={digest},{len(text)}\n"
             wheel.writestr(name, text)
         wheel.writestr(f"{info}/RECORD", record + f"{info}/RECORD,,\n")
-

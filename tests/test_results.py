@@ -39,9 +39,9 @@ def test_figures_in_the_cards_text_are_in_the_results():
     near = Results.load(RESULTS).content["tables"]["pop-among"]["systems"]["ours"]["hubness"]
     pairs = near["unrelated_pairs"]
     million = {key: 1e6 * count / pairs for key, count in near["unrelated_pairs_nearer"].items()}
-    assert "none is nearer than 0.3" in " ".join(CARD.split())
+    assert "none is closer than 0.3" in " ".join(CARD.split())
     assert million["0.3"] == 0
-    assert "nine are nearer than 0.45" in " ".join(CARD.split())
+    assert "nine are closer than 0.45" in " ".join(CARD.split())
     assert round(million["0.45"]) == 9
     rows = Results.load(RESULTS).content["robustness"]["systems"]["ours"]["rows"]
     assert "in all 24 degradations" in " ".join(CARD.split())

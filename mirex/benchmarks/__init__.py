@@ -1,1 +1,1 @@
-"""Benchmarks: how well versions are found, beside what a user could pick instead."""
+"""Benchmarks: how well versions are found, next to other systems."""

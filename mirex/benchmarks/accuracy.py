@@ -1,7 +1,7 @@
-"""Accuracy: every system's MIREX figures on one set, from the same CQT columns.
+"""Accuracy: the MIREX figures of every system on one set, from the same CQT columns.
 
-Every recording is a query, the others its collection; one without another version is a distractor only.
-Figures, intervals and tests are those of `mirex.evaluation.evaluate`: bootstrap and permutation over cliques.
+Every recording is a query against all the others. A recording without another version is only a distractor.
+Figures, intervals and tests come from `mirex.evaluation.evaluate`: bootstrap and permutation over cliques.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from mirex.model.weights import Sealed
 FIGURES = ("map", "mr1", "rank_1")
 VIEWS = ("both views", "CQT view", "chroma view")
 AnyClip = Clip | ProfileClip
-CHROMA_ONLY = 1e9  # weight beside which the other view's 1.0 is lost
+CHROMA_ONLY = 1e9  # so large that the other view's weight of 1.0 vanishes
 
 
 class Embedding:
@@ -43,13 +43,35 @@ class Embedding:
         self._sealed = sealed
 
     def describe(self, columns: Array) -> Array:
-        """Embedding: float32 [2048]."""
+        """Embed a recording.
+
+        Parameters
+        ----------
+        columns : float32 [84, columns]
+            From `mirex.features.cqt`.
+
+        Returns
+        -------
+        float32 [2048]
+            Of unit length.
+        """
         from mirex.model.embedding import embed
 
         return embed([columns], sealed=self._sealed)[0]
 
     def describe_profile(self, profile: Array) -> Array:
-        """Embedding of the chroma view, which is all that a profile has: float32 [2048]."""
+        """Embed a profile: by the chroma view alone, since a profile has no other.
+
+        Parameters
+        ----------
+        profile : float32 [12, steps]
+            As `System.describe_profile` takes it.
+
+        Returns
+        -------
+        float32 [2048]
+            Of unit length.
+        """
         from mirex.model.embedding import embed_profile
 
         return embed_profile(profile, sealed=self._sealed)
@@ -63,7 +85,16 @@ class Embedding:
 def view(sealed: Sealed, *, name: str) -> Embedding:
     """The embedding from one view of a recording or from both, whatever the weights were sealed with.
 
-    name: one of VIEWS.
+    Parameters
+    ----------
+    sealed : Sealed
+        The weights.
+    name : str
+        One of VIEWS.
+
+    Returns
+    -------
+    Embedding
     """
     weights = dict(zip(VIEWS, (sealed.settings.chroma_weight or 1.0, 0.0, CHROMA_ONLY), strict=True))
     settings = dataclasses.replace(sealed.settings, chroma_weight=weights[name])
@@ -71,7 +102,17 @@ def view(sealed: Sealed, *, name: str) -> Embedding:
 
 
 def played_once(sealed: Sealed) -> Embedding:
-    """The embedding as sealed, but without the second playing."""
+    """The embedding as sealed, but without the second playing.
+
+    Parameters
+    ----------
+    sealed : Sealed
+        The weights.
+
+    Returns
+    -------
+    Embedding
+    """
     settings = dataclasses.replace(sealed.settings, second_longer=0)
     return Embedding(sealed._replace(settings=settings), name="mirex, played once")
 
@@ -79,7 +120,14 @@ def played_once(sealed: Sealed) -> Embedding:
 class Timed(NamedTuple):
     """A system's distances and their cost.
 
-    describe_seconds: CPU time per recording, from its columns. compare_seconds: CPU time per pair.
+    Attributes
+    ----------
+    matrix : Matrix
+        The distances.
+    describe_seconds : float
+        CPU time per recording, from its columns.
+    compare_seconds : float
+        CPU time per pair.
     """
 
     matrix: Matrix
@@ -88,14 +136,42 @@ class Timed(NamedTuple):
 
 
 def describe(system: System, clip: AnyClip) -> Array:
-    """What the system keeps of a clip."""
+    """Compute what a system keeps of a clip.
+
+    Parameters
+    ----------
+    system : System
+        The system under test.
+    clip : Clip or ProfileClip
+        A recording's columns or its profile.
+
+    Returns
+    -------
+    array
+        As the system's `describe` or `describe_profile` gives it.
+    """
     if isinstance(clip, ProfileClip):
         return system.describe_profile(clip.profile)
     return system.describe(clip.columns)
 
 
 def compare_all(clips: Sequence[AnyClip], *, system: System, progress: Progress | None = None) -> Timed:
-    """Distances of every clip to every clip. progress: called with (done, total) recordings."""
+    """Compute the distances of every clip to every clip.
+
+    Parameters
+    ----------
+    clips : sequence of Clip or ProfileClip
+        The recordings.
+    system : System
+        The system under test.
+    progress : callable, optional
+        Called with (done, total) recordings.
+
+    Returns
+    -------
+    Timed
+        The distances, [clips, clips], and their cost.
+    """
     start = time.process_time()
     described = [describe(system, clip) for clip in clips]
     middle = time.process_time()
@@ -110,7 +186,20 @@ def compare_all(clips: Sequence[AnyClip], *, system: System, progress: Progress 
 
 
 def only(timed: Timed, chosen: NDArray[np.bool_]) -> Timed:
-    """The part of the matrix whose queries and references are chosen, bool [clips]."""
+    """Keep the part of a matrix whose queries and references are chosen.
+
+    Parameters
+    ----------
+    timed : Timed
+        Distances of all clips.
+    chosen : bool [clips]
+        Which clips to keep.
+
+    Returns
+    -------
+    Timed
+        The smaller matrix, with the same times.
+    """
     index = np.flatnonzero(chosen)
     names = tuple(timed.matrix.names[i] for i in index.tolist())
     distances = timed.matrix.distances[np.ix_(index, index)]
@@ -118,7 +207,27 @@ def only(timed: Timed, chosen: NDArray[np.bool_]) -> Timed:
 
 
 def save_matrices(results: Sequence[Timed], clips: Sequence[AnyClip], *, title: str, folder: Path) -> None:
-    """Write `<title>-<system>.txt`, each a MIREX matrix, and `<title>-cliques.tsv`; blanks become hyphens."""
+    """Write the matrices and the cliques of a set.
+
+    The files are `<title>-<system>.txt`, each a MIREX matrix, and `<title>-cliques.tsv`. Blanks in their
+    names become hyphens.
+
+    Parameters
+    ----------
+    results : sequence of Timed
+        One per system.
+    clips : sequence of Clip or ProfileClip
+        The recordings of the matrices.
+    title : str
+        The set's name.
+    folder : Path
+        Where to write; it is created if missing.
+
+    Raises
+    ------
+    OSError
+        As the file system gives it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     stem = _hyphenated(title)
     for result in results:
@@ -149,7 +258,7 @@ class Measured(NamedTuple):
     system : str
         Its printed name.
     settings : dict
-        What its distances depend on, beside the recordings.
+        What its distances depend on, besides the recordings.
     average_precision : float64 [queries]
     first_rank : int64 [queries]
         1-based rank of the first version.
@@ -168,12 +277,26 @@ class Measured(NamedTuple):
     compare_seconds: float
 
     def values(self) -> NDArray[np.float64]:
-        """float64 [queries, 3]: the values whose means are FIGURES."""
+        """Tabulate the values whose means are FIGURES.
+
+        Returns
+        -------
+        float64 [queries, 3]
+            Average precision, rank of the first version, and 1 where that rank is 1.
+        """
         return np.column_stack([self.average_precision, self.first_rank, self.first_rank == 1])
 
 
 class EvaluatedSet(NamedTuple):
-    """A set as evaluated: its size, and the clique of each query, int64 [queries]."""
+    """A set as evaluated.
+
+    Attributes
+    ----------
+    recordings : int
+        Size of the set.
+    query_cliques : int64 [queries]
+        The clique of each query.
+    """
 
     recordings: int
     query_cliques: NDArray[np.int64]
@@ -219,8 +342,14 @@ def measure(
 class Row(NamedTuple):
     """One system's line of a table.
 
-    figures: {name of FIGURES: Interval}. lead: by how much the first system's figures are larger, on the
-    same queries; None on its own line.
+    Attributes
+    ----------
+    measured : Measured
+        The system's values.
+    figures : dict
+        {name of FIGURES: Interval}.
+    lead : dict or None
+        By how much the first system's figures are larger, on the same queries. None for the first system.
     """
 
     measured: Measured
@@ -233,7 +362,21 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Figures of all systems on one set. queries: those with another version; cliques: theirs."""
+    """Figures of all systems on one set.
+
+    Attributes
+    ----------
+    title : str
+        The set's name.
+    recordings : int
+        Size of the set.
+    queries : int
+        Recordings that have another version.
+    cliques : int
+        Cliques of the queries.
+    rows : list of Row
+        One per system.
+    """
 
     title: str
     recordings: int
@@ -244,7 +387,19 @@ class Table(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-    """Random draws: of the bootstrap (resamples, level), of the permutation test, and their seed."""
+    """How intervals and tests are drawn.
+
+    Attributes
+    ----------
+    resamples : int
+        Of the bootstrap.
+    permutations : int
+        Of the permutation test.
+    level : float
+        Confidence level of the intervals, in 0..1.
+    seed : int
+        Of all random draws.
+    """
 
     resamples: int = 2000
     permutations: int = 10_000
@@ -252,14 +407,21 @@ class Drawing:
     seed: int = 0
 
     def generator(self) -> np.random.Generator:
-        """The same for every system: their intervals then differ by the systems only."""
+        """Make a seeded generator.
+
+        It is the same for every system, so that their intervals differ only by the systems.
+
+        Returns
+        -------
+        numpy.random.Generator
+        """
         return np.random.default_rng(self.seed)
 
 
 def tabulate(
     title: str, measured: Sequence[Measured], *, test_set: EvaluatedSet, drawing: Drawing | None = None
 ) -> Table:
-    """Intervals of every system's figures, and by how much the first system is ahead of the others.
+    """Compute intervals of every system's figures, and the first system's lead over the others.
 
     Parameters
     ----------
@@ -311,7 +473,18 @@ def _lead(
 
 
 def table_text(table: Table) -> str:
-    """The table for a terminal, and the hubness of its first system."""
+    """Format a table for a terminal, with the hubness of its first system.
+
+    Parameters
+    ----------
+    table : Table
+        Of `tabulate`.
+
+    Returns
+    -------
+    str
+        Several lines, without a newline at the end.
+    """
     first = table.rows[0].system
     header = ["system"]
     for name in FIGURES:
@@ -323,7 +496,18 @@ def table_text(table: Table) -> str:
 
 
 def hubness_line(measured: Measured) -> str:
-    """Unrelated pairs, skewness and hubs of one system, in one paragraph."""
+    """Summarise unrelated pairs, skewness and hubs of one system.
+
+    Parameters
+    ----------
+    measured : Measured
+        Of `measure`.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     found = measured.hubness
     pairs = max(found["unrelated_pairs"], 1)
     near = ", ".join(

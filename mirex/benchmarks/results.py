@@ -9,8 +9,8 @@
      "robustness": {"source": ..., "recordings": ...,
                     "systems": {key: {"system", "settings", "rows": [...]}}}}
 
-`source` is a fingerprint of the recordings: the same source and settings give the same distances, so a slow
-baseline is measured once and kept while the weights change. Values per query are kept too, since paired
+`source` is a fingerprint of the recordings. The same source and settings give the same distances, so a slow
+baseline is measured once and kept while the weights change. Values per query are kept because paired
 differences need them.
 """
 
@@ -30,48 +30,105 @@ from mirex.files import write_whole
 
 ARRAYS = ("average_precision", "first_rank")
 WIDTH = 110
-SHORT_NAMES = {"ours": "mirex", "qmax": "Qmax"}  # whatever view or frames a set is seen with
+SHORT_NAMES = {"ours": "mirex", "qmax": "Qmax"}  # for any view or number of frames
 
 
 def fingerprint(conditions: Mapping[str, Any]) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of what a set is made from, as canonical JSON."""
+    """Fingerprint of what a set is made from.
+
+    Parameters
+    ----------
+    conditions : mapping
+        Anything that JSON can hold.
+
+    Returns
+    -------
+    str
+        First 16 hexadecimal digits of the SHA-256 of the canonical JSON.
+    """
     text = json.dumps(conditions, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Results:
-    """The file's content; tables are taken from it and put into it."""
+    """The file's content, from which tables are read and in which they are replaced.
+
+    Parameters
+    ----------
+    content : dict, optional
+        As in the file; empty by default.
+    """
 
     def __init__(self, content: dict[str, Any] | None = None) -> None:
         self.content = content or {"made": {}, "drawing": {}, "tables": {}, "robustness": {}}
 
     @classmethod
     def load(cls, path: Path) -> "Results":
-        """Read the file, or begin anew where there is none. Raises EvaluationError if it is no such file."""
+        """Read the file; a missing one gives empty results.
+
+        Parameters
+        ----------
+        path : Path
+            The JSON file.
+
+        Returns
+        -------
+        Results
+
+        Raises
+        ------
+        EvaluationError
+            If the file cannot be read or holds something else.
+        """
         try:
             content = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError) as error:
-            raise EvaluationError(f"{path}: no results to add to ({error}); name another file") from error
+            raise EvaluationError(f"{path}: not a results file ({error}); name another file") from error
         if not isinstance(content, dict) or not {"made", "tables"} <= set(content):
-            raise EvaluationError(f"{path}: JSON, but no results of this command; name another file")
+            raise EvaluationError(f"{path}: JSON, but not results of this command; name another file")
         return cls(content)
 
     def save(self, path: Path) -> None:
-        """Write the file, which appears whole or not at all. Raises EvaluationError if that fails."""
+        """Write the file, whole or not at all.
+
+        Parameters
+        ----------
+        path : Path
+            The JSON file.
+
+        Raises
+        ------
+        EvaluationError
+            If it cannot be written.
+        """
         try:
             write_whole(path, self.text())
         except OSError as error:
-            raise EvaluationError(f"{path}: cannot be written ({error.strerror})") from error
+            raise EvaluationError(
+                f"{path}: cannot be written ({error.strerror}); name another file"
+            ) from error
 
     def text(self) -> str:
-        """The JSON, indented; numbers of an array share lines."""
+        """Format the content as indented JSON; the numbers of an array share lines.
+
+        Returns
+        -------
+        str
+            What the file holds.
+        """
         plain = json.dumps(self.content, indent=1, ensure_ascii=False)
         return re.sub(r"\[([^\[\]{}\"]*)\]", _folded, plain) + "\n"
 
     def markdown(self) -> str:
-        """One table of MAP, MR1 and Rank-1 of every system on every set, for README and model card."""
+        """Format MAP, MR1 and Rank-1 of every system on every set, for README and model card.
+
+        Returns
+        -------
+        str
+            One Markdown table.
+        """
         tables = self.content["tables"]
         names: dict[str, str] = {}
         for table in tables.values():
@@ -85,14 +142,40 @@ class Results:
         return "\n".join(lines)
 
     def test_set(self, title: str, *, source: str) -> EvaluatedSet | None:
-        """The set as it was measured, if it was, from this source."""
+        """Look up a set as it was evaluated.
+
+        Parameters
+        ----------
+        title : str
+            The set's name.
+        source : str
+            Fingerprint of the recordings.
+
+        Returns
+        -------
+        EvaluatedSet or None
+            None if the set has not been evaluated from this source.
+        """
         found = self.content["tables"].get(title)
         if not found or found["source"] != source:
             return None
         return EvaluatedSet(found["recordings"], np.array(found["query_cliques"], np.int64))
 
     def measured(self, title: str, *, source: str) -> dict[str, Measured]:
-        """{key: what is kept of the system}, of those measured from this source."""
+        """Look up the systems that were measured on a set.
+
+        Parameters
+        ----------
+        title : str
+            The set's name.
+        source : str
+            Fingerprint of the recordings.
+
+        Returns
+        -------
+        dict of str to Measured
+            By the systems' keys; empty if nothing was measured from this source.
+        """
         found = self.content["tables"].get(title)
         if not found or found["source"] != source:
             return {}

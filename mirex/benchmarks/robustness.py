@@ -1,13 +1,13 @@
 """Robustness: is a degraded recording still found next to its original?
 
 Each recording is degraded as audio and goes through the front end again. The degraded recordings are the
-queries, the originals the collection, the recording itself included: the nearest one should be itself, or
-another version of the same work, which may happen to be closer in tempo.
+queries, the originals the collection, which includes the recording itself. The nearest should be the
+original, or another version of the same work, which may happen to be closer in tempo.
 
-Degradations. Tempo: FFmpeg's `atempo`, overlap-add of waveform segments that fit (WSOLA), the pitch
-stays. Transposition: resampling, which changes pitch and duration together, then `atempo` back to the old
-duration. Low-pass: band-limited resampling to twice the cut-off and back. Noise: white. MP3: encoded by LAME
-(in FFmpeg) at a constant bit rate, decoded by `mirex.features.audio`.
+Degradations. Tempo: FFmpeg's `atempo`, which overlaps and adds waveform segments that fit (WSOLA) and keeps
+the pitch. Transposition: resampling, which changes pitch and duration together, then `atempo` back to the
+original duration. Low-pass: band-limited resampling to twice the cut-off and back. Noise: white. MP3: encoded
+by LAME (in FFmpeg) at a constant bit rate, decoded by `mirex.features.audio`.
 """
 
 import tempfile
@@ -39,7 +39,19 @@ class Degradation(NamedTuple):
 
 
 def transpose(samples: Samples, *, semitones: float) -> Samples:
-    """Shift the pitch; the duration stays. samples: float32 [samples] at 22,050 Hz."""
+    """Shift the pitch and keep the duration.
+
+    Parameters
+    ----------
+    samples : float32 [samples]
+        At 22,050 Hz.
+    semitones : float
+        Positive is up.
+
+    Returns
+    -------
+    float32 [samples]
+    """
     import soxr
 
     ratio = 2.0 ** (semitones / 12)
@@ -47,7 +59,20 @@ def transpose(samples: Samples, *, semitones: float) -> Samples:
 
 
 def change_tempo(samples: Samples, *, factor: float) -> Samples:
-    """Play `factor` times as fast, 0.5 to 2; the pitch stays."""
+    """Change the tempo and keep the pitch.
+
+    Parameters
+    ----------
+    samples : float32 [samples]
+        At 22,050 Hz.
+    factor : float
+        How many times as fast, 0.5 to 2.
+
+    Returns
+    -------
+    float32 [samples]
+        About 1 / `factor` times as many.
+    """
     import av
 
     graph = av.filter.Graph()
@@ -61,33 +86,95 @@ def change_tempo(samples: Samples, *, factor: float) -> Samples:
 
 
 def low_pass(samples: Samples, *, hertz: float) -> Samples:
-    """Take away what lies above a frequency."""
+    """Remove everything above a frequency.
+
+    Parameters
+    ----------
+    samples : float32 [samples]
+        At 22,050 Hz.
+    hertz : float
+        The cut-off.
+
+    Returns
+    -------
+    float32 [samples]
+    """
     import soxr
 
     return soxr.resample(soxr.resample(samples, SAMPLE_RATE, 2 * hertz), 2 * hertz, SAMPLE_RATE)
 
 
 def add_noise(samples: Samples, *, decibels: float, generator: np.random.Generator) -> Samples:
-    """Add white noise, so many decibels below the recording's mean power."""
+    """Add white noise.
+
+    Parameters
+    ----------
+    samples : float32 [samples]
+        At 22,050 Hz.
+    decibels : float
+        How far the noise lies below the recording's mean power.
+    generator : numpy.random.Generator
+        Of the noise.
+
+    Returns
+    -------
+    float32 [samples]
+    """
     noise = generator.standard_normal(len(samples), dtype=np.float32)
     power = float(np.mean(samples.astype(np.float64) ** 2))
     return samples + np.float32(np.sqrt(power) * 10 ** (-decibels / 20)) * noise
 
 
 def part(samples: Samples, *, start: float, stop: float) -> Samples:
-    """The stretch between two shares of the duration, in 0..1."""
+    """Cut out a part of a recording.
+
+    Parameters
+    ----------
+    samples : float32 [samples]
+        The recording.
+    start, stop : float
+        Shares of the duration, in 0..1.
+
+    Returns
+    -------
+    float32 [samples]
+    """
     return samples[round(start * len(samples)) : round(stop * len(samples))]
 
 
 def middle(samples: Samples, *, seconds: float) -> Samples:
-    """So many seconds about the middle, or all of a shorter recording."""
+    """Cut out the middle of a recording.
+
+    Parameters
+    ----------
+    samples : float32 [samples]
+        At 22,050 Hz.
+    seconds : float
+        Duration to keep; a shorter recording is kept whole.
+
+    Returns
+    -------
+    float32 [samples]
+    """
     wanted = min(round(seconds * SAMPLE_RATE), len(samples))
     first = (len(samples) - wanted) // 2
     return samples[first : first + wanted]
 
 
 def mp3(samples: Samples, *, bit_rate: int) -> Samples:
-    """Encode as MP3 at so many bits a second, and decode."""
+    """Encode as MP3 and decode again.
+
+    Parameters
+    ----------
+    samples : float32 [samples]
+        At 22,050 Hz.
+    bit_rate : int
+        In bits per second.
+
+    Returns
+    -------
+    float32 [samples]
+    """
     import av
 
     with tempfile.TemporaryDirectory() as folder:
@@ -144,8 +231,16 @@ DEGRADATIONS = (
 class Robustness(NamedTuple):
     """One line of the table.
 
-    rank_1: share of degraded recordings nearer to an original of their work than to any other work. own,
-    others: mean distance to the original, and to the other works; in the system's own unit.
+    Attributes
+    ----------
+    degradation, system : str
+        Printed names.
+    rank_1 : float
+        Share of degraded recordings that are nearer to an original of their work than to any other work.
+    own : float
+        Mean distance to the original, in the system's own unit.
+    others : float
+        Mean distance to the other works, in the same unit.
     """
 
     degradation: str
@@ -163,10 +258,27 @@ def degrade(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[list[Clip], dict[str, list[Array]]]:
-    """The recordings as clips, and the columns of all of them under every degradation.
+    """Compute the columns of recordings, as they are and under every degradation.
 
-    seed: of the noise, which otherwise depends only on the recording's place in the list. progress: called
-    with the number of recordings done. Returns originals, {degradation: float32 [84, columns] each}.
+    Parameters
+    ----------
+    recordings : iterable of Recording
+        Read once.
+    front_end : FrontEndSettings
+        Of the columns.
+    degradations : sequence of Degradation
+        All known ones by default.
+    seed : int
+        Of the noise, which otherwise depends only on the recording's place in the list.
+    progress : callable, optional
+        Called with the number of recordings done.
+
+    Returns
+    -------
+    originals : list of Clip
+        The recordings as they are.
+    degraded : dict
+        {name of degradation: list of float32 [84, columns], one per recording}.
     """
     originals: list[Clip] = []
     degraded: dict[str, list[Array]] = {degradation.name: [] for degradation in degradations}
@@ -187,10 +299,21 @@ def compare_degraded(
     systems: Sequence[System],
     progress: Progress | None = None,
 ) -> list[Robustness]:
-    """Lines of the table, degradation by degradation.
+    """Compare degraded recordings with the originals.
 
-    originals, degraded: as `degrade` gives them, of two works or more. progress: called with
-    (done, total) degradations.
+    Parameters
+    ----------
+    originals, degraded
+        As `degrade` gives them, of two works or more.
+    systems : sequence of System
+        The systems under test.
+    progress : callable, optional
+        Called with (done, total) degradations.
+
+    Returns
+    -------
+    list of Robustness
+        Lines of the table, degradation by degradation.
     """
     references = [[system.describe(clip.columns) for clip in originals] for system in systems]
     works = np.array([clip.work for clip in originals])
@@ -215,7 +338,20 @@ def _row(degradation: str, system: str, distances: Array, same: NDArray[np.bool_
 
 
 def robustness_text(rows: Sequence[Robustness], *, recordings: int) -> str:
-    """The table for a terminal: a line a degradation, three columns a system."""
+    """Format the table for a terminal: one line per degradation, three columns per system.
+
+    Parameters
+    ----------
+    rows : sequence of Robustness
+        Of `compare_degraded`.
+    recordings : int
+        How many recordings were degraded.
+
+    Returns
+    -------
+    str
+        Title, table and legend.
+    """
     systems = list(dict.fromkeys(row.system for row in rows))
     cells = {(row.degradation, row.system): row for row in rows}
     head = ["degradation", *(text for name in systems for text in (f"{name}: Rank-1", "own", "others"))]

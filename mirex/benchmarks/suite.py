@@ -1,7 +1,7 @@
 """The accuracy benchmark's sets: what each is made from, which systems run on it, and measuring them.
 
-A set's source is a fingerprint of the files and options that its recordings come from. A baseline measured
-before on the same source, with the same settings, is taken from the results instead of computed again.
+A set's source is a fingerprint of the files and options that its recordings come from. A baseline that was
+measured on the same source, with the same settings, is taken from the results and not computed again.
 """
 
 import dataclasses
@@ -63,9 +63,9 @@ class Options:
     soundfont : Path or None
         Plays the scores.
     works : int or None
-        Only the first so many works of scores or covers.
+        Only this many works of scores or covers, from the first on.
     transpose : bool
-        Each score in a random key.
+        Move each score to a random key.
     front_end : FrontEndSettings
         Of the weights.
     drawing : Drawing
@@ -88,33 +88,92 @@ class Options:
     audio: Path | None = None
 
     def tracks(self, name: str) -> list[public_sets.Track]:
-        """The tracks of a public set, of which the user has audio."""
+        """List the tracks of a public set for which the user has audio.
+
+        Parameters
+        ----------
+        name : str
+            One of PUBLIC.
+
+        Returns
+        -------
+        list of Track
+
+        Raises
+        ------
+        EvaluationError
+            If the lists or the audio cannot be read.
+        """
         assert self.lists is not None  # checked with the arguments
         assert self.audio is not None
         found = public_sets.tracks(name, lists=self.lists, audio=self.audio)
         return [track for track in found if track.audio_path is not None]
 
     def archive(self, name: str) -> Path:
-        """A file of the corpus."""
+        """Path of a file of the corpus.
+
+        Parameters
+        ----------
+        name : str
+            Such as "scores.npz".
+
+        Returns
+        -------
+        Path
+        """
         assert self.corpus is not None  # checked with the arguments
         return self.corpus / name
 
 
 class Part(NamedTuple):
-    """A table's title, and which of the set's clips it is about, bool [clips]."""
+    """Part of a set that has a table of its own.
+
+    Attributes
+    ----------
+    title : str
+        Of the table.
+    chosen : bool [clips]
+        Which of the set's clips belong to it.
+    """
 
     title: str
     chosen: NDArray[np.bool_]
 
 
 def default_systems(name: str) -> tuple[str, ...]:
-    """The systems that a set is measured with unless others are asked for."""
+    """Systems that a set is measured with by default.
+
+    Parameters
+    ----------
+    name : str
+        One of SETS or PUBLIC.
+
+    Returns
+    -------
+    tuple of str
+        Keys; those of FAST_SYSTEMS for a set with too many pairs for Qmax.
+    """
     many = ("pop-among", "da-tacos", "shs100k", "discogs-vi")
     return FAST_SYSTEMS if name in many else DEFAULT_SYSTEMS
 
 
 def baseline(key: str, *, name: str, qmax_columns: int | None) -> System:
-    """The baseline of this key, as it sees this set."""
+    """Make a baseline for a set.
+
+    Parameters
+    ----------
+    key : str
+        One of BASELINES.
+    name : str
+        The set, one of SETS or PUBLIC.
+    qmax_columns : int or None
+        CQT columns per chroma frame of Qmax; None for the set's default. The covers, which are profiles, have
+        two in any case.
+
+    Returns
+    -------
+    System
+    """
     if key == "fourier":
         return FourierMagnitude()
     usual = 2 if name in PUBLIC else QMAX_COLUMNS.get(name, 1)
@@ -122,7 +181,25 @@ def baseline(key: str, *, name: str, qmax_columns: int | None) -> System:
 
 
 def source(name: str, options: Options) -> str:
-    """Fingerprint of what the set's recordings come from."""
+    """Fingerprint of what a set's recordings come from.
+
+    Parameters
+    ----------
+    name : str
+        One of SETS or PUBLIC.
+    options : Options
+        The files, and the options that change the recordings.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+
+    Raises
+    ------
+    EvaluationError
+        If a file cannot be read.
+    """
     conditions: dict[str, Any] = {
         "set": name,
         "front_end": options.front_end.fingerprint(),
@@ -167,15 +244,15 @@ def measure_set(
     name : str
         One of SETS but robustness.
     options : Options
-        See there.
+        What the set is made from.
     keys : sequence of str
         The systems to measure; the first is compared with each of the others.
     make : callable
-        A key to the system.
+        Turns a key into the system.
     results : Results
-        Baselines that are there already are kept; the tables are replaced.
+        Baselines already in it are kept; the tables are replaced.
     watch : callable
-        A title to a progress callback of (done, total).
+        Turns a title into a progress callback of (done, total).
 
     Returns
     -------
@@ -213,7 +290,7 @@ def _known(
     for key in systems.keys() & set(BASELINES):
         there = [results.measured(title, source=source).get(key) for title in titles]
         if titles and all(each is not None and each.settings == systems[key].settings for each in there):
-            log.info("%s: %s is kept, it was measured on the same recordings", name, systems[key].name)
+            log.info("%s: %s is kept, since it was measured on the same recordings", name, systems[key].name)
             kept[key] = titles
     return kept
 
@@ -242,10 +319,10 @@ def _put(
     results: Results,
     options: Options,
 ) -> str:
-    """Put what is new beside what the results hold of the same recordings."""
+    """Put new values into the results, beside the old ones of the same recordings."""
     old = results.measured(title, source=source)
     test_set = next((found for found, _ in new.values()), None) or results.test_set(title, source=source)
-    assert test_set is not None  # nothing new: then it is there
+    assert test_set is not None  # without new values, the results have it
     merged = old | {key: measured for key, (_, measured) in new.items()}
     order = [*keys, *(key for key in merged if key not in keys)]
     if "ours" in merged and "ours" not in keys:
@@ -258,7 +335,26 @@ def _put(
 def measure_robustness(
     *, options: Options, keys: Sequence[str], make: SystemMaker, results: Results, watch: Watch
 ) -> str:
-    """Measure systems on degraded recordings; parameters as for `measure_set`."""
+    """Measure systems on degraded recordings and put the table into the results.
+
+    Parameters
+    ----------
+    options : Options
+        What the recordings are made from.
+    keys : sequence of str
+        The systems to measure.
+    make : callable
+        Turns a key into the system.
+    results : Results
+        Baselines already in it are kept; the table is replaced.
+    watch : callable
+        Turns a title into a progress callback of (done, total).
+
+    Returns
+    -------
+    str
+        The table for a terminal.
+    """
     found = source("robustness", options)
     systems = {key: make(key) for key in keys}
     there = results.content["robustness"]
@@ -289,7 +385,31 @@ def measure_robustness(
 
 
 def load(name: str, options: Options, *, watch: Watch) -> tuple[Sequence[AnyClip], list[Part]]:
-    """The recordings of a set, and the tables made of it."""
+    """Load the recordings of a set.
+
+    Parameters
+    ----------
+    name : str
+        One of SETS but robustness, or of PUBLIC.
+    options : Options
+        What the set is made from.
+    watch : callable
+        Turns a title into a progress callback of (done, total).
+
+    Returns
+    -------
+    clips : sequence of Clip or ProfileClip
+        The recordings.
+    parts : list of Part
+        The tables to make of them.
+
+    Raises
+    ------
+    EvaluationError
+        If a list cannot be read, or the files hold no recording.
+    TrainingError
+        If an archive cannot be read.
+    """
     clips: Sequence[AnyClip]
     if name in PUBLIC:
         clips = _public_clips(name, options, watch=watch)
@@ -308,7 +428,7 @@ def load(name: str, options: Options, *, watch: Watch) -> tuple[Sequence[AnyClip
         progress = watch("audio and front end")
         clips = to_clips(recordings, front_end=options.front_end, progress=lambda done: progress(done, total))
     if not clips:
-        raise EvaluationError(f"{name}: no recordings in the files given")
+        raise EvaluationError(f"{name}: the files given have no recordings")
     return clips, [Part(name, np.ones(len(clips), bool))]
 
 
@@ -322,7 +442,7 @@ def _public_clips(name: str, options: Options, *, watch: Watch) -> list[AnyClip]
             samples = decode(track.audio_path)
             clips.append(Clip(track.track_id, track.work_id, columns(samples, settings=options.front_end)))
         except AudioError as error:
-            log.warning("%s: left out, %s", track.track_id, error)
+            log.warning("%s: left out: %s", track.track_id, error)
         progress(done, len(tracks))
     return clips
 
@@ -339,7 +459,29 @@ def _anthems(options: Options) -> tuple[Sequence[AnyClip], list[Part]]:
 
 
 def audio(*, name: str, options: Options) -> tuple[int, Iterator[Recording]]:
-    """How many recordings there will be, and the recordings, whose audio is made one by one."""
+    """Find the recordings of a set that is made of audio.
+
+    Parameters
+    ----------
+    name : str
+        demo, scores or robustness.
+    options : Options
+        What the set is made from.
+
+    Returns
+    -------
+    total : int
+        How many recordings there are.
+    recordings : iterator of Recording
+        Decoded or synthesised one by one.
+
+    Raises
+    ------
+    EvaluationError
+        If a list cannot be read.
+    TrainingError
+        If an archive cannot be read.
+    """
     total, sources = 0, []
     if name != "scores":
         total += len(demo_names(options.demo))

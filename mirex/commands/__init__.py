@@ -1,6 +1,6 @@
 """One module per command of the command line; each has `add_parser` and `run`.
 
-Here: what commands that extract have in common.
+This module holds what the commands that extract have in common.
 """
 
 import argparse
@@ -13,46 +13,74 @@ MOST_DEFAULT_THREADS = 16  # each worker takes some 500 MB
 
 
 def program(command: str) -> str:
-    """How the command was called: `mirex <command>`, or the script that called it."""
+    """Name of the program in usage lines.
+
+    Parameters
+    ----------
+    command : str
+        The subcommand.
+
+    Returns
+    -------
+    str
+        `mirex <command>`, or the name of the script that calls it.
+    """
     return os.environ.get("MIREX_PROGRAM") or f"mirex {command}"
 
 
 def add_extraction_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `mirex.extract`."""
+    """Add the options of `mirex.extract`.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Of a command that extracts.
+    """
     threads = min(len(os.sched_getaffinity(0)), MOST_DEFAULT_THREADS)
     parser.add_argument(
         "-numThreads", dest="threads", type=_count, default=threads, metavar="N",
-        help=f"worker processes, of one thread each (default {threads})",
+        help=f"worker processes, one thread each (default {threads})",
     )  # fmt: skip
     parser.add_argument(
         "--num-threads", dest="threads", type=_count, default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
-    # With names of their own, which the help shows, not the choices: it must fit a screen.
+    # With metavars, so that the help does not list the choices: it must fit on a screen.
     parser.add_argument(
         "--device", metavar="D", choices=("auto", "cpu", "cuda"), default="auto",
-        help="of the network: cpu, cuda or auto (default auto)",
+        help="where the network runs: cpu, cuda or auto (default auto)",
     )  # fmt: skip
     parser.add_argument(
         "--cqt", metavar="C", choices=("multirate", "essentia"), default="multirate",
-        help="transform: multirate or essentia",
+        help="CQT implementation: multirate (default) or essentia",
     )  # fmt: skip
     parser.add_argument(
         "--backend", metavar="B", choices=("torch", "openvino"), default="torch",
-        help="of the network on a CPU: torch or openvino",
+        help="runs the network on a CPU: torch (default) or openvino",
     )  # fmt: skip
     parser.add_argument(
-        "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
-    )
-    parser.add_argument("--strict", action="store_true", help="an undecodable file is an error")
+        "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"),
+        help="weights to use instead of the shipped ones",
+    )  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="fail if any file cannot be decoded")
     parser.add_argument(
         "--time-limit", type=float, default=TIME_LIMIT, metavar="S",
-        help=f"seconds a file, plus 1/10 of its length (default {TIME_LIMIT:.0f})",
+        help=f"seconds per file, plus 1/10 of its length (default {TIME_LIMIT:.0f})",
     )  # fmt: skip
-    parser.add_argument("--rehash", action="store_true", help="read files again that seem unchanged")
+    parser.add_argument("--rehash", action="store_true", help="read all files again, even unchanged ones")
 
 
 def extraction_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The options as keyword arguments of `mirex.extract`."""
+    """Take the options as keyword arguments of `mirex.extract`.
+
+    Parameters
+    ----------
+    args : Namespace
+        Parsed by a parser of `add_extraction_options`.
+
+    Returns
+    -------
+    dict
+    """
     names = ("threads", "device", "cqt", "backend", "weights", "strict", "rehash", "time_limit")
     return {name: getattr(args, name) for name in names}
 

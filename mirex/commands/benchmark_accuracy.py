@@ -1,4 +1,4 @@
-"""`mirex benchmark-accuracy`: our figures on a test set, beside what a user could pick instead."""
+"""`mirex benchmark-accuracy`: our figures on a test set, next to those of other systems."""
 
 import argparse
 import os
@@ -23,34 +23,34 @@ BASELINES = ("qmax", "fourier")
 DEMO = Path(__file__).resolve().parents[2] / "tests" / "demo"
 
 DESCRIPTION = """\
-Print one table: MAP, MR1 and Rank-1 with intervals (bootstrap over cliques), the paired difference to the
-first system, the time that each system took, how many unrelated pairs lie close together, and hubs.
+Print one table: MAP, MR1 and Rank-1 with confidence intervals (bootstrap over cliques), the paired
+difference from the first system, each system's CPU time, how many unrelated pairs are close, and hubs.
 
-pop         real recordings with another version in the validation split of recordings.npz, alone
-pop-among   the same among the split's distractors, which is how a user searches
-anthems     real recordings: all, those confirmed as versions by alignment, and of these the longer ones
-covers      real covers of validation works, known by their pitch classes only: at most four versions of
-            each work (--works N: of the first N works). Of our weights it shows the chroma view.
-scores      human-made versions of validation works, played to audio by FluidSynth with a SoundFont that
-            training did not use (--soundfont). The shipped weights have heard TimGM6mb, FluidR3, sf_GMbank
-            and MuseScore_General; OPL-3_FM is FM synthesis and independent of them.
+pop         real recordings that have another version in the validation split of recordings.npz
+pop-among   the same recordings among all the split's distractors, as in a real search
+anthems     real recordings: all, those that alignment confirms as versions, and the longer ones of these
+covers      real covers of validation works, of which only the pitch classes are known: at most four
+            versions of each work (--works N: the first N works). Our weights use the chroma view alone.
+scores      human-made versions of validation works, synthesised by FluidSynth with a SoundFont that
+            training did not use (--soundfont). The shipped weights were trained on TimGM6mb, FluidR3,
+            sf_GMbank and MuseScore_General; OPL-3_FM is FM synthesis and independent of them.
 demo        the ten demo recordings
-robustness  the demo recordings (with --works N, the first works of scores too) transposed, slowed,
-            filtered, with noise, cut, as MP3: is the original still the nearest, and how far is it?
+robustness  the demo recordings (with --works N, also the first N works of scores) transposed, at other
+            tempi, filtered, noisy, cut, as MP3: is the original still the nearest, and how far is it?
 
-covers80, da-tacos, shs100k (its test split), discogs-vi (its test split): your copy of a public set. --lists
-            names the folder or file of its published lists, --audio the folder below which your files lie,
-            named by the lists' identifiers. What is missing is reported. To shs100k these weights are
-            closed, because they were trained on chroma of its works.
+covers80, da-tacos, shs100k (test split), discogs-vi (test split): your copy of a public set. --lists names
+            the folder or file of its published lists, --audio the folder that holds your files, named by
+            the lists' identifiers. Missing files are reported. These weights cannot be measured on
+            shs100k and discogs-vi, because they were trained on chroma of works that both test on.
 
---all measures all but the public ones: 75 works of covers, 40 of scores, 5 of robustness.
+--all measures all sets but the public ones: 75 works of covers, 40 of scores, 5 of robustness.
 
-Systems: ours (as the weights are sealed); cqt-view, chroma-view and both-views, the same weights with one
-view of a recording or both; played-once, without the second playing; qmax, Essentia's ChromaCrossSimilarity
-and CoverSongSimilarity; fourier, the 2-D Fourier magnitude of chroma. All of them see the same CQT columns.
+Systems: ours (the weights as sealed); cqt-view, chroma-view and both-views, the same weights with one view
+of a recording or both; played-once, without the second playing; qmax, Essentia's ChromaCrossSimilarity
+and CoverSongSimilarity; fourier, the 2-D Fourier magnitude of chroma. All use the same CQT columns.
 
---json FILE adds the figures to a file of results. Baselines that it holds of the same recordings are kept:
-after a change of the weights, --all --systems ours measures anew only what has changed.
+--json FILE adds the figures to a results file. Baselines that it already holds for the same recordings are
+kept, so after a change of the weights, --all --systems ours measures only what has changed.
 """
 
 
@@ -58,30 +58,34 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "benchmark-accuracy",
-        help="accuracy on a test set, beside other systems",
+        help="accuracy on a test set, next to other systems",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("set", nargs="?", choices=(*SETS, *PUBLIC), help="the table")
-    parser.add_argument("--all", action="store_true", help="all of them")
+    parser.add_argument("set", nargs="?", choices=(*SETS, *PUBLIC), help="the test set")
+    parser.add_argument("--all", action="store_true", help="all sets but the public ones")
     parser.add_argument(
         "--corpus",
         type=Path,
         metavar="FOLDER",
-        help="with recordings.npz, anthems.npz, hpcp.npz, scores.npz",
+        help="folder with recordings.npz, anthems.npz, hpcp.npz, scores.npz",
     )
-    parser.add_argument("--demo", type=Path, metavar="FOLDER", default=DEMO, help="demo recordings")
+    parser.add_argument(
+        "--demo", type=Path, metavar="FOLDER", default=DEMO, help="folder of the demo recordings"
+    )
     parser.add_argument("--lists", type=Path, metavar="PATH", help="published lists of a public set")
     parser.add_argument("--audio", type=Path, metavar="FOLDER", help="your audio of a public set")
-    parser.add_argument("--soundfont", type=Path, metavar="FILE", help="SF2 or SF3, to play scores with")
+    parser.add_argument(
+        "--soundfont", type=Path, metavar="FILE", help="SF2 or SF3 file that plays the scores"
+    )
     parser.add_argument("--works", type=int, metavar="N", help="only the first N works of scores or covers")
-    parser.add_argument("--transpose", action="store_true", help="play each score in a random key")
+    parser.add_argument("--transpose", action="store_true", help="move each score to a random key")
     parser.add_argument(
         "--systems",
         nargs="+",
         choices=("ours", *VIEW_NAMES, "played-once", *BASELINES),
-        help="systems to compare, the first with each of the others (default: ours qmax fourier; "
+        help="systems to measure; the first is compared with the others (default: ours qmax fourier; "
         "pop-among: ours fourier)",
     )
     parser.add_argument(
@@ -89,39 +93,44 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         type=Path,
         metavar="FILE",
         default=os.environ.get("MIREX_WEIGHTS"),
-        help="instead of the shipped ones",
+        help="weights to use instead of the shipped ones",
     )
     parser.add_argument(
-        "--device", choices=("cpu", "cuda", "auto"), default="cpu", help="of the network (default cpu)"
+        "--device",
+        choices=("cpu", "cuda", "auto"),
+        default="cpu",
+        help="where the network runs (default cpu)",
     )
     parser.add_argument(
         "--qmax-columns",
         type=int,
         metavar="N",
-        help="columns of 0.464 s in a chroma frame of qmax; 2 is 4 times as fast (default 2, for anthems and "
-        "demo 1; covers have 2)",
+        help="CQT columns (0.464 s) per chroma frame of qmax; 2 is four times as fast as 1 (default 2; 1 for "
+        "anthems and demo; always 2 for covers)",
     )
-    parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap (default 2000)")
-    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
-    parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
+    parser.add_argument(
+        "--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default 2000)"
+    )
+    parser.add_argument("--level", type=float, default=0.95, help="confidence level (default 0.95)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random draws (default 0)")
     parser.add_argument(
         "--json",
         nargs="?",
         const="-",
         metavar="FILE",
-        help="add the figures to a file of results; without a name, print them as JSON instead of text",
+        help="add the figures to a results file; without a name, print them as JSON instead of text",
     )
     parser.add_argument(
         "--show",
         type=Path,
         metavar="FILE",
-        help="measure nothing; print MAP, MR1 and Rank-1 of a file of results as one Markdown table",
+        help="measure nothing; print MAP, MR1 and Rank-1 of a results file as one Markdown table",
     )
     parser.add_argument(
         "--save",
         type=Path,
         metavar="FOLDER",
-        help="keep every system's matrix and the cliques, for mirex evaluate and report (not for robustness)",
+        help="save every system's matrix and the cliques, for mirex evaluate and report (not for robustness)",
     )
     parser.set_defaults(run=run)
 
@@ -155,7 +164,7 @@ def _show(path: Path) -> int:
     from mirex.benchmarks.results import Results
 
     if not path.is_file():
-        raise UsageError(f"{path}: no file of results; make it with --json {path}")
+        raise UsageError(f"{path}: no such results file; create it with --json {path}")
     print(Results.load(path).markdown())
     return 0
 
@@ -179,25 +188,25 @@ def _check(args: argparse.Namespace, name: str) -> None:
             f"{name}: needs --corpus, the folder with recordings.npz, scores.npz, anthems.npz and hpcp.npz"
         )
     if name == "covers" and not {"cqt-view", "both-views"}.isdisjoint(args.systems or ()):
-        raise UsageError("covers are known by their pitch classes only: they have no CQT view")
+        raise UsageError("covers have no CQT view, only pitch classes; choose another system")
     if name in PUBLIC:
         _check_public(args, name)
     if plays and not args.soundfont:
-        raise UsageError("scores are played to audio: give a SoundFont with --soundfont")
+        raise UsageError("scores must be synthesised: give a SoundFont with --soundfont")
     for option, value in (("--qmax-columns", args.qmax_columns), ("--works", args.works)):
         if value is not None and value < 1:
-            raise UsageError(f"{option} is {value}; it is a number of 1 or more")
+            raise UsageError(f"{option} {value}: give 1 or more")
 
 
 def _check_public(args: argparse.Namespace, name: str) -> None:
-    """Report what is missing, and refuse to judge the weights by what they were trained on."""
+    """Report missing files, and refuse to test the weights on what they were trained on."""
     from mirex.corpora import public_sets
     from mirex.logs import log
 
     if not args.lists or not args.audio:
         raise UsageError(f"{name}: needs --lists, its published lists, and --audio, a folder of your files")
     ours = not args.systems or not set(args.systems) <= set(BASELINES)
-    if ours and name in public_sets.CLOSED:
+    if ours and not args.weights and name in public_sets.CLOSED:
         raise UsageError(f"{name}: {public_sets.CLOSED[name]}; measure --systems {' '.join(BASELINES)}")
     found = public_sets.tracks(name, lists=args.lists, audio=args.audio)
     missing = any(track.audio_path is None for track in found)
@@ -207,7 +216,7 @@ def _check_public(args: argparse.Namespace, name: str) -> None:
 
 
 def _sealed(args: argparse.Namespace) -> "Sealed | None":
-    """Weights, where a system needs them."""
+    """The weights, if a system needs them."""
     from mirex.extraction.extract import resolve_device
 
     device = resolve_device(args.device)
@@ -258,7 +267,7 @@ def _measure(args: argparse.Namespace, name: str, sealed: "Sealed | None", resul
 
 
 def _ours(name: str, sealed: "Sealed") -> "System":
-    """Our system of this name."""
+    """The system of ours with this name."""
     from mirex.benchmarks.accuracy import Embedding, played_once, view
 
     if name == "played-once":
@@ -267,7 +276,7 @@ def _ours(name: str, sealed: "Sealed") -> "System":
 
 
 def _note(args: argparse.Namespace, sealed: "Sealed | None", results: "Results") -> None:
-    """Write down what made the results."""
+    """Record what the results were made with."""
     import datetime
     import platform
     from importlib.metadata import version

@@ -9,10 +9,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "calibrate",
-        help="fit the probabilities that compare and search give",
-        description="Fit a calibration on matrices of recordings that the network was not trained on, each "
-        "of which counts the same; 'mirex seal' and 'mirex whiten' seal it into weights. Exit status: "
-        "0 complete, 1 failed, 2 wrong usage.",
+        help="fit the probabilities of compare and search",
+        description="Fit a calibration on distance matrices of recordings that the network was not trained "
+        "on; all matrices have equal weight. 'mirex seal' and 'mirex whiten' seal it into weights. Exit "
+        "status: 0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("output", help="the JSON file to write")
@@ -22,15 +22,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         action="append",
         required=True,
         metavar=("NAME", "MATRIX", "CLIQUES"),
-        help="a data set: its name, a distance matrix, a cliques file; may be repeated",
+        help="a data set: its name, a distance matrix, a cliques file; repeat it for each set",
     )
     parser.add_argument("--into", metavar="WEIGHTS", help="also seal the calibration into this weights file")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of unrelated pairs (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for drawing unrelated pairs (default 0)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit, write, say what the calibration stands on."""
+    """Fit, write, and print what the calibration is based on."""
     import numpy as np
 
     from mirex.errors import MirexError
@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         write_whole(args.output, calibration.to_json() + "\n")
     except OSError as error:
-        raise MirexError(f"cannot write the calibration {args.output}: {error.strerror}") from error
+        raise MirexError(
+            f"calibration {args.output} cannot be written: {error.strerror}; name another file"
+        ) from error
     if args.into:
         weights.replace_metadata(Path(args.into), entries={METADATA_KEY: calibration.to_json()})
     print(calibration.describe())

@@ -1,4 +1,4 @@
-"""`mirex check`: is a matrix file what the organisers' readers want? Exit status 0 valid, 1 not."""
+"""`mirex check`: check a matrix file against MIREX's format. Exit status 0 valid, 1 not."""
 
 import argparse
 
@@ -8,11 +8,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser = subparsers.add_parser(
         "check",
         help="check a distance matrix against the MIREX format",
-        description="List every violation of the MIREX matrix format with its line. "
+        description="List every violation of the MIREX matrix format with its line number. "
         "Exit status: 0 valid (perhaps with warnings), 1 violations.",
     )
     parser.add_argument("matrix", help="the matrix file")
-    parser.add_argument("--queries", metavar="LIST", help="query list: check the rows' order against it too")
+    parser.add_argument("--queries", metavar="LIST", help="query list: also check the order of the rows")
     parser.set_defaults(run=run)
 
 

@@ -18,38 +18,39 @@ if TYPE_CHECKING:
     from mirex.extraction.extract import Extraction
 
 EVEN = 0.5
-"""Default prior: who picks out two recordings asks a question that is open."""
+"""Default prior: whoever picks two recordings to compare has no opinion yet."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "compare",
-        help="how likely two or more recordings are of one work",
-        description="Compare every two of the recordings given: cosine distance and, if the weights have a "
-        "calibration, the probability that they are the same work. For two recordings also where they match: "
-        "times, difference of key and ratio of tempi. Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        help="how likely recordings are versions of one work",
+        description="Compare every pair of recordings: cosine distance and, if the weights have a "
+        "calibration, the probability that both are versions of the same work. For just two recordings, also "
+        "show where they match: times, difference in key and ratio of tempi. Exit status: 0 complete, 1 "
+        "failed, 2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("recordings", nargs="+", metavar="recording", help="two or more audio files")
-    parser.add_argument("--plot", metavar="PICTURE", help="where two recordings match (png, svg or pdf)")
+    parser.add_argument("--plot", metavar="PICTURE", help="plot where two recordings match (png, svg or pdf)")
     parser.add_argument(
-        "--prior", type=float, default=EVEN, help="share of same-work pairs expected (default 0.5)"
+        "--prior", type=float, default=EVEN, help="expected share of pairs of the same work (default 0.5)"
     )
-    parser.add_argument("--scratch", metavar="FOLDER", help="reuse and keep embeddings there")
+    parser.add_argument("--scratch", metavar="FOLDER", help="folder that keeps embeddings for reuse")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_extraction_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Embed, compare, draw if asked to, print."""
+    """Embed, compare, plot if asked, print."""
     from mirex.evaluation.plots import new_figure
     from mirex.model.weights import read_metadata
 
     _check(args)
     if args.plot:
-        new_figure(1, 1)  # a missing library is found out now, not after the work
+        new_figure(1, 1)  # find a missing library now, not after the work
     metadata = read_metadata(Path(args.weights) if args.weights else None)
     result = _compare(args, metadata)
     if len(args.recordings) == 2 and (args.plot or not result["pairs"][0]["same_recording"]):
@@ -84,17 +85,17 @@ def _check(args: argparse.Namespace) -> None:
     from mirex.errors import UsageError
 
     if len(args.recordings) < 2:
-        raise UsageError("compare needs two recordings or more")
+        raise UsageError("compare needs at least two recordings")
     if args.plot and len(args.recordings) != 2:
-        raise UsageError(f"--plot shows two recordings, but {len(args.recordings)} are given")
+        raise UsageError(f"--plot takes two recordings, {len(args.recordings)} given")
     if not 0 < args.prior < 1:
-        raise UsageError(f"the prior must lie between 0 and 1, found {args.prior}")
+        raise UsageError(f"--prior {args.prior}: must be between 0 and 1")
 
 
 def _pairs(
     found: "Extraction", distances: "np.ndarray", chances: "np.ndarray | None"
 ) -> list[dict[str, Any]]:
-    """Every two recordings, the nearest first."""
+    """All pairs of recordings, nearest first."""
     pairs = [
         {
             "first": found.paths[i],
@@ -109,7 +110,7 @@ def _pairs(
 
 
 def _probability(found: "Extraction", i: int, j: int, chances: "np.ndarray") -> float | None:
-    """Of one work; certain for two files of equal content, none where a recording is short."""
+    """That both are of one work. 1 for files of equal content; None if a recording is too short."""
     from mirex.features.short import is_short
 
     if found.contents[i] == found.contents[j]:
@@ -130,9 +131,9 @@ def _text(result: dict[str, Any]) -> str:
         lines.append(f"{pair['distance']:>8.4f}  {chance:>9}  {names}")
     lines += result["short"]
     if result["calibration"]:
-        lines.append(f"probability of one work: {result['calibration']}")
+        lines.append(f"probability of the same work: {result['calibration']}")
     else:
-        lines.append("no probabilities: no calibration is sealed in the weights")
+        lines.append("no probabilities: the weights have no calibration")
     if "match" in result:
         lines.append(_match_text(result["match"]))
     if "picture" in result:
@@ -141,7 +142,7 @@ def _text(result: dict[str, Any]) -> str:
 
 
 def _match(args: argparse.Namespace, front_end: str) -> dict[str, Any] | None:
-    """Where the two recordings match, None if nowhere; draws the picture if it is wanted."""
+    """Where the two recordings match, None if nowhere; makes the picture if asked."""
     from mirex.evaluation import plots
     from mirex.features import audio, cqt
     from mirex.retrieval.alignment import cross_similarity, match
@@ -163,7 +164,7 @@ def _match(args: argparse.Namespace, front_end: str) -> dict[str, Any] | None:
 
 
 def _match_text(match: dict[str, Any] | None) -> str:
-    """The match in a line.
+    """The match in one line.
 
     >>> match = {"first_start": 1.0, "first_end": 83.6, "second_start": 0.0, "second_end": 75.1}
     >>> _match_text(match | {"semitones": -1, "tempo_ratio": 1.1})

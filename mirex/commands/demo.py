@@ -10,19 +10,19 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "demo",
         help="try it on the bundled recordings",
-        description="Extract the ten bundled recordings, write their distance matrix and a report page, and "
-        "say where they are. The page needs the extra mirex[plots].",
+        description="Extract the ten bundled recordings and write their distance matrix and a report page. "
+        "The page needs the extra mirex[plots].",
         allow_abbrev=False,
     )
     parser.add_argument(
-        "folder", nargs="?", default="mirex-demo", help="for what is made (default: mirex-demo)"
+        "folder", nargs="?", default="mirex-demo", help="where to write (default: mirex-demo)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in the web browser")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make matrix and page; print their places."""
+    """Make matrix and page; print their paths."""
     from mirex.demo import run_demo
 
     made = run_demo(Path(args.folder))

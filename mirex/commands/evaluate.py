@@ -14,26 +14,39 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="MIREX metrics of a distance matrix",
-        description="Print MIREX's tables for a distance matrix of any system; after MIREX's figures come "
-        "those that peers report since, then how many unrelated recordings lie close together, and hubs.",
+        description="Print MIREX's tables for a distance matrix of any system, followed by figures that "
+        "newer papers report, how many unrelated recordings are close together, and hubs.",
         allow_abbrev=False,
     )
     parser.add_argument("matrix", help="distance matrix in the MIREX format")
-    parser.add_argument("cliques", help="text file, one path<TAB>clique per line, paths as in the matrix")
-    parser.add_argument("--against", metavar="MATRIX", help="another system's matrix: paired differences")
-    parser.add_argument("--resample", choices=("cliques", "queries"), default="cliques")
-    parser.add_argument("--resamples", type=int, default=2000, metavar="N", help="bootstrap (default 2000)")
-    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
+    parser.add_argument("cliques", help="text file: path<TAB>clique on each line, paths as in the matrix")
+    parser.add_argument("--against", metavar="MATRIX", help="another system's matrix, for paired differences")
+    parser.add_argument(
+        "--resample",
+        choices=("cliques", "queries"),
+        default="cliques",
+        help="what to draw: whole cliques or single queries (default cliques)",
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default 2000)"
+    )
+    parser.add_argument("--level", type=float, default=0.95, help="confidence level (default 0.95)")
     parser.add_argument(
         "--interval",
         choices=("percentile", "bca"),
         default="percentile",
         help="kind of bootstrap interval; bca is corrected for bias and skewness (default percentile)",
     )
-    parser.add_argument("--permutations", type=int, default=10_000, metavar="N", help="default 10000")
-    parser.add_argument("--seed", type=int, default=0, help="of the random draws (default 0)")
+    parser.add_argument(
+        "--permutations",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="permutations of the paired test (default 10000)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--explain", action="store_true", help="add the definitions in words")
+    parser.add_argument("--explain", action="store_true", help="add the definitions of all figures")
     parser.set_defaults(run=run)
 
 
@@ -66,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(path: str, args: argparse.Namespace) -> "tuple[Evaluation, Hubness]":
-    """Evaluate a matrix file; the matrix is released on return, so that two never lie in memory."""
+    """Evaluate a matrix file; the matrix is freed on return, so that memory never holds two."""
     from mirex.evaluation.evaluate import evaluate
     from mirex.evaluation.hubness import hubness
     from mirex.formats.cliques import read_cliques

@@ -13,14 +13,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="the network as an ONNX file",
         description="Write the network as an ONNX file: input 'windows' [windows, 1, bins, steps], output "
         "'embedding' [windows, dimensions]. Needs the extra mirex[export]. Exit status: 0 complete, "
-        "1 failed, 2 wrong usage.",
+        "1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("output", type=Path, help="the file to write")
     parser.add_argument(
-        "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"), help="instead of the shipped"
+        "--weights", metavar="FILE", default=os.environ.get("MIREX_WEIGHTS"),
+        help="weights to use instead of the shipped ones",
+    )  # fmt: skip
+    parser.add_argument(
+        "--view", choices=("cqt", "chroma"), default="cqt", help="view that is the input (default cqt)"
     )
-    parser.add_argument("--view", choices=("cqt", "chroma"), default="cqt", help="input (default cqt)")
     parser.set_defaults(run=run)
 
 

@@ -15,23 +15,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         usage="%(prog)s [options] scratch_folder file_list",
         help="audio files to embeddings in a scratch folder",
         description="Compute the embeddings that the scratch folder lacks. Exit status: 0 complete, "
-        "1 failed, 2 wrong usage.",
+        "1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     add_extraction_options(parser)
     parser.add_argument("--keep-columns", action="store_true", help="store the CQT columns too")
     parser.add_argument(
         "--shard", type=_share, default=(1, 1), metavar="K/N",
-        help="only the K-th of N shares of the list",
+        help="extract only the K-th of N shards of the list; a shard may be empty",
     )  # fmt: skip
-    parser.add_argument("--scheduler", metavar="A", help="address of a Dask cluster, or local")
-    parser.add_argument("scratch", metavar="scratch_folder", help="made if missing; may be shared")
+    parser.add_argument("--scheduler", metavar="A", help="address of a Dask scheduler, or local")
+    parser.add_argument("scratch", metavar="scratch_folder", help="created if missing; may be shared")
     parser.add_argument("list", metavar="file_list", help="one path per line")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Extract, and say where it is."""
+    """Extract, and print where the embeddings are."""
     from mirex.extraction.extract import extract
     from mirex.formats.filelist import check_analysed, locate, read_list
     from mirex.logs import ProgressLine
@@ -51,10 +51,9 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
             **extraction_options(args),
         )
-    if shares == 1:
-        check_analysed(paths, result.failures, list_file=args.list)
+    check_analysed(paths, result.failures, list_file=args.list, share=args.shard)
     failed = f", {len(result.failures)} failed (see failed.tsv there)" if result.failures else ""
-    share = f" (share {number} of {shares})" if shares > 1 else ""
+    share = f" (shard {number} of {shares})" if shares > 1 else ""
     print(f"embeddings of {len(paths) - len(result.failures)} files{share} in {args.scratch}{failed}")
     return 0
 
@@ -66,4 +65,4 @@ def _share(text: str) -> tuple[int, int]:
     return number, shares
 
 
-_share.__name__ = "share K/N, K from 1 to N"  # argparse names the type in its message
+_share.__name__ = "shard K/N, K from 1 to N"  # argparse names the type in its message

@@ -17,33 +17,33 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "index",
-        help="a collection in one file, to search without its audio",
-        description="Extract what the scratch folder lacks and write an index. Without a list: say what the "
-        "index holds, and check every byte of it. A change copies the index, so it takes as much room again "
-        "for a moment; who searches meanwhile goes on with the old one. "
-        "Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        help="put a collection into one file, to search it without its audio",
+        description="Extract recordings that the scratch folder lacks and write an index. Without a list: "
+        "describe the index and verify every byte. A change copies the index, so it briefly needs twice the "
+        "disk space; searches that are running keep using the old one. Exit status: 0 complete, 1 failed, 2 "
+        "usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("collection", nargs="?", metavar="LIST", help="one path per line")
-    parser.add_argument("-o", "--index", required=True, metavar="FILE", help="the index, say songs.mirex")
-    parser.add_argument("--scratch", metavar="FOLDER", help="where 'mirex extract' keeps embeddings")
+    parser.add_argument("-o", "--index", required=True, metavar="FILE", help="the index, such as songs.mirex")
+    parser.add_argument("--scratch", metavar="FOLDER", help="folder where 'mirex extract' keeps embeddings")
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
-        "--append", action="store_true", help="add to the index; songs of the same path are replaced"
+        "--append", action="store_true", help="add to the index; songs with the same path are replaced"
     )
-    change.add_argument("--remove", action="store_true", help="take the songs of the list out of the index")
+    change.add_argument("--remove", action="store_true", help="remove the songs of the list from the index")
     change.add_argument("--export", metavar="FILE", help="write the embeddings as .npy or .parquet")
     parser.add_argument(
         "--windows",
         action="store_true",
-        help="index parts of each song too (5 times the size), so that 'mirex scan' finds which part plays; "
-        "--append does as the index does",
+        help="also index windows of each song (5 times the size), so that 'mirex scan' can tell which part "
+        "is playing; --append follows the index",
     )
     parser.add_argument(
         "--approximate",
         action="store_true",
-        help="make, or bring up to date, the graph for 'mirex search --approximate' in FILE.graph, and "
-        "measure its recall; needs mirex[faiss]",
+        help="build or update FILE.graph, the graph for 'mirex search --approximate', and measure its "
+        "recall; needs mirex[faiss]",
     )
     add_extraction_options(parser)
     parser.set_defaults(run=run)
@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
         if args.collection is None:
             raise UsageError("--append and --remove need a list of recordings")
     elif args.export and (args.collection is not None or args.approximate):
-        raise UsageError("--export writes what the index holds; leave out the list, and --approximate")
+        raise UsageError("--export writes the index as it is; leave out the list and --approximate")
     if args.collection is not None and not args.remove and args.scratch is None:
-        raise UsageError("indexing needs --scratch, the folder in which 'mirex extract' keeps embeddings")
+        raise UsageError("indexing needs --scratch, the folder where 'mirex extract' keeps embeddings")
     if args.approximate:
         need(["faiss"], extra="faiss")
     if args.collection is None:
@@ -91,7 +91,7 @@ def _build(args: argparse.Namespace) -> int:
             **extraction_options(args),
         )
     failed = f", {len(made.failures)} left out (see failed.tsv in {args.scratch})" if made.failures else ""
-    print(f"{made.added} songs put into {args.index}, which holds {len(made.index)}{failed}")
+    print(f"{made.added} songs added to {args.index}, which now holds {len(made.index)}{failed}")
     return 0
 
 
@@ -103,8 +103,8 @@ def _remove(args: argparse.Namespace) -> int:
     names = read_list(args.collection).paths
     index, absent = remove(args.index, names)
     if absent:
-        log.warning("%d songs were not in the index, first %s", len(absent), printable(absent[0]))
-    print(f"{len(set(names)) - len(absent)} songs taken out of {args.index}, which holds {len(index)}")
+        log.warning("%d songs were not in the index, the first: %s", len(absent), printable(absent[0]))
+    print(f"{len(set(names)) - len(absent)} songs removed from {args.index}, which now holds {len(index)}")
     return 0
 
 
@@ -134,9 +134,9 @@ def graph_text(graph: "Graph") -> str:
 
     found = graph.recall
     return (
-        f"{path_of(graph.index.path)}: links of {len(graph.links.levels):,} songs for approximate search. It "
-        f"finds {100 * found.share:.2f} % of the {found.top} nearest that exact search finds, measured with "
-        f"{found.queries} songs of the index, moved by noise to a distance of {found.distance:g}"
+        f"{path_of(graph.index.path)}: graph of {len(graph.links.levels):,} songs for approximate search. It "
+        f"finds {100 * found.share:.2f} % of the {found.top} nearest songs that exact search finds, measured "
+        f"with {found.queries} songs of the index, moved by noise to a distance of {found.distance:g}"
     )
 
 
@@ -144,7 +144,7 @@ def _mention_stale_graph(index: str) -> None:
     from mirex.retrieval.graph_file import path_of
 
     if path_of(index).exists():
-        log.warning("%s is of the index as it was; --approximate brings it up to date", path_of(index))
+        log.warning("%s is out of date; update it with --approximate", path_of(index))
 
 
 def _describe(args: argparse.Namespace) -> int:
@@ -157,10 +157,21 @@ def _describe(args: argparse.Namespace) -> int:
 
 
 def text(index: "Index") -> str:
-    """What an index holds, for a terminal."""
+    """Describe an index for a terminal.
+
+    Parameters
+    ----------
+    index : Index
+        An open index.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     marks = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in index.fingerprints.items())
     windows = "no windows"
     if index.windows is not None:
         windows = f"{len(index.windows):,} windows ({index.window_layout})"
     songs, size = index.embeddings.shape
-    return f"{index.path}: {songs:,} songs, {size} dimensions, {windows}; {marks}; every byte is as written"
+    return f"{index.path}: {songs:,} songs, {size} dimensions, {windows}; {marks}; checksums match"

@@ -1,4 +1,4 @@
-"""`mirex patches`: note patches of a SoundFont, which rendering scores for training needs."""
+"""`mirex patches`: note patches of a SoundFont, for rendering scores in training."""
 
 import argparse
 from pathlib import Path
@@ -9,9 +9,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "patches",
-        help="note patches of a SoundFont, for training",
-        description="Play every note of every General MIDI program of a SoundFont once through FluidSynth "
-        "and the front end, and keep what it looks like (some minutes). Exit status: 0 complete, 1 failed.",
+        help="make note patches of a SoundFont, for training",
+        description="Play every note of every General MIDI program of a SoundFont through FluidSynth and the "
+        "front end, and save the CQT of each (takes some minutes). Exit status: 0 complete, 1 failed.",
         allow_abbrev=False,
     )
     parser.add_argument("soundfont", type=Path, help="an SF2 or SF3 file")
@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from mirex.training.synthesis.patches import make_patches, save_patches
 
     if not args.output.absolute().parent.is_dir():
-        raise UsageError(f"{args.output}: no such folder to write to")
-    # Two threads that wait for each other beside another busy process take ten times as long as one.
+        raise UsageError(f"{args.output}: the folder does not exist; create it or name another")
+    # Next to a busy process, two threads that wait for each other take ten times as long as one.
     torch.set_num_threads(1)
     with ProgressLine(unit="program") as progress:
         levels = make_patches(args.soundfont, progress=progress)

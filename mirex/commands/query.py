@@ -1,6 +1,6 @@
-"""`mirex query`: two list files to a distance matrix, the calling format of MIREX's task.
+"""`mirex query`: two list files to a distance matrix, called as MIREX's task specifies.
 
-Exit status 0: the matrix is complete; 1 failed, and no matrix was written; 2 wrong usage.
+Exit status: 0 the matrix is complete; 1 failed, no matrix was written; 2 usage error.
 """
 
 import argparse
@@ -31,27 +31,26 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "query",
         prog=program("query"),
-        usage="%(prog)s [options] collection_list query_list\n"
-        "                 working_directory output_file",
+        usage="%(prog)s [options] collection_list query_list\n                 working_directory output_file",
         help="collection and query list to a distance matrix",
-        description="Write the distances of every query to the whole collection; first extract what the "
-        "working directory lacks. Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        description="Write the distance of every query to every recording; first extract what the working "
+        "directory lacks. Exit status: 0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     add_extraction_options(parser)
     parser.add_argument(
         "--hubness", choices=("csls",), metavar="H",
-        help="csls: move hubs back; then no cosine distances (default off)",
+        help="csls: push hubs back; values are then not cosine distances (default off)",
     )  # fmt: skip
     parser.add_argument("collection", metavar="collection_list", help="one path per line")
     parser.add_argument("queries", metavar="query_list", help="one path per line")
-    parser.add_argument("scratch", metavar="working_directory", help="made if missing; may be shared")
-    parser.add_argument("output", metavar="output_file", help="the matrix; appears when it is whole")
+    parser.add_argument("scratch", metavar="working_directory", help="created if missing; may be shared")
+    parser.add_argument("output", metavar="output_file", help="the matrix; appears once it is complete")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the lists, extract, write the matrix, say where it is."""
+    """Read the lists, extract, write the matrix, print where it is."""
     from mirex.extraction.extract import extract
     from mirex.formats.filelist import locate, name_warnings, number_collection, read_list
     from mirex.logs import ProgressLine
@@ -84,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _log_numbering(numbering: "Numbering") -> None:
     if numbering.appended:
-        log.warning("%d queries are missing from the collection and were appended to it", numbering.appended)
+        log.warning("%d queries are not in the collection and were appended to it", numbering.appended)
     if numbering.renamed:
-        log.info("%d queries are files of the collection under other paths", numbering.renamed)
+        log.info("%d queries are in the collection under other paths", numbering.renamed)
 
 
 def _check_lists(
@@ -96,7 +95,7 @@ def _check_lists(
     numbering: "Numbering",
     extraction: "Extraction",
 ) -> None:
-    """A list of which nothing could be analysed is a wrong list."""
+    """Raise an error for a list of which no file could be analysed: it must be the wrong list."""
     from mirex.formats.filelist import check_analysed
 
     failures = extraction.failures
@@ -109,7 +108,7 @@ def _check_lists(
 def _write(
     args: argparse.Namespace, output: Path, numbering: "Numbering", extraction: "Extraction"
 ) -> "Nearest":
-    """Write the matrix; `MirexError` if the file system does not take it."""
+    """Write the matrix; `MirexError` if the file system refuses."""
     from mirex import __version__
     from mirex.errors import MirexError
     from mirex.formats.matrix import write_matrix
@@ -130,14 +129,14 @@ def _write(
         )
     except OSError as error:
         raise MirexError(
-            f"output {args.output!r} cannot be written: {error.strerror}; make room, or name another file, "
-            "and start again: no recording is analysed twice"
+            f"output {args.output!r} cannot be written: {error.strerror}; free some space or name another "
+            "file, and run again: no recording is analysed twice"
         ) from error
     return nearest
 
 
 def check_output(path: str, *, inputs: Sequence[str]) -> Path:
-    """The file to write, links followed; found out now, not after hours of work, if it cannot be.
+    """Resolve the output file, and check that it can be written before hours of work are spent.
 
     Parameters
     ----------
@@ -153,15 +152,15 @@ def check_output(path: str, *, inputs: Sequence[str]) -> Path:
     Raises
     ------
     UsageError
-        It is a folder, a device, a pipe, a stream of this process, a link that leads to such or round in a
-        circle, or one of the inputs.
+        If it is a folder, a device, a pipe, a stream of this process, a link to one of these, a circular
+        link, or one of the inputs.
     MirexError
-        It cannot be written.
+        If it cannot be written.
     """
     from mirex.errors import MirexError, UsageError
 
     if path.endswith("/") or not path:
-        raise UsageError(f"output {path!r} is no file's name; name a file")
+        raise UsageError(f"output {path!r} is not a file name; name a file")
     try:
         target = _target(path)
         if target is None:
@@ -198,19 +197,30 @@ def _target(path: str) -> str | None:
 
 
 def _is_special(place: str) -> bool:
-    """In /dev or /proc; /dev/shm is a file system like others."""
+    """Whether it lies in /dev or /proc; /dev/shm is an ordinary file system."""
     return place.startswith(("/dev/", "/proc/")) and not place.startswith("/dev/shm/")
 
 
 class Nearest:
-    """Notes the nearest other recording of every query while the rows pass by."""
+    """Notes the nearest other recording of every query while the rows pass through."""
 
     def __init__(self, query_positions: np.ndarray) -> None:
         self._queries = query_positions
         self._found: list[tuple[int, float]] = []
 
     def watch(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Pass on blocks of rows, in query order."""
+        """Pass on blocks of rows, and note the nearest match of each row.
+
+        Parameters
+        ----------
+        blocks : iterable of float32 [queries, recordings]
+            Distances, in query order.
+
+        Yields
+        ------
+        float32 [queries, recordings]
+            The same blocks.
+        """
         for block in blocks:
             own = self._queries[len(self._found) : len(self._found) + len(block)]
             others = block.copy()
@@ -220,7 +230,18 @@ class Nearest:
             yield block
 
     def lines(self, names: Sequence[str]) -> list[str]:
-        """One line per query, "query -> nearest (distance)"; a collection of one has no other."""
+        """List the matches, "query -> nearest (distance)".
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of the recordings.
+
+        Returns
+        -------
+        list of str
+            At most MOST_SHOWN queries. A query without any other recording has no line.
+        """
         from mirex.logs import printable
 
         pairs = list(zip(self._queries, self._found, strict=True))

@@ -8,36 +8,39 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "report",
-        help="HTML page on a distance matrix",
-        description="Write one self-contained page: tables, charts, worst cases with links that play the "
-        "audio, and pictures of where missed covers match. Needs the extra mirex[plots].",
+        help="HTML report on a distance matrix",
+        description="Write one self-contained page: tables, charts, worst cases with links to the audio, and "
+        "plots of where missed covers match. Needs the extra mirex[plots].",
         allow_abbrev=False,
     )
     parser.add_argument("matrix", help="distance matrix in the MIREX format")
-    parser.add_argument("cliques", help="text file, one path<TAB>clique per line, paths as in the matrix")
+    parser.add_argument("cliques", help="text file: path<TAB>clique on each line, paths as in the matrix")
     parser.add_argument("-o", "--output", required=True, metavar="PAGE", help="the page, e.g. report.html")
     parser.add_argument(
         "--worst", type=_count, default=25, metavar="N", help="cliques of lowest MAP to show (default 25)"
     )
     parser.add_argument(
-        "--misses", type=_count, default=6, metavar="N", help="with pictures (default 6; 0: none)"
+        "--misses", type=_count, default=6, metavar="N", help="missed covers to plot (default 6; 0: none)"
     )
     parser.add_argument(
-        "--audio-root", default=".", metavar="FOLDER", help="where relative paths start (default: current)"
+        "--audio-root",
+        default=".",
+        metavar="FOLDER",
+        help="folder that relative paths start from (default: current)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
     parser.set_defaults(run=run)
 
 
 def _count(text: str) -> int:
     value = int(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is below 0")
+        raise argparse.ArgumentTypeError(f"{value}: give 0 or more")
     return value
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, write the page, say where it is."""
+    """Evaluate, write the page, print where it is."""
     import numpy as np
 
     from mirex.evaluation.evaluate import evaluate

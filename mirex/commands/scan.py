@@ -23,7 +23,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="the songs that occur in a long recording, with times",
         description="Find the songs of a collection, covers too, in a live set, a broadcast or another long "
         "recording. Songs shorter than a minute in it are hard to find, and times are exact to some 15 s. An "
-        "interrupted scan goes on where it was if --scratch is given. "
+        "interrupted scan goes on where it was if --scratch is given. An index is scanned with the --cqt and "
+        "--backend that it was made with. "
         "Exit status: 0 complete, 1 failed, 2 wrong usage.",
         allow_abbrev=False,
     )
@@ -44,7 +45,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="confidence to be named, 0 to 1 (0.5)",
     )
     add_extraction_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, cqt=None, backend=None)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,8 +58,9 @@ def run(args: argparse.Namespace) -> int:
     if args.collection and args.scratch is None:
         raise UsageError("--collection needs --scratch, the folder in which 'mirex extract' keeps embeddings")
     options = extraction_options(args)
+    chosen = {name: options[name] for name in ("weights", "device", "cqt", "backend")}
     with _index(args) as index:
-        progress = _Phases()
+        progress = _Phases(args.recording)
         with contextlib.closing(progress):
             found = scan(
                 args.recording,
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
                 scratch=args.scratch,
                 at_least=args.at_least,
                 progress=progress,
-                **{name: options[name] for name in ("weights", "device", "cqt")},
+                **chosen,
             )
     formats = (tracklist.text, tracklist.as_csv, tracklist.as_json, tracklist.as_cue, tracklist.as_labels)
     print(dict(zip(FORMATS, formats, strict=True))[args.format](found))
@@ -89,6 +91,8 @@ def _index(args: argparse.Namespace) -> "Iterator[Index]":
     from mirex.retrieval.windows import OF_SONGS
 
     paths = read_list(args.collection).paths
+    options = extraction_options(args)
+    options |= {"cqt": args.cqt or "multirate", "backend": args.backend or "torch"}
     with tempfile.TemporaryDirectory(prefix="mirex-") as folder, ProgressLine() as progress:
         made = index_collection(
             paths,
@@ -97,7 +101,7 @@ def _index(args: argparse.Namespace) -> "Iterator[Index]":
             layout=OF_SONGS,
             locations=locate(paths, list_file=args.collection),
             progress=progress,
-            **extraction_options(args),
+            **options,
         )
         yield made.index
 
@@ -105,7 +109,8 @@ def _index(args: argparse.Namespace) -> "Iterator[Index]":
 class _Phases:
     """A progress line for each phase of a scan: a new one begins where a count starts at 0."""
 
-    def __init__(self) -> None:
+    def __init__(self, recording: str) -> None:
+        self._recording = recording
         self._line: ProgressLine | None = None
 
     def __call__(self, done: int, total: int) -> None:
@@ -113,7 +118,8 @@ class _Phases:
 
         if self._line is None or done == 0:
             self.close()
-            self._line = ProgressLine()
+            decoding = total == os.path.getsize(self._recording)
+            self._line = ProgressLine(unit="byte" if decoding else "window")
         self._line(done, total)
 
     def close(self) -> None:

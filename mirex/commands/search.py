@@ -24,34 +24,38 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "search",
         help="the nearest recordings of a collection",
-        description="Rank a collection by its distance to each query. The collection is an index of "
-        "'mirex index', whose audio is not touched, or a list whose embeddings 'mirex extract' made. It is "
-        "not analysed; what is missing is reported. Exit status: 0 complete, 1 failed, or a query could not "
-        "be analysed, 2 wrong usage.",
+        description="Rank a collection by distance to each query. The collection is an index of 'mirex "
+        "index', which needs no audio, or a list whose embeddings 'mirex extract' computed. Recordings of "
+        "the list without embeddings are reported, not analysed. Exit status: 0 complete, 1 failed or a "
+        "query could not be analysed, 2 usage error.",
         allow_abbrev=False,
     )
-    parser.add_argument("queries", nargs="+", metavar="query", help="a recording; several with --index")
+    parser.add_argument("queries", nargs="+", metavar="query", help="a recording; with --index one or more")
     collection = parser.add_mutually_exclusive_group(required=True)
-    collection.add_argument("--index", metavar="FILE", help="that 'mirex index' made")
+    collection.add_argument("--index", metavar="FILE", help="index made by 'mirex index'")
     collection.add_argument("--collection", metavar="LIST", help="one path per line; needs --scratch")
     parser.add_argument(
-        "--scratch", metavar="FOLDER", help="that 'mirex extract' filled; with --index, keeps queries there"
+        "--scratch",
+        metavar="FOLDER",
+        help="folder of 'mirex extract'; with --index, keeps embeddings of queries",
     )
     parser.add_argument(
         "--approximate", action="store_true",
-        help="look where the graph of 'mirex index --approximate' leads: quicker in a very large index, but "
-        "may miss some of what is nearest; the answer says how much. Distances are exact. Needs mirex[faiss]",
+        help="search by the graph of 'mirex index --approximate': faster in a very large index, but may miss "
+        "some of the nearest; the output says how many. Distances are exact. Needs mirex[faiss]",
     )  # fmt: skip
-    parser.add_argument("--top", type=int, default=10, metavar="N", help="length of the list (default 10)")
-    parser.add_argument("--format", choices=("text", "json", "csv"), default="text")
-    share = "share of versions expected in the collection, between 0 and 1 (default: one version)"
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="matches to list (default 10)")
+    parser.add_argument(
+        "--format", choices=("text", "json", "csv"), default="text", help="output format (default text)"
+    )
+    share = "expected share of versions in the collection, between 0 and 1 (default: one version)"
     parser.add_argument("--prior", type=float, help=share)
     add_extraction_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search, print; 1 if nothing of the collection could be compared, or a query not be analysed."""
+    """Search and print; 1 if no recording could be compared, or a query could not be analysed."""
     rankings = _search_index(args) if args.index else [_search_list(args)]
     print({"text": text, "json": as_json, "csv": as_csv}[args.format](rankings, many=len(args.queries) > 1))
     if len(rankings) < len(args.queries):
@@ -87,7 +91,7 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
     if args.approximate:
         raise UsageError("--approximate needs --index, beside which the graph lies")
     if args.scratch is None or len(args.queries) > 1:
-        raise UsageError("--collection takes one query, and needs --scratch; --index takes several queries")
+        raise UsageError("--collection takes one query and needs --scratch; for several queries use --index")
     paths = read_list(args.collection).paths
     options = extraction_options(args)
     del options["strict"]  # a query that cannot be analysed is an error anyway
@@ -103,7 +107,7 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
     if found.missing:
         path, reason = next(iter(found.missing.items()))
         log.warning(
-            "%d of %d recordings were not compared, first %s: %s",
+            "%d of %d recordings were not compared, for example %s: %s",
             len(found.missing),
             len(paths),
             path,
@@ -113,7 +117,19 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
 
 
 def text(rankings: "Sequence[Ranking]", *, many: bool) -> str:
-    """The ranked lists for a terminal."""
+    """Format the ranked lists for a terminal.
+
+    Parameters
+    ----------
+    rankings : sequence of Ranking
+        One per query.
+    many : bool
+        Not used here; the text names every query anyway.
+
+    Returns
+    -------
+    str
+    """
     return "\n\n".join(map(_text, rankings))
 
 
@@ -125,15 +141,15 @@ def _text(found: "Ranking") -> str:
     if found.approximate:
         lines.append(f"approximate, some of the nearest may be missing: {found.approximate}")
     if found.own:
-        lines.append(f"left out: {found.own} entries that are the query itself")
+        lines.append(f"left out: {found.own} entries with the query's own content")
     if found.calibration:
-        lines.append(f"probability of one work: {found.calibration.describe(prior=found.prior)}")
+        lines.append(f"probability of the same work: {found.calibration.describe(prior=found.prior)}")
     else:
-        lines.append("no probabilities: no calibration is sealed in the weights")
+        lines.append("no probabilities: the weights have no calibration")
     if found.short:
         lines.append(f"the query has {found.short}")
     if any(hit.short for hit in found.hits):
-        lines.append(f"short: under {SHORTEST:.0f} s of sound, whose distance stands for no probability")
+        lines.append(f"short: less than {SHORTEST:.0f} s of sound, too little for a probability")
     lines += ["", f"{'rank':>4}  {'distance':>8}  {'same work':>9}  path"]
     for hit in found.hits:
         chance = "-" if hit.probability is None else f"{100 * hit.probability:.1f} %"
@@ -143,15 +159,37 @@ def _text(found: "Ranking") -> str:
 
 
 def as_json(rankings: "Sequence[Ranking]", *, many: bool) -> str:
-    """Everything, as JSON: an object, or with many queries a list of them."""
+    """Format everything as JSON.
+
+    Parameters
+    ----------
+    rankings : sequence of Ranking
+        One per query.
+    many : bool
+        Whether to write a list; otherwise a single object.
+
+    Returns
+    -------
+    str
+    """
     values = [{**dataclasses.asdict(found), "missing": dict(found.missing)} for found in rankings]
     return json.dumps(values if many else values[0], indent=2)
 
 
 def as_csv(rankings: "Sequence[Ranking]", *, many: bool) -> str:
-    """The ranked lists as CSV with a header; with many queries the first column names the query.
+    """Format the ranked lists as CSV with a header.
 
-    No probability: an empty field. The last column of an approximate search says how good it is.
+    Parameters
+    ----------
+    rankings : sequence of Ranking
+        One per query.
+    many : bool
+        Whether a first column names the query.
+
+    Returns
+    -------
+    str
+        An unknown probability is an empty field. The last column of an approximate search has its recall.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

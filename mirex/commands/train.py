@@ -1,15 +1,11 @@
-"""`mirex train`: from a corpus to a checkpoint, resumable. Its options stand in `mirex.training.settings`."""
+"""`mirex train`: from a corpus to a checkpoint, resumable. `mirex.training.settings` has the options."""
 
 import argparse
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from mirex.training.settings import Corpus, Recipe, RunSettings
+from typing import Any
 
 EMBEDDING_SIZE = {
-    "recipe.network.embedding_size": "2048; 256, 512 or 1024 is a narrower network, for experiments"
+    "recipe.network.embedding_size": "2048; 256, 512 or 1024 for a narrower network, for experiments"
 }
 
 
@@ -21,14 +17,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "train",
         help="train the network",
-        description="Train on any of three sources: scores, chroma, recordings. The run's folder gets "
-        "checkpoint.safetensors, log.jsonl and curve.png; the same command goes on where it stopped. "
-        "A recipe is a TOML file, with the tables data, run, network, batch, stitching and loop; flags "
-        "override it. Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        description="Train on any of three sources: scores, chroma, recordings. The run writes "
+        "checkpoint.safetensors, log.jsonl and curve.png to its folder; the same command resumes it. "
+        "A recipe is a TOML file with the tables data, run, network, batch, stitching and loop; flags "
+        "override it. Exit status: 0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
-    parser.add_argument("folder", type=Path, help="of the run; made if missing")
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="a TOML file, as in weights/recipes")
+    parser.add_argument("folder", type=Path, help="folder of the run; created if missing")
+    parser.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="a TOML file like those in weights/recipes"
+    )
     add_flags(parser.add_argument_group("data"), Corpus, prefix="data.")
     add_flags(parser.add_argument_group("run"), RunSettings, prefix="run.")
     add_flags(parser.add_argument_group("recipe"), Recipe, prefix="recipe.", help=EMBEDDING_SIZE)
@@ -41,10 +39,12 @@ def run(args: argparse.Namespace) -> int:
 
     need(("numba", "mido"), extra="train")
     from mirex.training import run as training
+    from mirex.training.options import given
+    from mirex.training.plan import make_plan, read_values
 
-    plan = options_of(args)
+    plan = make_plan(read_values(args.recipe, flags=given(args)), folder=args.folder)
     if not has_matplotlib():
-        _say("no curve will be drawn: matplotlib is not installed; pip install 'mirex[plots]' has it")
+        _say("no curve will be plotted: matplotlib is missing; install it with: pip install 'mirex[plots]'")
     step = training.run(
         args.folder, corpus=plan.corpus, recipe=plan.recipe, settings=plan.settings, report=_say
     )
@@ -53,44 +53,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What file and flags say together."""
-
-    corpus: "Corpus"
-    recipe: "Recipe"
-    settings: "RunSettings"
-
-
-def options_of(args: argparse.Namespace) -> Plan:
-    """The options of the recipe file, overridden by the flags. Raises UsageError for ones that cannot be."""
-    from mirex.training.options import build, check_known, given, leaves, read_toml
-    from mirex.training.run import CHECKPOINT, choose_seed
-    from mirex.training.settings import Corpus, Recipe, RunSettings
-
-    values: dict[str, Any] = {}
-    if args.recipe:
-        tables = ("data.", "run.")
-        for path, value in read_toml(args.recipe).items():
-            values[path if path.startswith(tables) else f"recipe.{path}"] = value
-        known = [*leaves(Corpus, "data."), *leaves(RunSettings, "run."), *leaves(Recipe, "recipe.")]
-        check_known(values, known, source=args.recipe)
-    values |= given(args)
-    settings = build(RunSettings, values, prefix="run.")
-    corpus = dataclasses.replace(
-        build(Corpus, values, prefix="data.").located(),
-        scratch=args.folder / "scratch",
-        decoders=max(settings.processes, 1),
-    )
-    recipe = build(Recipe, values, prefix="recipe.")
-    inner = {path.removeprefix("recipe."): value for path, value in values.items()}
-    seed = choose_seed(inner, checkpoint=args.folder / CHECKPOINT, start=settings.start_from)
-    loop = dataclasses.replace(recipe.loop, seed=seed)
-    return Plan(corpus, dataclasses.replace(recipe, loop=loop), settings)
-
-
 def has_matplotlib() -> bool:
-    """Whether the curve can be drawn."""
+    """Whether the curve can be plotted.
+
+    Returns
+    -------
+    bool
+    """
     from importlib.util import find_spec
 
     return find_spec("matplotlib") is not None

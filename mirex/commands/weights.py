@@ -1,4 +1,4 @@
-"""`mirex weights`: what a sealed weights file says of itself."""
+"""`mirex weights`: describe a sealed weights file."""
 
 import argparse
 from pathlib import Path
@@ -9,16 +9,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "weights",
-        help="what a weights file says of itself",
-        description="Print what a sealed weights file says of itself: fingerprint, date, licence, settings, "
-        "what it was trained on, results. Exit status: 0 complete, 1 not a whole weights file, "
-        "2 wrong usage.",
+        help="describe a weights file",
+        description="Print the metadata of a sealed weights file: fingerprint, date, licence, settings, "
+        "training data, results. Exit status: 0 complete, 1 damaged or not a weights file, "
+        "2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, nargs="?", help="a weights file (default: the shipped one)")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--history", action="store_true", help="the runs of training behind it, with recipes")
-    form.add_argument("--json", action="store_true", help="all of it, as JSON")
+    form.add_argument("--history", action="store_true", help="its training runs, with their recipes")
+    form.add_argument("--json", action="store_true", help="print all metadata as JSON")
     parser.set_defaults(run=run)
 
 

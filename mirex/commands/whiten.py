@@ -9,10 +9,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "whiten",
-        help="seal weights with a whitening of recordings",
+        help="seal weights with a whitening fitted to recordings",
         description="Embed the windows of many recordings, which need no labels, and seal the weights with "
-        "the whitening of these vectors: unrelated songs that look alike move apart. Exit status: "
-        "0 complete, 1 failed, 2 wrong usage.",
+        "the whitening of these vectors: it separates unrelated songs that look alike. Exit status: "
+        "0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("weights", type=Path, help="sealed weights")
@@ -20,17 +20,23 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--recordings", type=Path, nargs="+", required=True, metavar="NPZ", help="archives of CQT levels"
     )
-    parser.add_argument("--power", type=float, default=-0.35, help="of the covariance, -0.5 to 0 (-0.35)")
-    parser.add_argument("--shrinkage", type=float, default=0.02, help="share of the identity in it (0.02)")
-    parser.add_argument("--seed", type=int, default=0, help="of what rounding to levels took (0)")
-    parser.add_argument("--calibration", type=Path, help="JSON of a calibration, kept in the metadata")
-    parser.add_argument("--results", type=Path, help="JSON of measured results, kept in the metadata")
-    parser.add_argument("--date", help="ISO date of the weights (that which they have)")
+    parser.add_argument(
+        "--power", type=float, default=-0.35, help="exponent of the covariance, -0.5 to 0 (-0.35)"
+    )
+    parser.add_argument(
+        "--shrinkage", type=float, default=0.02, help="share of the identity in the covariance (0.02)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the dither that replaces rounded digits (0)"
+    )
+    parser.add_argument("--calibration", type=Path, help="JSON of a calibration, for the metadata")
+    parser.add_argument("--results", type=Path, help="JSON of measured results, for the metadata")
+    parser.add_argument("--date", help="ISO date of the weights (unchanged by default)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit, seal, say which weights they are."""
+    """Fit, seal, print the fingerprint."""
     import json
 
     from mirex.logs import ProgressLine

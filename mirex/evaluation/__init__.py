@@ -1,1 +1,1 @@
-"""Judging a matrix: metrics, intervals, tests, tables, pictures and the report."""
+"""Evaluating a matrix: metrics, intervals, tests, tables, plots and the report."""

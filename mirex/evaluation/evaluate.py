@@ -1,8 +1,8 @@
-"""Evaluation: a distance matrix and a cliques file give the MIREX scores, by blocks of rows.
+"""Evaluation: the MIREX scores of a distance matrix and a cliques file, computed in blocks of rows.
 
-`evaluate` decides which queries count and why the others do not; `mirex.evaluation.metrics` scores them;
+`evaluate` decides which queries count, and why others do not; `mirex.evaluation.metrics` scores them;
 `summarise` and `compare` add intervals and paired tests (`mirex.evaluation.significance`). The matrix is
-never copied: memory beyond it is a few blocks, whatever its size.
+never copied: beyond it, memory holds only a few blocks, whatever its size.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ NO_CLIQUE_REASON = "without a clique in the cliques file"
 NO_COVER_REASON = "without a cover in the collection"
 
 BLOCK_VALUES = 250_000
-"""Distances ranked at once: so many fit a processor's cache; eight times as many take twice as long."""
+"""Distances ranked at once. So many fit a processor's cache; eight times as many take twice as long."""
 
 Unit = Literal["cliques", "queries"]
 
@@ -45,11 +45,11 @@ class Evaluation:
     labels : Labels
         Their cliques.
     rows : int64 [q]
-        The matrix's row of each evaluated query, from 0.
+        Row of the matrix of each evaluated query, from 0.
     scores : QueryScores
         Of the evaluated queries.
     left_out : dict of str to int
-        {reason: number of queries}, both reasons always present.
+        {reason: number of queries}; both reasons are always present.
     """
 
     system: str
@@ -61,7 +61,12 @@ class Evaluation:
 
     @property
     def query_cliques(self) -> np.ndarray:
-        """int64 [q]: clique number of each evaluated query."""
+        """Clique number of each evaluated query.
+
+        Returns
+        -------
+        int64 [queries]
+        """
         return self.labels.numbers[self.scores.positions]
 
     @property
@@ -70,7 +75,12 @@ class Evaluation:
 
     @property
     def repeated_paths(self) -> int:
-        """Lines of the collection whose path stands in an earlier line too."""
+        """Count the lines of the collection that repeat the path of an earlier line.
+
+        Returns
+        -------
+        int
+        """
         return len(self.names) - len(set(self.names))
 
 
@@ -126,7 +136,7 @@ class Comparison:
     queries : int
         How many both evaluate.
     only_ours, only_theirs : int
-        How many only one of the two evaluates; these stay out.
+        How many only one of the two evaluates; these are left out.
     differences : dict of str to Difference
         For all of `metrics.MEANS`.
     """
@@ -203,7 +213,7 @@ def row_blocks(rows: np.ndarray, *, columns: int, block_values: int = BLOCK_VALU
     columns : int
         Distances in a row.
     block_values : int
-        Distances in a block, at most; but a block has at least one row.
+        Distances per block at most; but a block has at least one row.
 
     Returns
     -------
@@ -221,7 +231,7 @@ def _nothing_to_evaluate(matrix: Matrix, *, cliques: Mapping[str, str], without_
     )
     return (
         f"none of the {queries} queries has a cover in the collection ({without_clique} of them have no "
-        f"clique): are the paths written as in the matrix? {example}"
+        f"clique); write the paths as in the matrix. {example}"
     )
 
 
@@ -234,7 +244,7 @@ def summarise(
     level: float = 0.95,
     method: Method = "percentile",
 ) -> dict[str, Interval]:
-    """Every metric with its interval.
+    """Compute every metric with its interval.
 
     Parameters
     ----------
@@ -243,15 +253,16 @@ def summarise(
     generator : numpy.random.Generator
         Draws the resamples.
     resample : {"cliques", "queries"}
-        "cliques" draws whole cliques of queries (their results depend on each other), "queries" draws
-        queries.
+        "cliques" draws whole cliques of queries, whose results depend on each other; "queries" draws
+        single queries.
     resamples, level, method
         As for `mirex.evaluation.significance.bootstrap_intervals`.
 
     Returns
     -------
     dict of str to Interval
-        For all of `metrics.DEFINITIONS`. The bounds of TNCI10 are those of MNCI10 times the queries' number.
+        For all of `metrics.DEFINITIONS`. The bounds of TNCI10 are those of MNCI10 times the number of
+        queries.
 
     Examples
     --------
@@ -288,10 +299,10 @@ def compare(
     permutations: int = 10_000,
     method: Method = "percentile",
 ) -> Comparison:
-    """Paired differences of the metrics that are means over queries.
+    """Compute paired differences of the metrics that are means over queries.
 
-    Queries are paired by path (the k-th line of a path with the k-th). The collections must hold the same
-    paths, in any order: a rank in another collection is another measure.
+    Queries are paired by path (the k-th line of a path with the k-th). The collections must have the same
+    paths, in any order, since ranks in different collections cannot be compared.
 
     Parameters
     ----------
@@ -300,7 +311,7 @@ def compare(
     generator : numpy.random.Generator
         Draws the resamples and the sign patterns.
     resample : {"cliques", "queries"}
-        What is drawn, and what changes sign together; as for `summarise`.
+        What is drawn, and what changes sign, together; as for `summarise`.
     resamples, level, method
         As for `mirex.evaluation.significance.bootstrap_intervals`.
     permutations : int
@@ -319,7 +330,7 @@ def compare(
     ours_at, theirs_at = _index_by_query(ours), _index_by_query(theirs)
     common = [key for key in ours_at if key in theirs_at]
     if not common:
-        raise EvaluationError("the two matrices have no evaluated query in common")
+        raise EvaluationError("the two matrices have no evaluated query in common; compare the same queries")
     values = _common_values(ours, [ours_at[key] for key in common])
     others = _common_values(theirs, [theirs_at[key] for key in common])
     groups = ours.query_cliques[[ours_at[key] for key in common]] if resample == "cliques" else None

@@ -1,4 +1,4 @@
-"""The worst cases of an evaluation: which queries and cliques fail, and what stood in front of the covers."""
+"""The worst cases of an evaluation: which queries and cliques fail, and what ranked before the covers."""
 
 import dataclasses
 from collections import defaultdict
@@ -12,7 +12,7 @@ from mirex.formats.matrix import Matrix
 
 @dataclasses.dataclass(frozen=True)
 class QueryCase:
-    """One query: where its first cover came, and the first reference that is none.
+    """One query: its first cover, and the first reference that is not a cover.
 
     Attributes
     ----------
@@ -29,9 +29,9 @@ class QueryCase:
     cover_distance : float
         From the query to that cover.
     other : int or None
-        Position of the first reference that is no cover, from 0; None where all references are covers.
+        Position of the first reference that is not a cover, from 0; None if all references are covers.
     other_distance : float
-        From the query to that reference; NaN where `other` is None.
+        From the query to that reference; NaN if `other` is None.
     """
 
     query: int
@@ -57,7 +57,7 @@ class CliqueCase:
     mean_rank : float
         Mean rank of the first cover over its queries, from 1.
     queries : tuple of QueryCase
-        By ascending average precision; of equal ones, the larger rank of the first cover comes first.
+        By ascending average precision; among equals, the larger rank of the first cover comes first.
     """
 
     clique: int
@@ -67,7 +67,7 @@ class CliqueCase:
 
 
 def worst_queries(matrix: Matrix, evaluation: Evaluation, *, count: int) -> list[QueryCase]:
-    """The queries whose first cover ranks last, one per clique, none with a cover at rank 1.
+    """Find the queries whose first cover ranks last, one per clique, none with a cover at rank 1.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def worst_queries(matrix: Matrix, evaluation: Evaluation, *, count: int) -> list
 
 
 def worst_cliques(matrix: Matrix, evaluation: Evaluation, *, count: int) -> list[CliqueCase]:
-    """The cliques of lowest mean average precision.
+    """Find the cliques with the lowest mean average precision.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def worst_cliques(matrix: Matrix, evaluation: Evaluation, *, count: int) -> list
     Returns
     -------
     list of CliqueCase
-        Worst first; of equal ones, the larger mean rank of the first cover comes first.
+        Worst first; among equals, the larger mean rank of the first cover comes first.
     """
     members: dict[int, list[int]] = defaultdict(list)
     for index, clique in enumerate(evaluation.query_cliques.tolist()):
@@ -128,7 +128,7 @@ def worst_cliques(matrix: Matrix, evaluation: Evaluation, *, count: int) -> list
 
 
 def query_case(matrix: Matrix, evaluation: Evaluation, *, index: int) -> QueryCase:
-    """The case of one evaluated query.
+    """Describe one evaluated query.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class DistanceHistogram:
     covers : int64 [bins]
         Pairs of a query and a cover.
     others : int64 [bins]
-        Pairs of a query and a reference that is no cover.
+        Pairs of a query and a reference that is not a cover.
     """
 
     edges: np.ndarray
@@ -181,7 +181,7 @@ class DistanceHistogram:
 
 
 def distance_histogram(matrix: Matrix, evaluation: Evaluation, *, bins: int = 50) -> DistanceHistogram:
-    """Count the distances of covers and of others, the queries themselves left out.
+    """Count the distances of covers and of others, without the queries themselves.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def distance_histogram(matrix: Matrix, evaluation: Evaluation, *, bins: int = 50
 
 
 def _edges(matrix: Matrix, evaluation: Evaluation, *, bins: int) -> np.ndarray:
-    """Bin edges over the bulk of the values, from a sample of the rows: a single far value hides nothing."""
+    """Bin edges over the bulk of the values, from a sample of the rows, so that outliers hide nothing."""
     sample = evaluation.rows[:: max(1, len(evaluation.rows) // 200)]
     low, high = np.percentile(matrix.distances[sample], [0.02, 99.98])
     return np.linspace(low, max(high, low + 1e-6), bins + 1, dtype=np.float64)

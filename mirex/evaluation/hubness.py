@@ -1,12 +1,12 @@
-"""Hubness: recordings that are near to everything, and unrelated pairs that lie close together.
+"""Hubness: recordings that are near everything, and unrelated pairs that are close together.
 
-k-occurrence (M. Radovanovic, A. Nanopoulos, M. Ivanovic, "Hubs in space", JMLR 11, 2010): among the k
-nearest of how many queries a recording is, the query itself left out. Without hubs it is about the same for
-each recording; the skewness of its distribution says how far from that it is: 0 is even, above 1 means that a
-few recordings stand in front of many others. Ties keep the order of the list.
+k-occurrence (M. Radovanovic, A. Nanopoulos, M. Ivanovic, "Hubs in space", JMLR 11, 2010): the number of
+queries that have a recording among their k nearest, without the query itself. Without hubs it is about the
+same for every recording. The skewness of its distribution measures the departure from that: 0 is even, above
+1 means that a few recordings come before many others. Ties keep the order of the list.
 
-Unrelated pairs, for those who look for a threshold: of pairs of a query and a reference that have not the
-same clique, the share that lies nearer than a distance. A reference without a clique is unrelated to all.
+Unrelated pairs, for choosing a threshold: of the pairs of a query and a reference from different cliques,
+the share that is nearer than a distance. A reference without a clique is unrelated to all.
 """
 
 import dataclasses
@@ -27,20 +27,20 @@ HUBS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Hubness:
-    """How far some recordings are near to everything.
+    """To what extent some recordings are near everything.
 
     Attributes
     ----------
     pairs : int
         Pairs of a query and an unrelated reference; in a square matrix each pair of recordings counts twice.
     nearer : dict of float to int
-        How many of them lie nearer than each distance.
+        How many of them are nearer than each distance.
     neighbours : int
-        k of the k-occurrence: NEIGHBOURS, or all other recordings where there are fewer.
+        k of the k-occurrence: NEIGHBOURS, or all other recordings if there are fewer.
     skewness : float
-        Of the k-occurrence over the recordings; 0 where all are the same.
+        Of the k-occurrence over the recordings; 0 if it is the same for all.
     hubs : list of (str, int)
-        The recordings of the largest k-occurrence, by name, and it.
+        The recordings with the largest k-occurrence: name and k-occurrence.
     """
 
     pairs: int
@@ -50,7 +50,7 @@ class Hubness:
     hubs: list[tuple[str, int]]
 
     def share(self, limit: float) -> float:
-        """Of unrelated pairs, the share that lies nearer than a limit.
+        """Compute the share of unrelated pairs that are nearer than a limit.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ def hubness(
     neighbours : int
         k of the k-occurrence.
     hubs : int
-        How many recordings are named.
+        How many recordings to name.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def hubness(
 
 
 def _nearest(block: NDArray[np.floating], *, own: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """int64 [q * count]: the references that are the `count` nearest of each query, itself left out."""
+    """int64 [q * count]: the references among the `count` nearest of each query, without itself."""
     rows = np.arange(len(own))
     values = block.copy()
     values[rows, own] = np.inf
@@ -133,11 +133,12 @@ def _nearest(block: NDArray[np.floating], *, own: NDArray[np.int64], count: int)
 
 
 def hubness_json(found: Hubness) -> dict[str, Any]:
-    """The figures as a dictionary for `json.dumps`.
+    """Turn the figures into a dictionary for `json.dumps`.
 
     Parameters
     ----------
     found : Hubness
+        Of a matrix.
 
     Returns
     -------
@@ -153,16 +154,17 @@ def hubness_json(found: Hubness) -> dict[str, Any]:
 
 
 def hubness_facts(found: Hubness) -> list[tuple[str, str]]:
-    """Lines on unrelated pairs and hubs, for a person.
+    """Summarise unrelated pairs and hubs in a few lines.
 
     Parameters
     ----------
     found : Hubness
+        Of a matrix.
 
     Returns
     -------
     list of (str, str)
-        (name, value) of each line.
+        Name and value of each line.
     """
     near = ", ".join(
         f"{number} ({_percent(found.share(limit))}) nearer than {limit:g}"

@@ -1,21 +1,21 @@
 """MIREX cover song identification metrics, from distances to one set of scores per query.
 
-Definitions: MIREX wiki, "Audio Cover Song Identification", 2007 to 2025. Conventions, because evaluators
-disagree in exactly these points (see `CONVENTIONS` for the wording that the reports print):
+Definitions: MIREX wiki, "Audio Cover Song Identification", 2007 to 2025. Conventions, on the points where
+evaluators disagree (`CONVENTIONS` has the wording that the reports print):
 
 * self: the query is dropped from its own ranking by its position, not by name or by distance zero.
 * ties: equal distances keep the order of the collection list (a stable sort).
-* left out: a query without any cover in the collection has no score, and enters no mean.
-* denominator: precision at 10 divides by 10, also where a query has fewer covers or the collection fewer
-  recordings; MNCI10 is ten times that.
+* left out: a query without any cover in the collection has no score and enters no mean.
+* denominator: precision at 10 always divides by 10, even if the query has fewer covers or the collection
+  fewer recordings; MNCI10 is ten times that.
 * whole list: average precision runs over the whole ranking and divides by the number of covers.
 
 These agree with trec_eval's `map`, `P_10`, `recip_rank` and `success_k`.
 
-After MIREX's come the figures that peers report since: hit rates, which are MIREX's Rank-k; the normalised
-average rank (H. Mueller et al., "Performance evaluation in content-based image retrieval", Pattern
-Recognition Letters 22, 2001), in per cent as J. Serra et al., "Supervised contrastive learning from weakly
-labeled audio segments for musical version matching" (CLEWS), 2025, report it, and its form without bias.
+MIREX's figures are followed by those that newer papers report: hit rates, which are MIREX's Rank-k; the
+normalised average rank (H. Mueller et al., "Performance evaluation in content-based image retrieval", Pattern
+Recognition Letters 22, 2001), in per cent as in J. Serra et al., "Supervised contrastive learning from weakly
+labeled audio segments for musical version matching" (CLEWS), 2025; and its unbiased form.
 """
 
 import dataclasses
@@ -27,17 +27,17 @@ from mirex.errors import EvaluationError
 from mirex.formats.cliques import NO_CLIQUE
 
 TOP = 10
-"""Length of the top list of TNCI10, MNCI10 and the table of correct covers at rank X."""
+"""Length of the top list for TNCI10, MNCI10 and the table of correct covers at rank X."""
 
 CONVENTIONS: dict[str, str] = {
     "self": "The query itself is dropped from its ranking by its position in the collection list. "
-    "Another line of the list with the same path stays, as a version like any other.",
-    "ties": "References at equal distance keep the order of the collection list; one organisers' tool sorts "
-    "exact ties by name instead.",
+    "Another line of the list with the same path is kept, as a version like any other.",
+    "ties": "References at equal distance keep the order of the collection list; one of the organisers' "
+    "tools sorts exact ties by name instead.",
     "left out": "A query without a clique, or without a cover in the collection, is left out of every "
     "number and counted. A reference without a clique is a cover of nothing.",
     "denominator": "MNCI10 divides by the number of evaluated queries; precision at 10 always divides "
-    "by 10, also where a query has fewer than 10 covers.",
+    "by 10, even if a query has fewer than 10 covers.",
 }
 
 DEFINITIONS: dict[str, str] = {
@@ -53,8 +53,8 @@ DEFINITIONS: dict[str, str] = {
     "median_rank": "Median rank of the first cover, counted from 1. Lower is better.",
     "nar": "Normalised average rank, in per cent: (rank - 1) / (references - 1), mean over the covers of a "
     "query, then over the queries. Lower is better, chance is 50; with several covers 0 cannot be reached.",
-    "nar_unbiased": "The same from the share of the other references that stand before a cover, in per "
-    "cent: 0 where all covers come first, whatever their number. Lower is better, chance is 50.",
+    "nar_unbiased": "NAR computed from the share of non-covers that rank before a cover, in per cent: 0 if "
+    "all covers come first, whatever their number. Lower is better, chance is 50.",
 }
 
 MEANS = (
@@ -90,8 +90,7 @@ class QueryScores:
     average_rank : float64 [q]
         In 0..100: mean of the covers' normalised ranks, in per cent.
     others_before : float64 [q]
-        In 0..100: of the references that are no covers, the share that stands before a cover, in per cent;
-        mean over the covers.
+        In 0..100: share of the non-covers that rank before a cover, in per cent; mean over the covers.
     """
 
     positions: np.ndarray
@@ -106,7 +105,7 @@ class QueryScores:
         return len(self.positions)
 
     def values(self) -> dict[str, np.ndarray]:
-        """The values per query whose means are the metrics of `MEANS`.
+        """Give the values per query whose means are the metrics of `MEANS`.
 
         Returns
         -------
@@ -125,7 +124,7 @@ class QueryScores:
         }
 
     def metrics(self) -> dict[str, float]:
-        """The metrics over all queries.
+        """Compute the metrics over all queries.
 
         Returns
         -------
@@ -138,7 +137,7 @@ class QueryScores:
             If there is no query.
         """
         if len(self) == 0:
-            raise EvaluationError("no query has a cover in the collection: there is nothing to evaluate")
+            raise EvaluationError("no query has a cover in the collection, so there is nothing to evaluate")
         means = {name: float(values.mean()) for name, values in self.values().items()}
         total = float(self.hits.sum())
         found = {
@@ -150,7 +149,7 @@ class QueryScores:
         return {name: found[name] for name in DEFINITIONS}
 
     def correct_at_rank(self) -> np.ndarray:
-        """Number of queries with a cover at each rank.
+        """Count the queries with a cover at each rank.
 
         Returns
         -------
@@ -161,7 +160,7 @@ class QueryScores:
 
 
 def mean_covers_identified(total: float, *, queries: int) -> float:
-    """MNCI10 from TNCI10 and the number of evaluated queries.
+    """Compute MNCI10 from TNCI10 and the number of evaluated queries.
 
     Parameters
     ----------
@@ -186,7 +185,7 @@ def mean_covers_identified(total: float, *, queries: int) -> float:
 
 
 def covers_in_collection(query_positions: np.ndarray, *, labels: np.ndarray) -> np.ndarray:
-    """Number of covers of each query among the references, itself excluded.
+    """Count the covers of each query among the references, without itself.
 
     Parameters
     ----------
@@ -212,7 +211,7 @@ def covers_in_collection(query_positions: np.ndarray, *, labels: np.ndarray) -> 
 
 
 def rank_references(distances: np.ndarray, *, query_positions: np.ndarray) -> np.ndarray:
-    """Positions of the references by ascending distance, the query itself dropped.
+    """Rank the references by ascending distance, without the query itself.
 
     Parameters
     ----------
@@ -224,7 +223,7 @@ def rank_references(distances: np.ndarray, *, query_positions: np.ndarray) -> np
     Returns
     -------
     int64 [q, n - 1]
-        From 0.
+        Positions of the references, from 0.
 
     Raises
     ------
@@ -309,7 +308,7 @@ def _score_ranking(relevant: np.ndarray, *, positions: np.ndarray, covers: np.nd
     rows, columns = np.nonzero(relevant)
     starts = np.cumsum(covers) - covers
     precision = (np.arange(len(rows)) - starts[rows] + 1) / (columns + 1)
-    # The j-th cover, at rank r, both counted from 0, has r - j references before it that are no covers.
+    # The j-th cover, at rank r, both counted from 0, has r - j references before it that are not covers.
     before = columns - (np.arange(len(rows)) - starts[rows])
     references = relevant.shape[1]
     hits = np.zeros((len(positions), TOP), dtype=bool)
@@ -326,7 +325,7 @@ def _score_ranking(relevant: np.ndarray, *, positions: np.ndarray, covers: np.nd
 
 
 def _mean_share(values: np.ndarray, rows: np.ndarray, covers: np.ndarray, *, of: np.ndarray) -> np.ndarray:
-    """Mean of each query's values, one a cover, in per cent of `of`; 0 where that is 0: none can be wrong."""
+    """Mean of each query's values, one per cover, in per cent of `of`; 0 where `of` is 0."""
     sums = np.bincount(rows, weights=values, minlength=len(covers))
     return 100 * sums / (covers * np.maximum(of, 1))
 
@@ -357,7 +356,7 @@ def concatenate(blocks: Sequence[QueryScores]) -> QueryScores:
     Returns
     -------
     QueryScores
-        Of no blocks, an empty set of scores.
+        Empty if there are no blocks.
     """
     whole = np.zeros(0, dtype=np.int64)
     none = np.zeros(0)

@@ -1,6 +1,6 @@
-"""Pictures by matplotlib, which is an optional extra: `pip install "mirex[plots]"`.
+"""Plots by matplotlib, which is an optional extra: `pip install "mirex[plots]"`.
 
-Figures are made without pyplot: no global state, no display. `svg` gives text as text, so that a page
+Figures are made without pyplot: no global state, no display. `svg` keeps text as text, so that a page
 can set its font and colour; equal input gives equal bytes.
 """
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 COVER_COLOUR, OTHER_COLOUR, PATH_COLOUR = "#d1495b", "#5b8e9f", "#ff7f0e"
 INK = "#010203"
-"""Stands for the page's text colour: `svg` replaces it by `currentColor`."""
+"""Placeholder for the page's text colour: `svg` replaces it with `currentColor`."""
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure.
+    """Make an empty figure.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def new_figure(width: float, height: float) -> "Figure":
     Raises
     ------
     MirexError
-        If matplotlib is missing; it names the extra.
+        If matplotlib is missing; the message names the extra.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MirexError(
-            'pictures need matplotlib, which is not installed: pip install "mirex[plots]"'
+            'plots need matplotlib, which is not installed; install it with: pip install "mirex[plots]"'
         ) from error
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -56,7 +56,7 @@ def new_figure(width: float, height: float) -> "Figure":
 def similarity_figure(
     result: CrossSimilarity, *, names: tuple[str, str], seconds_per_column: float, size: float = 6.0
 ) -> "Figure":
-    """The cross-similarity matrix with the best path; axes in minutes and seconds.
+    """Plot a cross-similarity matrix with its best path; axes in minutes and seconds.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def similarity_figure(
 
 
 def describe_match(result: CrossSimilarity, *, seconds_per_column: float) -> str:
-    """One line: which parts match, and in which transposition.
+    """Say which parts match, and in which transposition.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def describe_match(result: CrossSimilarity, *, seconds_per_column: float) -> str
     Returns
     -------
     str
-        "no matching part" where there is none.
+        One line; "no matching part" if there is none.
     """
     parts = result.matching_parts()
     if parts is None:
@@ -128,7 +128,7 @@ def describe_match(result: CrossSimilarity, *, seconds_per_column: float) -> str
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds.
+    """Format a time as minutes and seconds.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def clock(seconds: float) -> str:
 
 
 def rank_histogram_figure(first_ranks: np.ndarray, *, references: int) -> "Figure":
-    """How many queries find their first cover at which rank; bins double in width from rank 1.
+    """Plot how many queries find their first cover at which rank; bins double in width from rank 1.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def rank_histogram_figure(first_ranks: np.ndarray, *, references: int) -> "Figur
 
 
 def rank_bins(references: int) -> list[int]:
-    """Bin edges 1, 2, 3, 5, 9, 17, ... up to the number of references.
+    """Compute bin edges 1, 2, 3, 5, 9, 17, ... up to the number of references.
 
     Parameters
     ----------
@@ -192,7 +192,8 @@ def rank_bins(references: int) -> list[int]:
     Returns
     -------
     list of int
-        A bin holds the ranks from one edge to before the next; the last edge is `references` + 1.
+        A bin has the ranks from one edge up to, but not including, the next; the last edge is
+        `references` + 1.
 
     Examples
     --------
@@ -206,12 +207,12 @@ def rank_bins(references: int) -> list[int]:
 
 
 def distance_figure(densities: Mapping[str, np.ndarray], *, edges: np.ndarray) -> "Figure":
-    """Distributions of the distances of covers and of others, each normalised to its own number.
+    """Plot the distributions of the distances of covers and of others, each normalised by itself.
 
     Parameters
     ----------
     densities : mapping of str to int [bins]
-        {name: pairs in each bin}: two entries, covers first.
+        {name: pairs per bin}: two entries, covers first.
     edges : float [bins + 1]
         Of the bins, ascending.
 
@@ -246,21 +247,23 @@ def _plain(axes: "Axes") -> None:
 
 
 def _shortened(name: str, *, length: int = 60) -> str:
-    """What matplotlib can draw: valid text, no dollar sign that would start its mathematics."""
+    """Text that matplotlib can draw: valid, and without a dollar sign that would start a formula."""
     name = name.encode("utf-8", "replace").decode().replace("$", r"\$")
     return name if len(name) <= length else f"{name[: length // 2]}…{name[-length // 2 :]}"
 
 
 def svg(figure: "Figure") -> str:
-    """The figure as an `<svg>` element to stand in a page: no ids that would clash, the page's ink.
+    """Turn a figure into an `<svg>` element for a page: without ids that could clash, in the page's colour.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
+        Any figure.
 
     Returns
     -------
     str
+        The element.
     """
     import matplotlib
 
@@ -275,11 +278,12 @@ def svg(figure: "Figure") -> str:
 
 
 def png_uri(figure: "Figure", *, dpi: int = 100) -> str:
-    """The figure as a `data:` address for an `<img>` element.
+    """Turn a figure into a `data:` address for an `<img>` element.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
+        Any figure.
     dpi : int
         Pixels per inch.
 
@@ -293,24 +297,25 @@ def png_uri(figure: "Figure", *, dpi: int = 100) -> str:
 
 
 def save(figure: "Figure", path: str | pathlib.Path) -> None:
-    """Write the figure.
+    """Write a figure.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
+        Any figure.
     path : path-like
-        The file to write; its ending chooses the format (png, svg, pdf).
+        The file to write; its extension decides the format (png, svg, pdf).
 
     Raises
     ------
     MirexError
-        If the file cannot be written, or its ending names no format.
+        If the file cannot be written, or its extension is unknown.
     """
     try:
         with warnings.catch_warnings():
-            # A letter that the font lacks is drawn as a box, which says enough.
+            # A letter that the font lacks is drawn as a box, which is clear enough.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             with appearing_whole(path) as temporary:
                 figure.savefig(temporary, format=pathlib.Path(path).suffix[1:] or None, dpi=150)
     except (OSError, ValueError) as error:
-        raise MirexError(f"cannot write the picture {path}: {error}") from error
+        raise MirexError(f"picture {path} cannot be written: {error}; name another file") from error

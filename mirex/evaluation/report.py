@@ -1,9 +1,9 @@
-"""Report: one self-contained HTML page on a matrix, for a person.
+"""Report: one self-contained HTML page on a matrix.
 
-The page holds everything but the audio: style, script, charts (inline SVG) and pictures (inline PNG).
-It opens offline and asks the network for nothing. Recordings are links to where they lie: an absolute path
-of the list becomes a `file:` address, a relative one is written relative to the page, so that a folder that
-holds page and audio can be moved as a whole. Charts need the extra `plots`.
+The page contains everything but the audio: style, script, charts (inline SVG) and pictures (inline PNG).
+It works offline and loads nothing from the network. Recordings are linked where they are: an absolute path
+of the list becomes a `file:` address, a relative one is written relative to the page, so that a folder with
+page and audio can be moved as a whole. Charts need the extra `plots`.
 """
 
 import functools
@@ -32,7 +32,7 @@ ColumnsOf = Callable[[pathlib.Path], np.ndarray]
 
 TILES = ("map", "rank_1", "mnci10", "mr1")
 QUERIES_SHOWN = 30
-"""At most so many queries are listed under one clique."""
+"""Queries listed under one clique, at most."""
 
 
 def write_report(
@@ -46,7 +46,7 @@ def write_report(
     audio_root: str | pathlib.Path = ".",
     columns_of: ColumnsOf | None = None,
 ) -> None:
-    """Write the page beside its place, then rename it.
+    """Write the page; it appears whole.
 
     Parameters
     ----------
@@ -59,19 +59,19 @@ def write_report(
     generator : numpy.random.Generator
         Draws the bootstrap samples.
     cliques : int
-        How many of the worst cliques are shown.
+        How many of the worst cliques to show.
     misses : int
-        How many of the worst queries are shown, with pictures.
+        How many of the worst queries to show, with pictures.
     audio_root : path-like
         Folder that relative paths of the matrix start from.
     columns_of : callable, optional
-        Path to CQT columns float32 [84, columns], for the pictures of the misses. It may raise `AudioError`.
-        None: `recording_columns`.
+        Turns a path into CQT columns, float32 [84, columns], for the pictures of the misses. It may raise
+        `AudioError`. `recording_columns` by default.
 
     Raises
     ------
     MirexError
-        Without matplotlib, or if the page cannot be written.
+        If matplotlib is missing, or the page cannot be written.
 
     Examples
     --------
@@ -98,11 +98,11 @@ def write_report(
     try:
         write_whole(path, string.Template(template).substitute(parts))
     except OSError as error:
-        raise MirexError(f"cannot write the report {path}: {error.strerror}") from error
+        raise MirexError(f"report {path} cannot be written: {error.strerror}; name another file") from error
 
 
 def recording_columns(path: pathlib.Path) -> np.ndarray:
-    """CQT columns of a recording, with the default front end.
+    """Compute the CQT columns of a recording, with the default front end.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class Links:
     page_folder, audio_root : Path
         As given.
     repeated : set of str
-        Base names that several different names have.
+        Base names that several names share.
     """
 
     def __init__(self, names: Iterable[str], *, page_folder: pathlib.Path, audio_root: pathlib.Path) -> None:
@@ -149,7 +149,7 @@ class Links:
         self.repeated = {base for base, count in counts.items() if count > 1}
 
     def file(self, name: str) -> pathlib.Path:
-        """Where a recording lies.
+        """Locate a recording.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class Links:
         return self.audio_root / name
 
     def short(self, name: str) -> str:
-        """The base name; with its folder where other recordings have the same.
+        """Give the base name; with its folder if other recordings have the same.
 
         Parameters
         ----------
@@ -178,7 +178,7 @@ class Links:
         return os.path.join(os.path.basename(folder), base) if base in self.repeated else base
 
     def address(self, name: str) -> str:
-        """Address of a recording.
+        """Give the address of a recording.
 
         Parameters
         ----------
@@ -188,7 +188,7 @@ class Links:
         Returns
         -------
         str
-            A `file:` address for an absolute name, else one relative to the page.
+            A `file:` address for an absolute name, otherwise one relative to the page.
         """
         if os.path.isabs(name):
             return pathlib.Path(name).as_uri()
@@ -196,7 +196,7 @@ class Links:
         return quote("./" + relative.replace(os.sep, "/"), safe="/", errors="surrogateescape")
 
     def element(self, name: str) -> str:
-        """A link that plays the recording; grey text where no such file is.
+        """Make a link that plays the recording; grey text if there is no such file.
 
         Parameters
         ----------
@@ -210,12 +210,12 @@ class Links:
         """
         shown, full = _text(self.short(name)), _text(name)
         if not self.file(name).is_file():
-            return f'<span class="absent" title="{full}: no such file when the page was made">{shown}</span>'
+            return f'<span class="absent" title="{full}: missing when the page was made">{shown}</span>'
         return f'<a class="play" href="{html.escape(self.address(name))}" title="{full}">{shown}</a>'
 
 
 def _text(text: str) -> str:
-    """Escaped for HTML; bytes of a name that are no UTF-8 become replacement characters."""
+    """Escape for HTML; bytes of a name that are not UTF-8 become replacement characters."""
     return html.escape(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
@@ -232,7 +232,7 @@ def _head(evaluation: Evaluation, summary: dict[str, Interval]) -> dict[str, str
             _row([("n", rank), ("n", count), ("barcell", _bar(int(count) / highest))]) for rank, count in rows
         ),
         "conventions": _definitions([*metrics.CONVENTIONS.items(), *tables.STATISTICS.items()]),
-        "footer": "Made by mirex report. Recordings are played from where they lay when the page was made.",
+        "footer": "Made by mirex report. Recordings are played from where they were when the page was made.",
     }
 
 
@@ -274,8 +274,8 @@ def _charts(matrix: Matrix, evaluation: Evaluation) -> dict[str, str]:
 def _cliques(cases: list[CliqueCase], evaluation: Evaluation, links: Links) -> dict[str, str]:
     total = len(set(evaluation.query_cliques.tolist()))
     return {
-        "cliques_note": f"The {len(cases)} cliques of lowest MAP, of {total}. Open one to see its queries, "
-        "and what stood before their covers.",
+        "cliques_note": f"The {len(cases)} cliques with the lowest MAP, of {total}. Open one to see its "
+        "queries and what ranked before their covers.",
         "cliques": "".join(_clique(case, evaluation, links, unfolded=case is cases[0]) for case in cases),
     }
 
@@ -315,8 +315,8 @@ def _misses(
 ) -> dict[str, str]:
     cached = functools.cache(columns_of or recording_columns)
     note = (
-        "The queries whose first cover ranks last, one of each clique. Dark diagonals are passages that "
-        "agree; the orange line is the longest match. A clear diagonal beside the cover says that the "
+        "The queries whose first cover ranks last, one per clique. Dark diagonals are passages that agree; "
+        "the orange line is the longest match. A clear diagonal in the plot of a cover means that the "
         "recordings do match and the embeddings missed it."
     )
     return {
@@ -344,14 +344,14 @@ def _miss(case: QueryCase, evaluation: Evaluation, links: Links, columns_of: Col
 
 
 def _picture(first: str, second: str, words: str, links: Links, columns_of: ColumnsOf) -> str:
-    """The cross-similarity of two recordings as an `<img>`, or why there is none."""
+    """The cross-similarity of two recordings as an `<img>`, or the reason why there is none."""
     try:
         columns = [columns_of(links.file(name)) for name in (first, second)]
     except AudioError as error:
         return f'<div class="empty">no picture: {_text(str(error))}</div>'
     result = cross_similarity(*columns)
     seconds = FrontEndSettings().seconds_per_column
-    # The names stand above; here a letter that the picture's font lacks would be lost.
+    # The names are above; here, letters that the picture's font lacks would be lost.
     figure = plots.similarity_figure(result, names=("query", words), seconds_per_column=seconds, size=5.0)
     match = plots.describe_match(result, seconds_per_column=seconds)
     return f'<img src="{plots.png_uri(figure)}" alt="cross-similarity, {_text(match)}">'

@@ -2,16 +2,16 @@
 
 Queries of one clique are not independent: two versions of one work tend to be found, or missed, together.
 Both methods therefore take `groups` and draw whole groups (the cluster bootstrap; Davison & Hinkley,
-"Bootstrap Methods and their Application", 1997, 3.8): without groups every query is its own group.
+"Bootstrap Methods and their Application", 1997, 3.8). Without groups every query is its own group.
 
-* Interval: `scipy.stats.bootstrap`. Draw as many groups as there are, with replacement; the statistic is the
-  mean, or the median, over the drawn groups' queries; the interval is between its quantiles ("percentile"),
+* Interval: `scipy.stats.bootstrap`. Draw as many groups as there are, with replacement. The statistic is the
+  mean, or the median, over the drawn groups' queries. The interval lies between its quantiles ("percentile"),
   or these corrected for bias and skewness ("bca"; Efron, "Better bootstrap confidence intervals", 1987).
 * Test: a two-sided sign-flip test of the mean paired difference. Under the hypothesis that the two systems
-  are exchangeable, each group's differences may change sign together. All 2^g sign patterns are taken
-  (`scipy.stats.permutation_test`) if they are no more than `permutations`; else that many are drawn
-  (`scipy.stats.monte_carlo_test`), and the observed pattern is added to them, so that p is never 0 (Phipson
-  & Smyth 2010).
+  are exchangeable, each group's differences may change sign together. If there are at most `permutations`
+  sign patterns, all 2^g are used (`scipy.stats.permutation_test`). Otherwise that many are drawn
+  (`scipy.stats.monte_carlo_test`) and the observed pattern is added, so that p is never 0 (Phipson & Smyth
+  2010).
 
 Randomness comes only from the generator passed in: one seed, one result.
 """
@@ -30,7 +30,7 @@ Method = Literal["percentile", "bca"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 CHUNK = 2_000_000
-"""Random numbers drawn at once, which bounds the memory."""
+"""Random numbers drawn at once; bounds the memory."""
 
 Weigh = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # counts of groups [r, g] to statistics [m, r]
 
@@ -44,7 +44,7 @@ def bootstrap_intervals(
     level: float = 0.95,
     method: Method = "percentile",
 ) -> NDArray[np.float64]:
-    """Lower and upper bound of the mean of each column.
+    """Compute lower and upper bounds of the mean of each column.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ def bootstrap_intervals(
     groups : int [q], optional
         Queries of one group are drawn together.
     resamples : int
-        How often is drawn, 1 or more.
+        How many times to draw, 1 or more.
     level : float
-        Share of the intervals that hold the true mean, in (0, 1).
+        Share of the intervals that contain the true mean, in (0, 1).
     method : {"percentile", "bca"}
-        Kind of interval. Where "bca" is not defined, because all resamples agree, it is "percentile".
+        Kind of interval. If all resamples agree, "bca" is undefined and "percentile" is used.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def bootstrap_intervals(
     Raises
     ------
     EvaluationError
-        For ill-formed values or groups, or options out of range.
+        For malformed values or groups, or options out of range.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def median_interval(
     level: float = 0.95,
     method: Method = "percentile",
 ) -> NDArray[np.float64]:
-    """Lower and upper bound of the median over queries.
+    """Compute lower and upper bounds of the median over queries.
 
     Parameters
     ----------
@@ -155,9 +155,9 @@ def _bounds(
 ) -> NDArray[np.float64]:
     """Bounds [m, 2] of the statistics of `groups` drawn groups."""
     _require(resamples >= 1 and 0 < level < 1, "resamples must be 1 or more, and the level between 0 and 1")
-    _require(method in METHODS, f"interval {method!r} is none of {', '.join(METHODS)}")
+    _require(method in METHODS, f"interval {method!r}: choose one of {', '.join(METHODS)}")
     whole = weigh(np.ones((1, groups)))
-    if groups == 1:  # there is one resample only, and scipy wants more than one observation
+    if groups == 1:  # there is only one resample, and scipy requires more than one observation
         return np.repeat(whole, 2, axis=1)
 
     def statistic(index: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
@@ -190,7 +190,7 @@ def permutation_p_values(
     groups: np.ndarray | None = None,
     permutations: int = 10_000,
 ) -> NDArray[np.float64]:
-    """Two-sided p of each column's mean difference.
+    """Compute the two-sided p of each column's mean difference.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def permutation_p_values(
     groups : int [q], optional
         Differences of one group change sign together.
     permutations : int
-        At most so many sign patterns, 1 or more.
+        Sign patterns at most, 1 or more.
 
     Returns
     -------
@@ -211,7 +211,7 @@ def permutation_p_values(
     Raises
     ------
     EvaluationError
-        For ill-formed differences or groups, or no permutations.
+        For malformed differences or groups, or no permutations.
 
     Examples
     --------
@@ -225,7 +225,7 @@ def permutation_p_values(
     observed = np.abs(sums.sum(axis=0))
     # Sums in another order round differently; a pattern that is as far as the observed one must count.
     limit = observed - 1e-9 * np.abs(sums).sum(axis=0)
-    if len(sums) == 1:  # both of its sign patterns are as far, and scipy wants more than one observation
+    if len(sums) == 1:  # both of its sign patterns are as far, and scipy requires more than one observation
         return np.ones(sums.shape[1])
 
     columns = zip(sums.T, limit.tolist(), strict=True)
@@ -236,7 +236,7 @@ def permutation_p_values(
 def _p_value(
     sums: NDArray[np.float64], limit: float, *, generator: np.random.Generator, permutations: int
 ) -> float:
-    """Share of sign patterns of the sums [g] whose total is as far from 0 as `limit`."""
+    """Share of sign patterns of the sums [g] whose total is at least as far from 0 as `limit`."""
     options: dict[str, Any] = {
         "statistic": lambda signs, axis: (np.abs(signs @ sums) >= limit).astype(np.float64),
         "vectorized": True,
@@ -273,7 +273,7 @@ def _group_sums(values: np.ndarray, *, groups: np.ndarray | None) -> tuple[np.nd
 
 
 def _counts(index: NDArray[np.int64], *, groups: int) -> NDArray[np.float64]:
-    """[rows, groups]: how often each group stands in each row of drawn groups."""
+    """[rows, groups]: how often each group occurs in each row of drawn groups."""
     rows = len(index)
     shifted = index + groups * np.arange(rows)[:, None]
     return np.bincount(shifted.ravel(), minlength=rows * groups).reshape(rows, groups).astype(np.float64)

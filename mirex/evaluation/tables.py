@@ -1,4 +1,4 @@
-"""Text and JSON of an evaluation: MIREX's tables, the counts, the definitions in words."""
+"""Text and JSON of an evaluation: MIREX's tables, the counts, the definitions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,7 +37,7 @@ def evaluation_text(
     method: str = "percentile",
     hubness: Hubness | None = None,
 ) -> str:
-    """The tables for a terminal: what was evaluated, metrics with intervals, covers by rank, hubness.
+    """Format the tables for a terminal: what was evaluated, metrics with intervals, covers by rank, hubness.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def evaluation_text(
     method : {"percentile", "bca"}
         Their kind; printed.
     hubness : Hubness, optional
-        Of the same matrix; left away if None.
+        Of the same matrix; no lines on hubness without it.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def evaluation_text(
 
 
 def comparison_text(comparison: Comparison, *, level: float = 0.95) -> str:
-    """Paired differences for a terminal.
+    """Format paired differences for a terminal.
 
     Parameters
     ----------
@@ -104,12 +104,18 @@ def comparison_text(comparison: Comparison, *, level: float = 0.95) -> str:
     other = printable(comparison.other_system)
     title = f"paired differences over {comparison.queries} queries, this minus other ({other})"
     unpaired = comparison.only_ours + comparison.only_theirs
-    note = f"\n{unpaired} queries are evaluated in one of the two only and stay out" if unpaired else ""
+    note = f"\n{unpaired} queries are evaluated in only one of the two and left out" if unpaired else ""
     return f"{title}{note}\n{aligned([header, *rows])}"
 
 
 def explanation_text() -> str:
-    """The definitions and the conventions in words."""
+    """Explain the definitions and the conventions.
+
+    Returns
+    -------
+    str
+        Several lines.
+    """
     lines = ["definitions"]
     lines += [f"  {LABELS[name]}: {words}" for name, words in metrics.DEFINITIONS.items()]
     lines += ["conventions"]
@@ -119,16 +125,16 @@ def explanation_text() -> str:
 
 
 STATISTICS = {
-    "interval": "Percentile bootstrap, or with --interval bca the bootstrap corrected for bias and skewness "
+    "interval": "Percentile bootstrap or, with --interval bca, the bootstrap corrected for bias and skewness "
     "(BCa). Whole cliques are drawn with replacement, because the queries of one "
-    "clique are not independent (--resample queries draws queries).",
-    "p": "Two-sided sign-flip permutation test of the mean difference, by clique likewise; "
+    "clique are not independent (--resample queries draws single queries).",
+    "p": "Two-sided sign-flip permutation test of the mean difference, also by clique; "
     "not corrected for testing several metrics.",
 }
 
 
 def facts(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """Lines on what was evaluated.
+    """Summarise what was evaluated, in a few lines.
 
     Parameters
     ----------
@@ -138,7 +144,7 @@ def facts(evaluation: Evaluation) -> list[tuple[str, str]]:
     Returns
     -------
     list of (str, str)
-        (name, value) of each line; counts of zero are left away, except left-out queries.
+        Name and value of each line; counts of zero are omitted, except that of left-out queries.
     """
     scores, cliques = evaluation.scores, len(set(evaluation.query_cliques.tolist()))
     left_out = sum(evaluation.left_out.values())
@@ -158,7 +164,7 @@ def facts(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 def metric_cells(name: str, cell: Interval) -> list[str]:
-    """Value and interval of a metric as text.
+    """Format value and interval of a metric.
 
     Parameters
     ----------
@@ -170,15 +176,15 @@ def metric_cells(name: str, cell: Interval) -> list[str]:
     Returns
     -------
     list of str
-        The value, and "low to high": TNCI10 whole, ranks with 1 or 2 decimals, per cents with 2, all else
-        (shares and MNCI10) with 4.
+        The value, and "low to high": TNCI10 as a whole number, ranks with 1 or 2 decimals, percentages
+        with 2, all others (shares and MNCI10) with 4.
     """
     digits = {"tnci10": 0, "mr1": 2, "median_rank": 1, "nar": 2, "nar_unbiased": 2}.get(name, 4)
     return [f"{cell.value:.{digits}f}", f"{cell.low:.{digits}f} to {cell.high:.{digits}f}"]
 
 
 def rank_table(evaluation: Evaluation) -> list[list[str]]:
-    """Number of correct covers by rank.
+    """Tabulate the number of correct covers by rank.
 
     Parameters
     ----------
@@ -204,7 +210,7 @@ def evaluation_json(
     method: str = "percentile",
     hubness: Hubness | None = None,
 ) -> dict[str, Any]:
-    """The same as `evaluation_text`, as a dictionary for `json.dumps`.
+    """Turn what `evaluation_text` shows into a dictionary for `json.dumps`.
 
     Parameters
     ----------
@@ -215,9 +221,9 @@ def evaluation_json(
     level : float
         Of the intervals in `summary`, in (0, 1); noted under "interval".
     resample : {"cliques", "queries"}
-        What was drawn for them; noted likewise.
+        What was drawn for them; noted there too.
     method : {"percentile", "bca"}
-        Their kind; noted likewise.
+        Their kind; noted there too.
     hubness : Hubness, optional
         Of the same matrix; "hubness" is None without it.
 
@@ -246,7 +252,7 @@ def evaluation_json(
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """Paired differences as a dictionary for `json.dumps`.
+    """Turn paired differences into a dictionary for `json.dumps`.
 
     Parameters
     ----------
@@ -278,18 +284,18 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def explanation_json() -> dict[str, dict[str, str]]:
-    """The definitions and conventions as a dictionary.
+    """Turn the definitions and conventions into a dictionary.
 
     Returns
     -------
     dict of str to dict of str to str
-        "definitions", "conventions" and "statistics", each {name: words}.
+        "definitions", "conventions" and "statistics", each {name: text}.
     """
     return {"definitions": metrics.DEFINITIONS, "conventions": metrics.CONVENTIONS, "statistics": STATISTICS}
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text, separated by two blanks.
+    """Align columns of text, two blanks apart.
 
     Parameters
     ----------
@@ -299,8 +305,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     Returns
     -------
     str
-        One line a row, without a line feed at the end. The first column and the last stand to the left,
-        numbers between to the right.
+        One line per row, without a line feed at the end. The first and the last column are aligned left, the
+        numbers between them right.
     """
     columns = max(len(row) for row in rows)
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(columns)]

@@ -1,1 +1,1 @@
-"""Recordings to cached embeddings, spread over worker processes."""
+"""Recordings to cached embeddings, computed by worker processes."""

@@ -1,12 +1,13 @@
-"""Recordings analysed by a Dask cluster: what `mirex.extraction.pool` does, on the machines of others.
+"""Extraction on a Dask cluster: what `mirex.extraction.pool` does, on other machines.
 
-A task is one recording. Each thread of a Dask worker keeps a worker process of ours
-(`mirex.extraction.worker`), so a decoder that crashes or loops costs its recording there as it does here. A
-recording whose process died, or whose Dask worker died more often than the scheduler allows, is tried once
-more at the end, when no other is in work; if that fails too, the recording has failed.
+A task is one recording. Each thread of a Dask worker keeps one of our worker processes
+(`mirex.extraction.worker`), so a decoder that crashes or never ends costs only its own recording, as it does
+locally. If a recording's process dies, or its Dask worker dies more often than the scheduler allows, the
+recording is tried once more at the end, with nothing else running. If that fails too, the recording has
+failed.
 
-The cluster's workers need this version of mirex and see recordings and weights under the paths that they have
-here. The scratch folder is used from here only. Dask itself is the extra `mirex[cluster]`.
+The cluster's workers need the same version of mirex, and must see recordings and weights under the same paths
+as this machine. Only this machine uses the scratch folder. Dask itself is the extra `mirex[cluster]`.
 """
 
 import concurrent.futures
@@ -25,7 +26,7 @@ from mirex.errors import MirexError, UsageError
 from mirex.extraction.pool import TIME_LIMIT, Answer, Crew, Process, WorkerDied, given_up
 
 LOCAL = "local"
-_IN_FLIGHT = 1000  # tasks that the scheduler knows of, which an adaptive cluster sizes itself by
+_IN_FLIGHT = 1000  # tasks that the scheduler knows of; an adaptive cluster scales with them
 _CONNECT_WITHIN = 30.0  # seconds
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def run(
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie, here and there.
+        Paths of the recordings, both here and on the cluster.
     setup : dict
         See `mirex.extraction.worker`.
     scheduler : str
@@ -57,14 +58,14 @@ def run(
     Yields
     ------
     tuple of int and Answer
-        In no certain order, one for each path.
+        One for each path, in no particular order.
 
     Raises
     ------
     UsageError
-        Dask is missing, or the address is none.
+        If Dask is missing, or the address is malformed.
     MirexError
-        The scheduler cannot be reached or is lost, or the workers cannot do the work.
+        If the scheduler cannot be reached or is lost, or the workers cannot do the work.
     """
     job = _Job(setup, time_limit, secrets.token_hex(8), __version__)
     paths = [os.path.abspath(path) for path in paths]
@@ -81,7 +82,7 @@ def run(
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What a Dask worker must know of a run; no other run has its name."""
+    """What a Dask worker must know of a run; the name is unique to the run."""
 
     setup: dict[str, Any]
     time_limit: float
@@ -89,19 +90,21 @@ class _Job:
     version: str
 
 
-# --- here ---------------------------------------------------------------------------------------
+# --- on this machine ----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _client(scheduler: str, workers: int) -> Iterator[Any]:
-    """A connection to the scheduler, or to a cluster of our own that ends with it."""
+    """A connection to the scheduler, or to a local cluster that ends with the connection."""
     try:
         import dask
         import distributed
     except ImportError as error:
-        raise UsageError(f"--scheduler needs Dask ({error}): pip install 'mirex[cluster]'") from error
+        raise UsageError(
+            f"--scheduler needs Dask ({error}); install it with: pip install 'mirex[cluster]'"
+        ) from error
 
-    # It tells of every worker that comes or goes; what became of the recordings is told here.
+    # Dask logs every worker that comes or goes; we report on the recordings.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         if scheduler == LOCAL:
@@ -116,10 +119,12 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
         try:
             client = stack.enter_context(distributed.Client(address, timeout=_CONNECT_WITHIN))
         except ValueError as error:
-            raise UsageError(f"scheduler {scheduler!r}: no address; tcp://host:8786 is one") from error
+            raise UsageError(
+                f"scheduler {scheduler!r} is not an address; give one such as tcp://host:8786"
+            ) from error
         except OSError as error:
             raise MirexError(
-                f"scheduler {scheduler!r} cannot be reached; give the address that it says it listens at"
+                f"scheduler {scheduler!r} cannot be reached; give the address that it reports when it starts"
             ) from error
         threads = sum(client.nthreads().values())
         log.info("cluster at %s: %d threads%s", address, threads, "" if threads else "; waiting for workers")
@@ -128,18 +133,18 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _released(client: Any, job: _Job) -> Iterator[None]:
-    """Afterwards end the processes that the Dask workers keep for the job, and what they are at."""
+    """Afterwards end the processes that the Dask workers keep for the job, whatever they are doing."""
     try:
         yield
     finally:
-        with contextlib.suppress(Exception):  # the scheduler may be gone; the error that tells is on its way
+        with contextlib.suppress(Exception):  # the scheduler may be gone, which another error will report
             client.run(_release, job.name, on_error="ignore")
 
 
 def _gathered(
     client: Any, job: _Job, paths: Sequence[str], indices: Sequence[int], *, at_once: int
 ) -> Iterator[tuple[int, Answer | WorkerDied]]:
-    """Submit, and yield what came of each, in the order in which they are done."""
+    """Submit the recordings and yield the outcome of each, in the order in which they finish."""
     from distributed import as_completed
 
     waiting = iter(indices)
@@ -174,17 +179,17 @@ def _outcome(future: Any) -> Answer | WorkerDied:
         raise
     except (concurrent.futures.CancelledError, OSError) as error:
         raise MirexError(
-            "the connection to the scheduler is lost; what is finished is kept, so the same command goes on "
-            "from here"
+            "the connection to the scheduler is lost; finished work is kept, so run the same command again "
+            "to resume"
         ) from error
     except Exception as error:
         raise MirexError(
-            f"the cluster's workers cannot do the work ({type(error).__name__}: {error}); they need "
-            f"mirex {__version__} and what it needs"
+            f"the cluster's workers cannot do the work ({type(error).__name__}: {error}); install "
+            f"mirex {__version__} with its requirements on them"
         ) from error
 
 
-# --- there --------------------------------------------------------------------------------------
+# --- on the cluster -----------------------------------------------------------------------------
 
 
 class _Station:
@@ -197,7 +202,18 @@ class _Station:
         self._own = threading.local()
 
     def ask(self, path: str) -> Answer | WorkerDied:
-        """The answer for a recording, or how its process died."""
+        """Analyse a recording in this thread's process.
+
+        Parameters
+        ----------
+        path : str
+            Path of the recording.
+
+        Returns
+        -------
+        Answer or WorkerDied
+            The answer, or how the process died.
+        """
         process: Process | None = getattr(self._own, "process", None)
         self._own.process = process = self._crew.ready(process)
         try:
@@ -211,14 +227,17 @@ class _Station:
 
 
 _stations: dict[str, _Station] = {}
-_over: set[str] = set()  # jobs, of which a task may still begin
+_over: set[str] = set()  # finished jobs, of which a task may still start
 _lock = threading.Lock()
 
 
 def _analyse(job: _Job, path: str) -> Answer | WorkerDied:
     """The task."""
     if job.version != __version__:
-        raise MirexError(f"the cluster's workers have mirex {__version__}, here it is {job.version}; use one")
+        raise MirexError(
+            f"the cluster's workers have mirex {__version__}, this machine has {job.version}; install the "
+            "same version on both"
+        )
     with _lock:
         if job.name in _over:
             return WorkerDied("the run is over")

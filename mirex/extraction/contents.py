@@ -1,13 +1,13 @@
-"""Content hashes of files, remembered: a file that was hashed once is not read again until it changes.
+"""Remembered content hashes: a file that was hashed once is not read again until it changes.
 
-A scratch folder keeps one text file of what was hashed, for each file by its absolute path: size, times of
-the last change (of the data and of the inode, in ns), inode, SHA-256. All must still hold for the hash to be
-trusted. As in git's index ("racy git"), a file that changed so shortly before it was hashed that the file
-system's clock might give a later change the same time is not remembered.
+A scratch folder keeps one text file of hashes. For each file it records, by absolute path: size, times of the
+last change (of the data and of the inode, in ns), inode, SHA-256. A hash is trusted only if all of them still
+hold. As in git's index ("racy git"), a file that changed shortly before it was hashed is not remembered,
+because a later change might get the same time from the file system's clock.
 
-The file is only appended to, a batch of lines a write, each line with a checksum of its own. So runs may
-share it without locks, which network file systems may not have: lines that are torn, lost or damaged are not
-trusted, and cost no more than reading their files again.
+The text file is only appended to, many lines in one write, each line with its own checksum. So runs may
+share it without locks, which network file systems may lack. Lines that are torn, lost or damaged are not
+trusted; their files are read again.
 """
 
 import errno
@@ -29,7 +29,7 @@ from mirex.logs import describe
 NAME = "hashed-files"  # in the store's folder
 _CHECK_DIGITS = 16
 _FINE, _COARSE = 100_000_000, 2_000_000_000  # ns: above Linux's clock tick; FAT's two seconds
-_APPEND_EVERY = 10.0  # seconds: what a run that is killed loses
+_APPEND_EVERY = 10.0  # seconds; bounds what a killed run loses
 _SAY_EVERY = 60.0  # seconds
 _WORTH_TIDYING = 10_000  # lines that newer ones replace
 
@@ -45,16 +45,16 @@ def identify(
     threads: int = 1,
     rehash: bool = False,
 ) -> tuple[list[str | None], dict[int, str]]:
-    """Content hashes of files, read only where the scratch folder does not remember them.
+    """Content hashes of files; only files that the scratch folder does not remember are read.
 
     Parameters
     ----------
     locations : sequence of str
-        Where the files lie.
+        Paths of the files.
     scratch : path-like
         The folder that remembers; where it cannot be written, nothing is remembered.
     threads : int
-        Files that are read at a time, 1 or more.
+        Files to read at a time, 1 or more.
     rehash : bool
         Read every file, whatever is remembered.
 
@@ -68,7 +68,7 @@ def identify(
     Raises
     ------
     MirexError
-        The process may open no more files.
+        If the process may open no more files.
     """
     memory = Memory(scratch, trusted=not rehash)
     failures: dict[int, str] = {}
@@ -96,7 +96,7 @@ class Memory:
     scratch : path-like
         The folder; need not exist.
     trusted : bool
-        Whether what it knows is used; what is found out is kept either way.
+        Whether to use what it remembers; new hashes are kept either way.
     """
 
     def __init__(self, scratch: str | os.PathLike[str], *, trusted: bool = True) -> None:
@@ -107,8 +107,24 @@ class Memory:
             self._tidy()
 
     def content(self, path: str) -> str:
-        """SHA-256 of a file's bytes, hexadecimal; `AudioError` if it cannot be read."""
-        # Opened even if it is known: what may not be read fails every time, and NFS looks at the server.
+        """Look up or compute a file's content hash.
+
+        Parameters
+        ----------
+        path : str
+            Path of the file.
+
+        Returns
+        -------
+        str
+            SHA-256 of its bytes, hexadecimal.
+
+        Raises
+        ------
+        AudioError
+            If the file cannot be read.
+        """
+        # Open it even if it is known: an unreadable file must fail every time, and NFS then asks the server.
         with open_recording(path) as file:
             key, state = os.path.abspath(path), _state(file.fileno())
             known = self._known.get(key)
@@ -122,12 +138,12 @@ class Memory:
         return content
 
     def keep(self) -> None:
-        """Write down what was found out since the last time."""
+        """Write down the new hashes since the last call."""
         count = len(self._new)
         new, self._new[:count] = self._new[:count], []
         if not new:
             return
-        # A new line first: what a run that was killed left must not spoil our first.
+        # A newline first, so that the torn line of a killed run cannot spoil our first one.
         data = b"\n" + b"".join(_line(*entry) for entry in new)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +156,7 @@ class Memory:
             log.debug("%s: %s", self._path, error.strerror)
 
     def _tidy(self) -> None:
-        """Leave out what newer lines replaced. Lines that another run appends meanwhile may be lost."""
+        """Drop lines that newer ones replace. Lines that another run appends at the same time may be lost."""
         try:
             write_whole(self._path, b"".join(_line(key, *known) for key, known in self._known.items()))
         except OSError as error:
@@ -148,13 +164,13 @@ class Memory:
 
 
 def _state(descriptor: int) -> State:
-    """What changes when a file does; the inode's time does even if a program puts the data's back."""
+    """What changes when a file does; the inode's time does so even if a program resets the data's time."""
     found = os.fstat(descriptor)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _settled(state: State, started: int) -> bool:
-    """Whether a change after the hashing began must show in the file's time."""
+    """Whether any change after the hashing began is bound to show in the file's time."""
     modified = state[1]
     granularity = _FINE if modified % 1_000_000_000 else _COARSE
     return started - modified >= granularity
@@ -170,7 +186,7 @@ def _check(text: bytes) -> bytes:
 
 
 def _read(path: Path) -> tuple[dict[str, tuple[State, str]], int]:
-    """{absolute path: (state, content)} of the lines that are whole, later ones first; how many those are."""
+    """{absolute path: (state, content)} of the intact lines, of which later ones count; and their number."""
     known: dict[str, tuple[State, str]] = {}
     lines = 0
     try:
@@ -187,7 +203,7 @@ def _read(path: Path) -> tuple[dict[str, tuple[State, str]], int]:
 
 
 def _told(found: Iterator[str | None], total: int, memory: Memory) -> Iterator[str | None]:
-    """Pass on, keep what is known from time to time, and say how far it is."""
+    """Pass the hashes on; now and then keep the new ones and log the progress."""
     start = kept = said = time.monotonic()
     for done, content in enumerate(found, start=1):
         yield content
@@ -196,14 +212,12 @@ def _told(found: Iterator[str | None], total: int, memory: Memory) -> Iterator[s
             memory.keep()
             kept = now
         if now - said >= _SAY_EVERY:
-            log.info("told apart: %s", describe(done, total, now - start))
+            log.info("hashed: %s", describe(done, total, now - start))
             said = now
 
 
 def _end_without_handles(error: AudioError) -> None:
-    """What the process lacks is no fault of a file, and would fail all of them."""
+    """Running out of handles is not the file's fault, and would fail every file: end the run."""
     cause = error.__context__
     if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
-        raise MirexError(
-            f"{cause.strerror}: raise the limit (ulimit -n) or give fewer --num-threads"
-        ) from None
+        raise MirexError(f"{cause.strerror}: raise the limit (ulimit -n) or lower --num-threads") from None

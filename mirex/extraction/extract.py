@@ -1,14 +1,15 @@
 """Audio files to embeddings, through the scratch store.
 
-Files are told apart by content: a recording that a list names twice, or under two names, is
-analysed once. What the store has is reused; the rest goes to worker processes (`mirex.extraction.pool`), here
-or on a cluster (`mirex.extraction.cluster`), and each result is stored as soon as it is there, so that a run
-that ends early loses at most the recordings that were in work. On the CPU the workers compute the embedding
-too, each on one thread; with CUDA they compute the columns, and this process embeds them one recording at a
-time. Either way a result depends on its recording alone: not on threads, order, or what was reused.
+Files are identified by content: a recording that is listed twice, or under two names, is analysed once.
+What the store has is reused. The rest goes to worker processes (`mirex.extraction.pool`), on this machine
+or on a cluster (`mirex.extraction.cluster`). Each result is stored as soon as it arrives, so a run
+that ends early loses at most the recordings that were being analysed. On the CPU the workers compute the
+embedding too, each on one thread; with CUDA they compute the columns, and this process embeds them one
+recording at a time. Either way a result depends on its recording alone: not on threads, order, or what was
+reused.
 
-A file that fails is no error (unless `strict`): its embedding is all zeros, and its reason is
-logged and stands in the scratch folder's report (`mirex.extraction.report`).
+A file that fails is not an error (unless `strict`): its embedding is all zeros, and the reason is
+logged and written to the scratch folder's report (`mirex.extraction.report`).
 """
 
 import contextlib
@@ -50,10 +51,22 @@ Progress = Callable[[int, int], None]
 class Extraction:
     """The embeddings of a list of files.
 
-    paths: as given. embeddings: float32 [n, 2048], unit length; zeros for a file that failed.
-    failures: index into paths to reason. reused, computed: distinct recordings that came from the
-    store, and that were analysed now. contents: content hash of each file, None if it cannot be
-    read. weights: fingerprint. seconds: of sound in each, float64 [n]; NaN for a file that failed.
+    Attributes
+    ----------
+    paths : tuple of str
+        As given.
+    embeddings : float32 [files, 2048]
+        Of unit length; zeros for a file that failed.
+    failures : mapping of int to str
+        The reason, by index into `paths`.
+    reused, computed : int
+        Distinct recordings that came from the store, and that were analysed now.
+    contents : tuple of str or None
+        Content hash of each file; None if it cannot be read.
+    weights : str
+        Fingerprint of the weights.
+    seconds : float64 [files]
+        Seconds of sound in each; NaN for a file that failed.
     """
 
     paths: tuple[str, ...]
@@ -68,7 +81,7 @@ class Extraction:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """What a run needs to know beside the files."""
+    """What a run needs to know besides the files."""
 
     weights: Path | None  # None: columns only
     fingerprint: str
@@ -82,7 +95,18 @@ class _Plan:
     backend: str = "torch"
 
     def worker_setup(self, *, on_cuda: bool) -> dict[str, object]:
-        """The message that `mirex.extraction.worker` expects first."""
+        """Make the message that `mirex.extraction.worker` expects first.
+
+        Parameters
+        ----------
+        on_cuda : bool
+            Whether this process computes the embeddings, on a GPU; workers then compute the columns only.
+
+        Returns
+        -------
+        dict
+            For JSON.
+        """
         return {
             "front_end": self.front_end.to_json(),
             "cqt": self.cqt,
@@ -118,31 +142,31 @@ def extract(
     paths : sequence of str
         Names of the files.
     scratch : path-like
-        Folder for the store and the report; made if missing.
+        Folder for the store and the report; created if missing.
     device : {"auto", "cpu", "cuda"}
-        Of the network; "auto" is CUDA if there is any.
+        Of the network; "auto" is CUDA if available.
     threads : int
         Worker processes, of one thread each.
     cqt : {"multirate", "essentia"}
         Implementation of the constant-Q transform.
     backend : {"torch", "openvino"}
-        What computes the network on a processor; openvino needs the extra `fast`.
+        Computes the network on a CPU; openvino needs the extra `fast`.
     weights : path-like, optional
-        A sealed file; None: the one that is shipped.
+        A sealed file; the shipped one by default.
     strict : bool
         Raise if any file fails.
     keep_columns : bool
         Store the CQT columns too.
     rehash : bool
-        Read every file to tell what it holds, even if it seems unchanged since an earlier run read it.
+        Read and hash every file, even if it seems unchanged since an earlier run.
     time_limit : float
-        Seconds that the analysis of a recording may take, beside a tenth of its length; 0 for no limit.
+        Seconds that the analysis of a recording may take, plus a tenth of its length; 0 for no limit.
     scheduler : str, optional
         Address of a Dask scheduler, whose workers see the files under the same paths; "local" starts one.
     locations : sequence of str, optional
-        Where each file lies, if that differs from its name.
+        Path of each file, if that differs from its name.
     run : str, optional
-        What tells this list from others in the report of failures; None: its paths.
+        Identifies this list in the report of failures; its paths by default.
     progress : callable, optional
         Called with the number of recordings done and to do.
 
@@ -154,8 +178,12 @@ def extract(
     ------
     AudioError
         If strict, and a file failed.
-    UsageError, WeightsError, StoreError
-        As their names say.
+    UsageError
+        If an option is invalid.
+    WeightsError
+        If the weights cannot be used.
+    StoreError
+        If the scratch folder cannot be used.
     """
     paths = [os.fspath(path) for path in paths]
     locations = paths if locations is None else locations
@@ -182,8 +210,8 @@ def extract(
     )
     if failures and strict:
         raise AudioError(
-            f"{len(failures)} of {len(paths)} files could not be analysed, which --strict makes an error; "
-            f"reasons in {Path(scratch) / REPORT}"
+            f"{len(failures)} of {len(paths)} files could not be analysed, which is an error with --strict; "
+            f"{Path(scratch) / REPORT} has the reasons"
         )
     embeddings, seconds = _assemble(contents, found)
     return Extraction(
@@ -203,31 +231,32 @@ def read_columns(
     time_limit: float = pool.TIME_LIMIT,
     progress: Progress | None = None,
 ) -> Generator[tuple[int, NDArray[np.float32] | str], None, None]:
-    """CQT columns of recordings, from the scratch folder, or else computed and kept there.
+    """CQT columns of recordings, taken from the scratch folder, or computed and kept there.
 
-    All that is missing is computed before the first is given; no process is left then.
+    Everything missing is computed before the first item is yielded; by then no process is left.
 
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie.
+        Paths of the recordings.
     scratch, threads, cqt, rehash, time_limit, progress
         As for `extract`.
     front_end : FrontEndSettings, optional
-        None: the settings of this version.
+        The settings of this version by default.
 
     Yields
     ------
     index : int
         Into paths, in order.
     columns : ndarray of float32 [84, columns], or str
-        As the store keeps them, which is in half precision; or the reason why there are none, which has been
-        logged.
+        As the store keeps them, in half precision; or the reason why there are none, which has been logged.
 
     Raises
     ------
-    UsageError, StoreError
-        As their names say.
+    UsageError
+        If an option is invalid.
+    StoreError
+        If the scratch folder cannot be used.
     """
     paths = [os.fspath(path) for path in paths]
     plan = _checked_plan(
@@ -250,7 +279,7 @@ def read_columns(
         if kept is not None:
             yield index, kept.astype(np.float32)
         else:
-            lost = "its columns are gone from the scratch folder"
+            lost = "its columns have disappeared from the scratch folder"
             yield index, failures.get(index) or reasons.get(content or "", lost)
 
 
@@ -270,15 +299,15 @@ def _checked_plan(plan: _Plan) -> _Plan:
     if plan.device not in DEVICES:
         raise UsageError(f"device {plan.device!r}: choose one of {', '.join(DEVICES)}")
     if plan.threads < 1:
-        raise UsageError(f"threads {plan.threads}: must be 1 or more")
+        raise UsageError(f"threads {plan.threads}: give 1 or more")
     if not 0 <= plan.time_limit < float("inf"):
-        raise UsageError(f"time limit {plan.time_limit}: must be 0 (none) or a number of seconds")
+        raise UsageError(f"time limit {plan.time_limit}: give seconds, or 0 for no limit")
     check(plan.backend, device=plan.device)
     return plan if plan.backend == "torch" else dataclasses.replace(plan, device="cpu")
 
 
 def _look_up(store: Store, contents: Sequence[str | None], plan: _Plan) -> dict[str, Entry]:
-    """What the store has for the recordings, whole."""
+    """Complete entries that the store has for the recordings."""
     found: dict[str, Entry] = {}
     for content in dict.fromkeys(contents):
         if content is None or (plan.keep_columns and store.get(content, kind="columns") is None):
@@ -311,7 +340,7 @@ def _embed_missing(
     plan: _Plan,
     progress: Progress | None,
 ) -> dict[str, str]:
-    """Add the embeddings of the jobs to `found`; return the reasons of those that fail."""
+    """Add the embeddings of the jobs to `found`; return the reasons for those that fail."""
     reasons: dict[str, str] = {}
     for content, answer in _computed(store, paths, locations, jobs, plan, progress):
         if answer.failure is None:
@@ -351,19 +380,19 @@ def _computed(
 
 
 def _shortness(answer: pool.Answer) -> list[str]:
-    """What there is to say of a recording's length."""
+    """The warning about a short recording, if it is one."""
     seconds = float(answer.arrays.get("seconds", math.nan))
     return [short.warning(seconds)] if short.is_short(seconds) else []
 
 
 def _end_if_hopeless(answer: pool.Answer, *, failed: int, of: int, found: int) -> None:
-    """If every recording fails, and not for reasons of their own, something else is wrong."""
+    """If every recording fails, and not for reasons of its own, something else is wrong: end the run."""
     if answer.unexpected and failed == of and not found:
         raise MirexError(f"no file could be analysed; the last reason: {answer.failure}")
 
 
 def _keep(store: Store, content: str, answer: pool.Answer, plan: _Plan) -> None:
-    # Columns first: an embedding in the store then says that the recording is done.
+    # Columns first: an embedding in the store then means that the recording is done.
     if plan.keep_columns:
         store.put(content, answer.arrays["columns"], kind="columns")
     if plan.weights:
@@ -372,7 +401,7 @@ def _keep(store: Store, content: str, answer: pool.Answer, plan: _Plan) -> None:
 
 
 def _answers(locations: Sequence[str], plan: _Plan) -> Generator[tuple[int, pool.Answer], None, None]:
-    """Answers with an embedding, wherever that is computed."""
+    """Answers with an embedding, wherever it is computed."""
     if not locations:
         return
     on_cuda = plan.weights is not None and resolve_device(plan.device) == "cuda"
@@ -398,7 +427,7 @@ def _analysed(
 
 
 def _embedded(answer: pool.Answer, embed: Callable[[np.ndarray], Arrays]) -> pool.Answer:
-    """The answer with an embedding; an exception costs this recording only, as it does in a worker."""
+    """The answer with an embedding; an exception fails this recording only, as it does in a worker."""
     try:
         return dataclasses.replace(answer, arrays={**answer.arrays, **embed(answer.arrays["columns"])})
     except AudioError as error:
@@ -412,7 +441,7 @@ def _embedded(answer: pool.Answer, embed: Callable[[np.ndarray], Arrays]) -> poo
 def _checked(answer: pool.Answer) -> pool.Answer:
     embedding = answer.arrays.get("embedding")
     if embedding is not None and not np.isfinite(embedding).all():
-        return pool.Answer(failure="the network gives no finite embedding for it", unexpected=True)
+        return pool.Answer(failure="its embedding is not finite", unexpected=True)
     return answer
 
 
@@ -434,7 +463,7 @@ def _cuda_embedder(plan: _Plan) -> Callable[[np.ndarray], Arrays]:
 
 
 def _end_without_device(sealed: "Sealed", cause: Exception) -> None:
-    """After some errors a device does nothing more in this process: not for any recording."""
+    """End the run if the device is lost: after some errors it fails for every recording in this process."""
     import torch
 
     try:
@@ -443,13 +472,29 @@ def _end_without_device(sealed: "Sealed", cause: Exception) -> None:
         torch.ones(1, device=next(sealed.network.parameters()).device).add(1).item()
     except Exception:
         raise MirexError(
-            f"the CUDA device has stopped working ({' '.join(str(cause).split())}); what is finished is "
-            "kept, so the same command goes on from here, with --device cpu if this comes again"
+            f"the CUDA device has stopped working ({' '.join(str(cause).split())}); finished work is "
+            "kept, so run the same command again to resume, with --device cpu if this happens again"
         ) from cause
 
 
 def resolve_device(device: str) -> str:
-    """Where to compute, cpu or cuda, for one of DEVICES. Raises UsageError if cuda is wanted and missing."""
+    """Decide where to compute.
+
+    Parameters
+    ----------
+    device : str
+        One of DEVICES.
+
+    Returns
+    -------
+    str
+        "cpu" or "cuda".
+
+    Raises
+    ------
+    UsageError
+        If cuda is asked for and missing.
+    """
     if device == "cpu" or (device == "auto" and not _has_cuda_driver()):
         return "cpu"
     import torch
@@ -462,7 +507,7 @@ def resolve_device(device: str) -> str:
 
 
 def _has_cuda_driver() -> bool:
-    """Without the driver there is no CUDA, and no need to load PyTorch to find that out."""
+    """Whether there is a CUDA driver; without one there is no CUDA, and no need to load PyTorch."""
     import ctypes
 
     try:
@@ -485,9 +530,9 @@ def _assemble(
 
 
 def _log_start(files: int, found: Sized, jobs: Sized, store: Store) -> None:
-    damaged = f" ({store.damaged} damaged entries are computed again)" if store.damaged else ""
+    damaged = f" ({store.damaged} damaged entries will be computed again)" if store.damaged else ""
     log.info(
-        "%d files, %d different recordings: %d reused from %s, %d to analyse%s",
+        "%d files, %d distinct recordings: %d reused from %s, %d to analyse%s",
         files, len(found) + len(jobs), len(found), store.folder, len(jobs), damaged,
     )  # fmt: skip
 

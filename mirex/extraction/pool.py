@@ -1,12 +1,13 @@
-"""A pool of worker processes (`mirex.extraction.worker`) that outlives its workers.
+"""A pool of worker processes (`mirex.extraction.worker`) that survives the death of any of them.
 
-Each process has one recording at a time, so when one dies it is known which recording it had. That
+Each process has one recording at a time, so when one dies, it is known which recording it had. That
 recording is tried once more at the end, alone, in a fresh process; if that dies too, the recording
-has failed. The others never notice. One thread per process waits for its answers.
+has failed. The other recordings are not affected. One thread per process waits for its answers.
 
-A process that takes too long is killed and its recording tried once more likewise, for a decoder may loop
-for ever. The limit is `time_limit` seconds and a tenth of the recording's length. The worker reports the
-length as soon as it has decoded the recording; until then the file's size stands for it, at 128 kbit/s.
+A process that takes too long is killed, since a decoder may loop for ever, and its recording is tried once
+more in the same way. The limit is `time_limit` seconds plus a tenth of the recording's length. The worker
+reports the length as soon as it has decoded the recording; until then it is estimated from the file's size,
+at 128 kbit/s.
 
 The processes are started as programs of their own, not through multiprocessing, so that `mirex`
 works from a script without a main guard, from a notebook and from standard input.
@@ -42,9 +43,18 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VE
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What came of one recording: arrays (with warnings), or the reason of its failure.
+    """The outcome for one recording: arrays (with warnings), or the reason of its failure.
 
-    unexpected: the failure is not the recording's own, as far as this program knows.
+    Attributes
+    ----------
+    arrays : dict of str to float32 array
+        By the names that `mirex.extraction.worker` gives them.
+    warnings : tuple of str
+        About the recording.
+    failure : str or None
+        The reason; None if the analysis succeeded.
+    unexpected : bool
+        Whether the failure is not the recording's own, as far as this program knows.
     """
 
     arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -58,7 +68,7 @@ class WorkerDied(Exception):
 
 
 class TookTooLong(WorkerDied):
-    """It was stopped because its time was over; the message says how much it had."""
+    """The process was killed because its time was up; the message says how much it had."""
 
 
 def run(
@@ -71,23 +81,23 @@ def run(
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie.
+        Paths of the recordings.
     setup : dict
         See `mirex.extraction.worker`.
     workers : int
-        The most processes at a time, 1 or more.
+        Processes at a time at most, 1 or more.
     time_limit : float
-        Seconds for a recording, beside a tenth of its length; 0 for no limit.
+        Seconds for a recording, plus a tenth of its length; 0 for no limit.
 
     Yields
     ------
     tuple of int and Answer
-        In no certain order, one for each path.
+        One for each path, in no particular order.
 
     Raises
     ------
     MirexError
-        As a worker's setup raised it, or because workers cannot be started.
+        If a worker reports it during setup, or workers cannot be started.
     """
     suspects = []
     with Crew(setup, time_limit=time_limit) as crew:
@@ -103,14 +113,25 @@ def run(
 
 
 def given_up(death: WorkerDied) -> Answer:
-    """The answer for a recording that has cost a second process."""
+    """The answer for a recording whose second process died too.
+
+    Parameters
+    ----------
+    death : WorkerDied
+        How it died.
+
+    Returns
+    -------
+    Answer
+        A failure.
+    """
     if isinstance(death, TookTooLong):
-        return Answer(failure=f"took more than {death}, twice; --time-limit gives more", unexpected=True)
+        return Answer(failure=f"took more than {death}, twice; raise --time-limit", unexpected=True)
     return Answer(failure=f"crashed the process that analysed it, twice ({death})", unexpected=True)
 
 
 class Crew:
-    """Processes that share a list of jobs; leaving the context ends them all, and the threads that wait.
+    """Processes that share a list of jobs; leaving the context ends them and the threads that wait for them.
 
     Parameters
     ----------
@@ -138,7 +159,7 @@ class Crew:
             self._closed.set()
             for process in self._processes:
                 process.kill()
-        # Room for one more result of every thread, which is the last that it has.
+        # Make room for one more result of every thread, its last one.
         with contextlib.suppress(queue.Empty):
             while True:
                 self._results.get_nowait()
@@ -150,7 +171,27 @@ class Crew:
     def work(
         self, paths: Sequence[str], indices: Sequence[int], *, workers: int
     ) -> Iterator[tuple[int, Answer | WorkerDied]]:
-        """Yield an answer, or how its process died, for each index."""
+        """Analyse the recordings of some indices.
+
+        Parameters
+        ----------
+        paths : sequence of str
+            Paths of the recordings.
+        indices : sequence of int
+            Into `paths`: the recordings to analyse.
+        workers : int
+            Processes at a time at most.
+
+        Yields
+        ------
+        tuple of int and Answer or WorkerDied
+            For each index the answer, or how its process died, as they come.
+
+        Raises
+        ------
+        MirexError
+            As in `run`.
+        """
         jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
         for index in indices:
             jobs.put(index)
@@ -167,7 +208,19 @@ class Crew:
             yield index, result
 
     def start(self) -> "Process":
-        """A process that is ready. One that dies while it starts was not killed by a recording."""
+        """Start a process and wait until it is ready.
+
+        A process that dies while it starts was not killed by a recording, so another one is tried.
+
+        Returns
+        -------
+        Process
+
+        Raises
+        ------
+        MirexError
+            If a process cannot be started, reports an error, or dies several times in a row.
+        """
         for _ in range(_START_ATTEMPTS):
             process = self._new_process()
             try:
@@ -176,12 +229,27 @@ class Crew:
             except WorkerDied as death:
                 last = death
         raise errors.MirexError(
-            f"worker processes end as soon as they start ({last}); MIREX_DEBUG=1 shows their messages"
+            f"worker processes die as soon as they start ({last}); MIREX_DEBUG=1 shows their messages"
         )
 
     def ready(self, process: "Process | None") -> "Process":
-        """This process if it can be asked, else another."""
-        if process and not process.usable():  # its time was over just when it had answered
+        """Give this process if it is usable, else a new one.
+
+        Parameters
+        ----------
+        process : Process or None
+            The one used before.
+
+        Returns
+        -------
+        Process
+
+        Raises
+        ------
+        MirexError
+            As `start`.
+        """
+        if process and not process.usable():  # its time ran out just as it answered
             process.close()
             process = None
         return process or self.start()
@@ -208,7 +276,7 @@ class Crew:
         try:
             process = Process()
         except OSError as error:
-            advice = "give fewer --num-threads"
+            advice = "lower --num-threads"
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 advice = f"raise the limit (ulimit -n) or {advice}"
             raise errors.MirexError(
@@ -221,7 +289,7 @@ class Crew:
         return process
 
     def _watch(self) -> None:
-        """One thread: kill what has had its time. Counted in ticks, so that a stopped machine is no delay."""
+        """One thread: kill processes whose time is up. It counts ticks, so suspending the machine is safe."""
         while not self._closed.wait(_TICK):
             with self._lock:
                 for process in self._processes:
@@ -229,7 +297,7 @@ class Crew:
 
 
 class Process:
-    """One worker process, spoken to line by line; `OSError` if it cannot be started."""
+    """One worker process, which exchanges lines with this one; `OSError` if it cannot be started."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -240,13 +308,26 @@ class Process:
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Decoders write about every bad frame; the answers say what matters.
+            # Decoders complain about every bad frame; the answers have what matters.
             stderr=None if os.environ.get("MIREX_DEBUG") else subprocess.DEVNULL,
             env=_environment(),
         )
 
     def set_up(self, setup: dict[str, Any]) -> None:
-        """Wait until it is ready. Raises `WorkerDied`, or the `MirexError` that it reports."""
+        """Send the setup and wait until the process is ready.
+
+        Parameters
+        ----------
+        setup : dict
+            See `mirex.extraction.worker`.
+
+        Raises
+        ------
+        WorkerDied
+            If it ended or took too long.
+        MirexError
+            If the process reports one.
+        """
         with self._limited(_START_LIMIT):
             header = self._exchange(setup)
         if "error" in header:
@@ -254,7 +335,24 @@ class Process:
             raise getattr(errors, header["error"], errors.MirexError)(header["message"])
 
     def ask(self, path: str, *, time_limit: float = TIME_LIMIT) -> Answer:
-        """Its answer for one recording. Raises `WorkerDied`."""
+        """Have one recording analysed.
+
+        Parameters
+        ----------
+        path : str
+            Path of the recording.
+        time_limit : float
+            As in `run`.
+
+        Returns
+        -------
+        Answer
+
+        Raises
+        ------
+        WorkerDied
+            If the process ended or took too long.
+        """
         with self._limited(time_limit + SHARE_OF_LENGTH * _guessed_length(path) if time_limit else None):
             header = self._exchange({"path": path})
             if "decoded" in header:
@@ -267,11 +365,22 @@ class Process:
         return Answer(arrays, tuple(header["warnings"]))
 
     def usable(self) -> bool:
-        """Whether it can be asked."""
+        """Whether the process is alive and has time left.
+
+        Returns
+        -------
+        bool
+        """
         return not self._late and self._popen.poll() is None
 
     def tick(self, seconds: float) -> None:
-        """Take from its time; kill it when none is left. For a thread beside the one that asks."""
+        """Count down the process's time and kill it at zero. Call it from another thread than `ask`.
+
+        Parameters
+        ----------
+        seconds : float
+            Time to subtract.
+        """
         with self._lock:
             if self._left is not None:
                 self._left -= seconds
@@ -280,7 +389,7 @@ class Process:
                     self._popen.kill()
 
     def kill(self) -> None:
-        """End it at once; it holds nothing that would be lost."""
+        """End the process at once; it holds nothing that could be lost."""
         assert self._popen.stdin
         self._popen.kill()
         self._popen.wait()
@@ -288,7 +397,7 @@ class Process:
             self._popen.stdin.close()
 
     def close(self) -> None:
-        """Give up its pipes, when no thread listens any more."""
+        """End the process and close its pipes. No thread may be reading from them."""
         assert self._popen.stdout
         self.kill()
         self._popen.stdout.close()
@@ -304,7 +413,7 @@ class Process:
                 self._left = None
 
     def _set_limit(self, seconds: float) -> None:
-        """Another limit, counted from the same beginning."""
+        """Change the limit, which still counts from the same start."""
         with self._lock:
             if self._left is not None:
                 self._left += seconds - self._limit
@@ -339,12 +448,12 @@ class Process:
             return TookTooLong(f"{self._limit:.0f} seconds")
         if status >= 0:
             return WorkerDied(f"exit status {status}")
-        hint = ", perhaps for lack of memory" if status == -signal.SIGKILL else ""
+        hint = ", perhaps out of memory" if status == -signal.SIGKILL else ""
         return WorkerDied(f"{signal.Signals(-status).name}{hint}")
 
 
 def _guessed_length(path: str) -> float:
-    """Seconds, of a recording that is not decoded yet."""
+    """Length in seconds of a recording that is not decoded yet."""
     try:
         return os.stat(path).st_size / _BYTES_A_SECOND
     except (OSError, ValueError):
@@ -352,7 +461,7 @@ def _guessed_length(path: str) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's environment, with its module search path, and one thread for every library."""
+    """The parent's environment and module search path, with one thread for every library."""
     search = [os.path.abspath(entry) for entry in sys.path]
     package_parent = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(dict.fromkeys([package_parent, *search]))

@@ -1,12 +1,12 @@
-"""The report of failures, `failed.tsv` in the scratch folder: one `path<TAB>reason` a line.
+"""The report of failures, `failed.tsv` in the scratch folder: one `path<TAB>reason` per line.
 
-It holds this run's failures, in the order of its list, and after them those of other runs on the folder: of
-other lists, of other shares of one list. A later run of the same list replaces that list's, and any run that
-can analyse a file takes the file off the report.
+It holds this run's failures, in the order of its list, followed by those of other runs on the folder: of
+other lists, or of other shares of one list. A later run of the same list replaces that list's failures, and
+any run that can analyse a file takes the file off the report.
 
-Each failure is kept in a small file of its own, named by run and path, and the report is made from all of
-them. So runs need no lock: after a run has renamed its report into place it looks whether the failures are
-still those that the report was made from, and else makes it again. Whichever run is last has seen them all.
+Each failure is kept in a small file of its own, named by run and path, and the report is made from all
+of them. So runs need no lock: after a run has renamed its report into place, it checks whether the failures
+are still those that the report was made from, and makes it again if not. The last run has seen them all.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ def write_report(
     paths: Sequence[str],
     failures: Sequence[tuple[str, str]],
 ) -> None:
-    """Bring the report of failures up to date; a folder that cannot be written is warned of.
+    """Bring the report of failures up to date; if the folder cannot be written, log a warning.
 
     Parameters
     ----------
     scratch : path-like
         The scratch folder.
     run : str
-        What tells this run's list from others: the same again replaces what it reported before.
+        Identifies this run's list: a later run with the same value replaces what this one reports.
     paths : sequence of str
         All files of the run.
     failures : sequence of (path, reason)
@@ -54,11 +54,11 @@ def write_report(
             if not report.is_file() or report.read_bytes() != text:
                 write_whole(report, text)
     except OSError as error:
-        log.warning("%s cannot be written: %s; this log names what failed", report, error.strerror)
+        log.warning("%s cannot be written: %s; see this log for failures", report, error.strerror)
 
 
 def _keep(folder: Path, run: str, paths: Sequence[str], failures: Sequence[tuple[str, str]]) -> None:
-    """One file for each failure; none for the run's other paths, nor for what the run reported before."""
+    """Keep one file per failure; remove those of the run's other paths and of its earlier reports."""
     kept = {f"{_digits(run)}-{_digits(path)}": _line(path, reason) for path, reason in failures}
     good = {_digits(path) for path in paths} - {_digits(path) for path, _ in failures}
     for name in _names(folder):
@@ -66,7 +66,7 @@ def _keep(folder: Path, run: str, paths: Sequence[str], failures: Sequence[tuple
         if of_path in good or (of_run == _digits(run) and name not in kept):
             (folder / name).unlink(missing_ok=True)
     if kept:
-        # The scratch folder itself is there, unless it was removed under the run.
+        # The scratch folder itself exists, unless it was removed during the run.
         folder.mkdir(exist_ok=True)
     for name, line in kept.items():
         if _read(folder / name) != line:
@@ -82,7 +82,7 @@ def _text(folder: Path, names: Iterable[str], failures: Sequence[tuple[str, str]
 
 
 def _read(path: Path) -> bytes:
-    """A failure's line; nothing if another run has just removed it, or it is damaged."""
+    """A failure's line; empty if another run has just removed it, or if it is damaged."""
     try:
         line = path.read_bytes()
     except FileNotFoundError:

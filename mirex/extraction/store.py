@@ -2,13 +2,13 @@
 
 An entry's key is the SHA-256 of its kind, the audio file's content hash, the decoder's
 revision, the front end's fingerprint, the CQT implementation and, for an embedding, the weights'
-fingerprint. So a renamed file hits, a changed file misses, and other settings, weights or ways of
-decoding never meet old results.
+fingerprint. So a renamed file is found and a changed one is not, and other settings, weights or decoders
+never see old results.
 
-An entry is one file: a magic line, one line of JSON (key, shape, for an embedding the recording's
-seconds of sound, SHA-256 of the data and of these), the data. It is written under a name of its own
-and renamed into place, so runs that share the folder or die see whole entries or none; reading checks
-everything, and a damaged entry counts as missing and is replaced. Nothing is deleted but the writer's
+An entry is one file: a magic line, one line of JSON (key; shape; for an embedding the recording's
+seconds of sound; SHA-256 of the data and these seconds), the data. It is written under a temporary name
+and renamed into place, so runs that share the folder, or die, see whole entries or none. Reading checks
+everything; a damaged entry counts as missing and is replaced. Nothing is deleted but the writer's
 own temporary file.
 """
 
@@ -35,13 +35,45 @@ _LONGEST_HEADER = 4096
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of the file's bytes, hexadecimal. Raises `AudioError` if it cannot be read."""
+    """Hash a file.
+
+    Parameters
+    ----------
+    path : path-like
+        Path of the file.
+
+    Returns
+    -------
+    str
+        SHA-256 of its bytes, hexadecimal.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be read.
+    """
     with open_recording(path) as file:
         return hash_of(file)
 
 
 def hash_of(file: BufferedReader) -> str:
-    """The same of an open file."""
+    """Hash an open file, from where it stands.
+
+    Parameters
+    ----------
+    file : BufferedReader
+        Open for reading, in binary.
+
+    Returns
+    -------
+    str
+        SHA-256 of its bytes, hexadecimal.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be read.
+    """
     try:
         return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -51,7 +83,12 @@ def hash_of(file: BufferedReader) -> str:
 class Entry(NamedTuple):
     """What an entry holds.
 
-    array: of the entry's kind. seconds: of sound of the recording; NaN where that was not said.
+    Attributes
+    ----------
+    array : array
+        Of the entry's kind.
+    seconds : float
+        The recording's seconds of sound; NaN if unknown.
     """
 
     array: NDArray[Any]
@@ -59,17 +96,35 @@ class Entry(NamedTuple):
 
 
 class Store:
-    """Arrays in `folder`/mirex-store; made on first use.
+    """Arrays in `folder`/mirex-store, which is created if missing.
 
-    front_end, weights: fingerprints. cqt: the implementation that made the columns.
-    damaged: how many damaged entries were met so far.
+    Parameters
+    ----------
+    folder : path-like
+        The scratch folder.
+    front_end, weights : str
+        Fingerprints.
+    cqt : str
+        The implementation that computed the columns.
+
+    Attributes
+    ----------
+    damaged : int
+        How many damaged entries were found so far.
+
+    Raises
+    ------
+    UsageError
+        If the folder's name is empty.
+    StoreError
+        If the folder cannot be created.
     """
 
     def __init__(
         self, folder: str | os.PathLike[str], *, front_end: str, weights: str, cqt: str = "multirate"
     ) -> None:
         if not os.fspath(folder):
-            raise UsageError("scratch folder '': the name is empty; name a folder")
+            raise UsageError("scratch folder '' has no name; name a folder")
         self.folder = Path(folder) / FOLDER
         self.damaged = 0
         self._parts = {"columns": (front_end, cqt), "embedding": (front_end, cqt, weights)}
@@ -82,12 +137,48 @@ class Store:
             ) from error
 
     def get(self, content: str, *, kind: str = "embedding") -> NDArray[Any] | None:
-        """The array kept for this audio content, or None if there is none that is whole."""
+        """Look up the array of an audio content.
+
+        Parameters
+        ----------
+        content : str
+            Of `content_hash`.
+        kind : {"embedding", "columns"}
+            What to look up.
+
+        Returns
+        -------
+        array or None
+            None if there is none, or a damaged one.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be read.
+        """
         entry = self.entry(content, kind=kind)
         return None if entry is None else entry.array
 
     def entry(self, content: str, *, kind: str = "embedding") -> Entry | None:
-        """The same, with the recording's seconds of sound."""
+        """Look up the array of an audio content together with the recording's seconds of sound.
+
+        Parameters
+        ----------
+        content : str
+            Of `content_hash`.
+        kind : {"embedding", "columns"}
+            What to look up.
+
+        Returns
+        -------
+        Entry or None
+            None if there is none, or a damaged one.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be read.
+        """
         key = self._key(content, kind)
         try:
             data = self._path(key, kind).read_bytes()
@@ -103,9 +194,23 @@ class Store:
     def put(
         self, content: str, array: NDArray[Any], *, kind: str = "embedding", seconds: float = math.nan
     ) -> None:
-        """Keep an array, in the kind's type (embedding: float32; columns: float16, within its range).
+        """Keep an array, in the kind's type (embedding: float32; columns: float16, clipped to its range).
 
-        seconds: of sound of the recording, if known.
+        Parameters
+        ----------
+        content : str
+            Of `content_hash`.
+        array : float array
+            What to keep.
+        kind : {"embedding", "columns"}
+            What it is.
+        seconds : float
+            The recording's seconds of sound; NaN if unknown.
+
+        Raises
+        ------
+        StoreError
+            If the entry cannot be written.
         """
         key = self._key(content, kind)
         info = np.finfo(KINDS[kind])
@@ -117,7 +222,7 @@ class Store:
         header["sha256"] = _digest(payload, header.get("seconds"))
         path = self._path(key, kind)
         try:
-            # Not the store's own folder: one that is gone took the run's results with it.
+            # Not the store's own folder: if that is gone, so are the run's results.
             for parent in (path.parent.parent, path.parent):
                 parent.mkdir(exist_ok=True)
             write_whole(path, _MAGIC + json.dumps(header).encode() + b"\n" + payload)
@@ -129,11 +234,11 @@ class Store:
         scratch = self.folder.parent
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreError(
-                f"scratch folder {scratch}: {error.strerror}; make room and start again (what is finished is "
-                "kept), or name a folder elsewhere"
+                f"scratch folder {scratch}: {error.strerror}; free some space and run again (finished work "
+                "is kept), or name another folder"
             )
         if not self.folder.exists():
-            return StoreError(f"scratch folder {scratch} was removed during the run; start again")
+            return StoreError(f"scratch folder {scratch} was removed during the run; run again")
         return StoreError(f"{path} cannot be written: {error.strerror}")
 
     def _key(self, content: str, kind: str) -> str:
@@ -145,12 +250,12 @@ class Store:
 
 
 def _digest(payload: bytes, seconds: float | None) -> str:
-    """Over the data and, where they are given, the seconds of sound."""
+    """Over the data and, if given, the seconds of sound."""
     return hashlib.sha256(payload + (b"" if seconds is None else repr(seconds).encode())).hexdigest()
 
 
 def _parse(data: bytes, key: str, dtype: np.dtype) -> Entry | None:
-    """What an entry holds, or None if anything about its bytes is not as written."""
+    """What an entry holds, or None if any of its bytes differs from what was written."""
     end = data.find(b"\n", len(_MAGIC), _LONGEST_HEADER)
     if not data.startswith(_MAGIC) or end < 0:
         return None

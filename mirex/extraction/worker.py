@@ -1,13 +1,13 @@
 """A worker process: reads jobs from stdin, answers on stdout; `mirex.extraction.pool` is the other end.
 
 A damaged recording can crash a decoder, so decoding happens here, where a crash costs one file.
-Everything that is computed for a recording on the CPU is computed here on one thread, one recording
-at a time: then the bytes of a result cannot depend on how many workers there are.
+All CPU work on a recording is done here on one thread, one recording at a time, so that the bytes of a
+result cannot depend on the number of workers.
 
 Each message is one line of JSON. In: first the setup, then one job, {"path"}, per line. Out:
-{"error", "message"} if the setup fails, else {"ready"}; then for each job {"decoded"}, the recording's length
-in seconds, as soon as it is known, and {"arrays", "warnings"}, followed by the arrays' float32 bytes; or
-{"failure", "unexpected"}, which may come before or after the length.
+{"error", "message"} if the setup fails, otherwise {"ready"}; then for each job {"decoded"}, the recording's
+length in seconds, as soon as it is known, and {"arrays", "warnings"}, followed by the arrays' float32 bytes;
+or {"failure", "unexpected"}, which may come before or after the length.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def main() -> None:
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     answers = _private_stdout()
-    gc.disable()  # what is loaded stays; looking through it again and again takes a tenth of the time
+    gc.disable()  # loaded objects stay; scanning them again and again takes a tenth of the time
     try:
         analyse = _prepare(json.loads(sys.stdin.readline()))
     except MirexError as error:
@@ -54,9 +54,10 @@ def main() -> None:
 
 
 def _die_with_parent() -> None:
-    """Else a decoder that never ends would outlive a parent that was killed, and so could not stop it.
+    """Have the system kill this process with its parent.
 
-    Linux's signal comes when the thread ends that started this process, and that thread ends after its jobs.
+    Otherwise a decoder that never ends would outlive a killed parent, with nobody to stop it. Linux sends the
+    signal when the thread ends that started this process, and that thread ends after its jobs.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -80,7 +81,7 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     """The function from a path to its arrays, with everything it needs loaded; it reports the length.
 
     setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint, backend of the
-    network, columns (whether they are wanted beside the embedding).
+    network, columns (whether they are wanted besides the embedding).
     """
     import torch
 
@@ -92,7 +93,7 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     front_end = FrontEndSettings.from_json(setup["front_end"])
     sealed = load(Path(setup["weights"]), backend=setup["backend"]) if setup["weights"] else None
     if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
-        raise SettingsMismatch(f"weights {setup['weights']}: changed since this run began; start it again")
+        raise SettingsMismatch(f"weights {setup['weights']}: changed during this run; run again")
 
     def analyse(path: str, report: Callable[[float], None]) -> Arrays:
         samples = decode(path, sample_rate=front_end.sample_rate)
@@ -111,7 +112,25 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
 
 
 def embedded(columns: np.ndarray, sealed: "Sealed") -> Arrays:
-    """What is kept of a recording: its embedding, and its seconds of sound."""
+    """Compute what is kept of a recording.
+
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        From `mirex.features.cqt`.
+    sealed : Sealed
+        The weights.
+
+    Returns
+    -------
+    dict
+        "embedding": float32 [2048]; "seconds": its seconds of sound, float64 [].
+
+    Raises
+    ------
+    AudioError
+        As `mirex.model.embedding.embed`.
+    """
     from mirex.features.short import seconds_of_sound
     from mirex.model.embedding import embed
 
@@ -134,7 +153,7 @@ def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:
             return _send(answers, {"failure": f"cannot be read: {reason}", "unexpected": False})
         except Exception as error:
             if _lacks_memory(error):
-                # As the system's out-of-memory killer would have it: one more try, alone.
+                # As if killed by the system's out-of-memory killer: it gets one more try, alone.
                 os.kill(os.getpid(), signal.SIGKILL)
             return _send(answers, {"failure": f"{type(error).__name__}: {error}", "unexpected": True})
     notes = [str(warning.message) for warning in caught if issubclass(warning.category, AudioWarning)]
@@ -143,7 +162,7 @@ def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Python's and NumPy's error has its own class; PyTorch's only its text."""
+    """Whether memory ran out: Python and NumPy have a class for that error, PyTorch only a text."""
     return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 

@@ -1,1 +1,1 @@
-"""Audio to what the network sees: decoding, constant-Q transform, views, playings."""
+"""Audio to network input: decoding, constant-Q transform, views, playings."""

@@ -1,22 +1,21 @@
 """Recordings to mono samples at 22,050 Hz.
 
-Decode, mean of the channels, band-limited resampling (soxr, "HQ"), all by blocks. What a file holds
-is decoded, whatever its header says of the length: libsndfile decodes, and where it stops early, is
-damaged or does not know the format, FFmpeg (PyAV) tries too; the longer result is kept. The format
-is recognised by content, never by name. Nothing else is done to the signal: clipping and DC pass as
-they are.
+Decode, average the channels, resample band-limited (soxr, "HQ"), all block by block. All audio in a file
+is decoded, whatever length its header gives: libsndfile decodes, and if it stops early, finds damage or
+does not know the format, FFmpeg (PyAV) tries too; the longer result is kept. The format is recognised by
+content, never by name. Nothing else is done to the signal: clipping and DC are left as they are.
 
-What happens to odd recordings:
+Unusual recordings:
 
 * not a regular file, no permission, no bytes, no format that either decoder knows, no audio stream,
   no codec, no samples, a sample rate outside 1 kHz to 1 MHz, only silence: `AudioError`;
-* truncated or damaged: what can be decoded, also behind the damage, is used, with an
-  `AudioWarning`; nothing of it: `AudioError`;
+* truncated or damaged: everything that can be decoded, even after the damage, is used, with an
+  `AudioWarning`; if nothing can be decoded: `AudioError`;
 * several recordings joined in one file (chained Ogg and the like): all of them, one after the other;
 * several audio streams: the one flagged as default; if it is silent or cannot be decoded, the next,
   with an `AudioWarning`;
 * samples that are NaN, infinite or beyond 1e6, and a few beyond 16 x full scale: taken as 0, with
-  an `AudioWarning`; more than 1 % that are no numbers: `AudioError`;
+  an `AudioWarning`; if more than 1 % are not numbers: `AudioError`;
 * channels that cancel each other out: the louder one, with an `AudioWarning`.
 """
 
@@ -34,13 +33,13 @@ from mirex.features.containers import Window
 from mirex.features.track import Recording, record
 from mirex.settings import SAMPLE_RATE
 
-_LITTLE = 0.1  # seconds; decoders differ by as much in what they cut off at the ends
-# Raised whenever some file decodes to other samples than before, so that no result of the old ones is reused.
+_LITTLE = 0.1  # seconds; decoders differ by this much in what they cut off at the ends
+# Raised whenever any file decodes to other samples, so that results of the old ones are not reused.
 DECODER_REVISION = 2
 
 
 class AudioWarning(UserWarning):
-    """A recording was decoded, but not quite as its header promises."""
+    """A recording was decoded, but not exactly as its header says."""
 
 
 def decode(path: str | os.PathLike[str], *, sample_rate: int = SAMPLE_RATE) -> Samples:
@@ -61,12 +60,12 @@ def decode(path: str | os.PathLike[str], *, sample_rate: int = SAMPLE_RATE) -> S
     Raises
     ------
     AudioError
-        If the file holds nothing to analyse; the path is in the error's notes.
+        If the file has nothing to analyse; the path is in the error's notes.
 
     Warns
     -----
     AudioWarning
-        If not all of the file is used, or not as it is.
+        If part of the file is not used, or is changed.
 
     Examples
     --------
@@ -101,7 +100,7 @@ def open_recording(path: str | os.PathLike[str]) -> BufferedReader:
     Raises
     ------
     AudioError
-        If that cannot be; it says in words why.
+        If it cannot be opened; the message says why.
     """
     try:
         mode = os.stat(path).st_mode
@@ -115,7 +114,7 @@ def open_recording(path: str | os.PathLike[str]) -> BufferedReader:
     except OSError as error:
         raise AudioError(f"cannot be read: {(error.strerror or 'unknown reason').lower()}") from None
     except ValueError as error:
-        raise AudioError(f"cannot be a file's path: {error}") from None
+        raise AudioError(f"is not a valid path: {error}") from None
 
 
 def _decode(file: BufferedReader, sample_rate: int) -> Recording:
@@ -124,14 +123,14 @@ def _decode(file: BufferedReader, sample_rate: int) -> Recording:
         raise AudioError("is empty (0 bytes)")
     recording = _decode_links(containers.links(source), sample_rate)
     if not len(recording.samples):
-        raise AudioError("holds no audio samples")
+        raise AudioError("has no audio samples")
     if recording.silent:
-        raise AudioError("is silent: nothing can be heard in it")
+        raise AudioError("is silent")
     return recording
 
 
 def _decode_links(links: list[Window], sample_rate: int) -> Recording:
-    """All links of a chain as one recording; one that cannot be decoded is left out."""
+    """All links of a chain as one recording, except those that cannot be decoded."""
     if len(links) == 1:
         return _decode_link(links[0], sample_rate)
     recordings, notes, errors = [], [], []
@@ -141,7 +140,7 @@ def _decode_links(links: list[Window], sample_rate: int) -> Recording:
             notes += [f"part {number} of {len(links)}: {note}" for note in recordings[-1].notes]
         except AudioError as error:
             errors.append(error)
-            notes.append(f"part {number} of {len(links)} is left out: it {error}")
+            notes.append(f"part {number} of {len(links)} was left out: it {error}")
     if not recordings:
         raise errors[0]
     samples = np.concatenate([recording.samples for recording in recordings])
@@ -150,7 +149,7 @@ def _decode_links(links: list[Window], sample_rate: int) -> Recording:
 
 
 def _decode_link(source: Window, sample_rate: int) -> Recording:
-    """What libsndfile gives, if that is all that there is; else the longest that any way gives."""
+    """The result of libsndfile if it is complete; otherwise the longest result of any decoder."""
     outcome, reasons = sndfile.Outcome(), []
     best = None
     try:
@@ -170,7 +169,7 @@ def _decode_link(source: Window, sample_rate: int) -> Recording:
         raise reasons[0]
     if best is first and outcome.shortfall:
         if not best.seconds and outcome.damaged:
-            raise AudioError("is damaged: nothing of it can be decoded")
+            raise AudioError("is damaged: nothing in it can be decoded")
         best.notes.append(outcome.shortfall)
     elif outcome.damaged and not best.notes:
         best.notes.append(f"is damaged; {best.seconds:.1f} seconds of it could be decoded")
@@ -178,7 +177,7 @@ def _decode_link(source: Window, sample_rate: int) -> Recording:
 
 
 def _better(one: Recording | None, other: Recording | None) -> Recording | None:
-    """The one that is not silent; then the longer, but the first if there is little between them."""
+    """The one that is not silent; then the longer; the first if they differ little."""
     if one is None or other is None:
         return one or other
     if one.silent != other.silent and other.seconds:
@@ -191,18 +190,18 @@ def _decode_raw(source: Window, sample_rate: int) -> Recording | None:
         return None
     recording = record(lambda _: sndfile.raw_blocks(source) or iter(()), sample_rate=sample_rate)
     recording.notes.append(
-        f"goes on behind the end that its header gives; all {recording.seconds:.1f} seconds are used"
+        f"continues past the end that its header gives; all {recording.seconds:.1f} seconds are used"
     )
     return recording
 
 
 def _decode_ffmpeg(source: Window, sample_rate: int) -> Recording:
-    """The default stream; if that is silent or cannot be decoded, the next that is neither."""
+    """The default stream; if it is silent or cannot be decoded, the next usable one."""
     streams = ffmpeg.streams(source)
     if streams is None:
-        raise AudioError("is not audio in any format that libsndfile or FFmpeg reads")
+        raise AudioError("is not audio in a format that libsndfile or FFmpeg can read")
     if not streams:
-        raise AudioError("holds no audio stream")
+        raise AudioError("has no audio stream")
     silent, reasons = None, []
     for stream in sorted(streams, key=lambda stream: not stream.default):
         try:
@@ -225,7 +224,7 @@ def _decode_ffmpeg(source: Window, sample_rate: int) -> Recording:
 
 def _decode_stream(source: Window, stream: ffmpeg.Stream, sample_rate: int) -> Recording:
     if not stream.decodable:
-        raise AudioError("holds audio in a codec that nothing here decodes")
+        raise AudioError("has audio in an unknown codec")
     recording = record(lambda notes: ffmpeg.blocks(source, notes, stream=stream), sample_rate=sample_rate)
     if not recording.seconds:
         raise AudioError("is damaged: nothing of it can be decoded")

@@ -1,11 +1,11 @@
-"""Where in a file its audio lies, as far as decoders must be helped with that.
+"""Where the audio is in a file, as far as decoders need help with that.
 
 * `Window`: a part of a file as a file of its own.
-* `links`: several recordings one after the other in one file (chained Ogg, RFC 3533; files that
-  were joined byte by byte), of which decoders read the first.
-* `pcm_body`: the samples of an uncompressed file (WAV, RF64, AIFF, AU, CAF, W64), and where its
-  header says that they end.
-* `tail`: bytes at the end that are known to be no audio: tags (ID3v1, ID3v2, APE, Lyrics3), zeros.
+* `links`: several recordings one after the other in one file (chained Ogg, RFC 3533; concatenated
+  files), of which decoders read only the first.
+* `pcm_body`: the samples of an uncompressed file (WAV, RF64, AIFF, AU, CAF, W64), and where they end
+  according to its header.
+* `tail`: bytes at the end that are known not to be audio: tags (ID3v1, ID3v2, APE, Lyrics3), zeros.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-SLACK = 4096  # bytes that a good file may leave unread
+SLACK = 4096  # bytes of an intact file that may stay unread
 
 _MOST_CHUNKS = 10_000  # more than a file has, fewer than a walk through samples would find
-_MOST_LINKS = 1_000  # more are no recordings
+_MOST_LINKS = 1_000  # more cannot be recordings
 _LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes, of Ogg
 _LONGEST_TAG = 1 << 24  # bytes, looked for
 _OGG_START = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
@@ -32,7 +32,7 @@ _MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"caff", b".snd", b"riff
 
 
 class Window(io.RawIOBase):
-    """A part of a file, read as if it were the whole of one.
+    """A part of a file, read as if it were a whole file.
 
     Parameters
     ----------
@@ -51,11 +51,17 @@ class Window(io.RawIOBase):
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size of the window.
+
+        Returns
+        -------
+        int
+            In bytes.
+        """
         return self.end - self.start
 
     def part(self, start: int, end: int) -> "Window":
-        """A window on a part of this one.
+        """Make a window on a part of this one.
 
         Parameters
         ----------
@@ -70,7 +76,7 @@ class Window(io.RawIOBase):
         return Window(self.file, self.start + start, self.start + end)
 
     def at(self, position: int, size: int) -> bytes:
-        """Bytes from a position, wherever reading stands.
+        """Read bytes at a position, without moving the reading position.
 
         Parameters
         ----------
@@ -128,7 +134,7 @@ class Body:
 
 
 def links(source: Window) -> list[Window]:
-    """The recordings that follow each other in a file.
+    """Find the recordings that follow each other in a file.
 
     Parameters
     ----------
@@ -138,9 +144,9 @@ def links(source: Window) -> list[Window]:
     Returns
     -------
     list of Window
-        At least one; the file itself if there is nothing to part.
+        At least one; the file itself if there is only one.
     """
-    begin = _id3_length(source, 0)
+    begin = id3_length(source, 0)
     head = source.at(begin, 16)
     if head[:4] == b"OggS":
         starts = _ogg_starts(source)
@@ -163,7 +169,7 @@ def links(source: Window) -> list[Window]:
 
 
 def pcm_body(source: Window) -> Body | None:
-    """Where the samples of an uncompressed file lie.
+    """Find the samples of an uncompressed file.
 
     Parameters
     ----------
@@ -193,7 +199,7 @@ def pcm_body(source: Window) -> Body | None:
 
 
 def rest(source: Window, body: Body) -> int:
-    """Where what nobody accounts for begins: behind the samples, and the chunks that follow them.
+    """Find where unaccounted bytes begin: after the samples and the chunks that follow them.
 
     Parameters
     ----------
@@ -212,7 +218,7 @@ def rest(source: Window, body: Body) -> int:
 
 
 def tail(source: Window) -> int:
-    """Where the audio of a file ends at the latest: behind it are tags and zeros only.
+    """Find where the audio of a file ends at the latest: only tags and zeros follow.
 
     Parameters
     ----------
@@ -224,14 +230,52 @@ def tail(source: Window) -> int:
     int
         In bytes; the file's size if it ends with neither.
     """
-    end = _without_tags(source)
+    end = without_tags(source)
     while end and not (block := source.at(max(0, end - 65536), min(end, 65536))).rstrip(b"\0"):
         end -= len(block)
     return end - (len(block) - len(block.rstrip(b"\0"))) if end else 0
 
 
+def without_tags(source: Window) -> int:
+    """Where the tags at the end of a file begin.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    int
+        In bytes; the file's size if it ends with none.
+    """
+    end = source.size
+    while (shorter := _without_tag(source, end)) < end:
+        end = shorter
+    return end
+
+
+def id3_length(source: Window, position: int) -> int:
+    """How long the ID3v2 tag is that begins at a given place.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+    position : int
+        In bytes.
+
+    Returns
+    -------
+    int
+        In bytes; 0 if no tag begins there.
+    """
+    head = source.at(position, 10)
+    return 10 + _synchsafe(head[6:10]) if head[:3] == b"ID3" and len(head) == 10 else 0
+
+
 def tag_before(source: Window, end: int) -> int:
-    """Where an ID3v2 tag without a footer begins that ends at a given place.
+    """Find where an ID3v2 tag without a footer begins, given its end.
 
     Parameters
     ----------
@@ -243,7 +287,7 @@ def tag_before(source: Window, end: int) -> int:
     Returns
     -------
     int
-        In bytes; the end given if no tag ends there.
+        In bytes; `end` if no tag ends there.
     """
     start = max(0, end - _LONGEST_TAG)
     data = source.at(start, end - start)
@@ -252,13 +296,13 @@ def tag_before(source: Window, end: int) -> int:
         place = data.rfind(b"ID3", 0, place)
         if place < 0:
             break
-        if abs(place + _id3_length(source, start + place) - len(data)) <= SLACK:
+        if abs(place + id3_length(source, start + place) - len(data)) <= SLACK:
             return start + place
     return end
 
 
 def tag_bytes(source: Window) -> int:
-    """How many bytes are tags: ID3v2 anywhere, the others at the end.
+    """Count the bytes of tags: ID3v2 anywhere, other tags at the end.
 
     Parameters
     ----------
@@ -270,12 +314,12 @@ def tag_bytes(source: Window) -> int:
     int
         At most the file's size.
     """
-    inside = sum(_id3_length(source, position) for position in _found(source, _ID3_START))
+    inside = sum(id3_length(source, position) for position in _found(source, _ID3_START))
     return min(source.size, inside + source.size - tail(source))
 
 
 def find(source: Window, pattern: re.Pattern[bytes], *, after: int) -> int | None:
-    """Where a pattern stands next.
+    """Find the next place of a pattern.
 
     Parameters
     ----------
@@ -284,27 +328,20 @@ def find(source: Window, pattern: re.Pattern[bytes], *, after: int) -> int | Non
     pattern : compiled pattern of bytes
         What to look for.
     after : int
-        In bytes; the pattern must begin behind this position.
+        In bytes; the pattern must begin after this position.
 
     Returns
     -------
     int or None
-        In bytes; None if the pattern stands nowhere.
+        In bytes; None if there is none.
     """
     with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = pattern.search(data, source.start + after + 1, source.end)
         return found.start() - source.start if found else None
 
 
-def _without_tags(source: Window) -> int:
-    end = source.size
-    while (shorter := _without_tag(source, end)) < end:
-        end = shorter
-    return end
-
-
 def _without_tag(source: Window, end: int) -> int:
-    """The end less one tag that stands there, if one does."""
+    """The end without one tag before it, if there is one."""
     last = source.at(end - 128, min(end, 128))
     if len(last) == 128 and last.startswith(b"TAG"):
         return end - 128
@@ -318,11 +355,6 @@ def _without_tag(source: Window, end: int) -> int:
     return end
 
 
-def _id3_length(source: Window, position: int) -> int:
-    head = source.at(position, 10)
-    return 10 + _synchsafe(head[6:10]) if head[:3] == b"ID3" and len(head) == 10 else 0
-
-
 def _synchsafe(digits: bytes) -> int:
     return sum((digit & 127) << 7 * place for place, digit in enumerate(reversed(digits)))
 
@@ -333,7 +365,7 @@ def _found(source: Window, pattern: re.Pattern[bytes]) -> list[int]:
 
 
 def _ogg_starts(source: Window) -> list[int]:
-    """First pages of the links: those that begin a stream, but for those that only join them."""
+    """First pages of the links: those that begin a stream and do not just add it to others."""
     starts, due = [], -1
     for position in _found(source, _OGG_START):
         if position != due:
@@ -355,7 +387,7 @@ def ogg_is_cut(source: Window) -> bool:
     Returns
     -------
     bool
-        False if it is no Ogg file.
+        False if it is not an Ogg file.
     """
     start = max(0, source.size - 2 * _LONGEST_PAGE)
     data = source.at(start, source.size - start)
@@ -410,7 +442,7 @@ def _chunks(source: Window, position: int, form: str) -> Iterator[tuple[bytes, i
 
 
 def _after_chunks(source: Window, end: int, form: str) -> int:
-    """The end of the chunks that follow the samples; where they do not make sense, the end given."""
+    """The end of the chunks that follow the samples; `end` if they do not make sense."""
     position = end + (end & 1) if struct.calcsize(form) == 8 and source.at(end, 1) == b"\0" else end
     for name, start, size in _chunks(source, position, form):
         sensible = re.fullmatch(rb"[ -~\xa9]{4}", name) and name not in _MAGICS

@@ -7,15 +7,15 @@ symmetric Hann window of floor(L_k) samples, scaled to the sum L_k, times exp(-2
 with its middle at sample frame/2 of the frame. Magnitudes are divided by L_k / 2, so that a tone of
 amplitude 1 at a centre gives 1.0 in every bin. Frame t is centred at sample t * hop of the signal, zeros
 outside it; there are ceil(samples / hop) frames. A column is the mean magnitude of
-`frames_per_column` frames; a rest of fewer frames is dropped, unless it is all there is.
+`frames_per_column` frames; a remainder of fewer frames is dropped, unless it is all there is.
 
-Implementations. "essentia" calls the library frame by frame: the reference. "multirate" computes the
-same sums with each octave at a sampling rate of its own (the idea of Schoerkhuber & Klapuri, SMC 2010).
-The signal is halved once an octave by a low-pass filter of 27 taps, and the octave's kernels are fitted to
-its grid by least squares, so that filters and kernel together are the kernel of the definition. What the
-fit leaves over has absolute values that sum to less than 2.5e-5 in every bin, so no signal's magnitudes
-can depart from the definition by more than 2.5e-5 of the signal's peak. Essentia's depart by up to 1e-4
-of it, because it leaves out the kernels' negative frequencies.
+Implementations. "essentia", the reference, calls the library frame by frame. "multirate" computes the
+same sums with each octave at its own sampling rate (an idea of Schoerkhuber & Klapuri, SMC 2010).
+The signal is halved once per octave by a low-pass filter of 27 taps, and the octave's kernels are fitted to
+its grid by least squares, so that filters and kernel together are the kernel of the definition. The absolute
+values of the residual sum to less than 2.5e-5 in every bin, so no signal's magnitudes can differ from the
+definition by more than 2.5e-5 of the signal's peak. Essentia's differ by up to 1e-4 of it, because it leaves
+out the kernels' negative frequencies.
 """
 
 from collections.abc import Iterator
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IMPLEMENTATIONS = ("multirate", "essentia")
-CHUNK_COLUMNS = 64  # bounds memory, and is fixed so that the sums never depend on it
+CHUNK_COLUMNS = 64  # bounds memory; fixed, because the sums would depend on it
 _TAPS = 27  # of the half-band filter; odd, and every other one but the middle is zero
-_KAISER = 12.0  # its window: the fit leaves least over with this one
+_KAISER = 12.0  # its window: the fit has the smallest residual with this one
 _PASS = 2150 / 22050  # of a rate: up to here the filter leaves amplitudes as they are, within 1e-6
 _BESIDE = 4  # grid points by which a fitted kernel is longer than the defined one, on each side
 _BLOCK = 16  # samples that halving computes at once, as one row of a matrix product
@@ -48,16 +48,16 @@ def columns(
     implementation: str = "multirate",
     device: str = "cpu",
 ) -> Columns:
-    """CQT columns of a signal.
+    """Compute the CQT columns of a signal.
 
     Parameters
     ----------
     samples : float32 [samples]
         Mono, at `settings.sample_rate`, finite.
     settings : FrontEndSettings, optional
-        Of the transform; those of the shipped weights if None.
+        Of the transform; those of the shipped weights by default.
     implementation : {"multirate", "essentia"}
-        "essentia" is the reference, hundreds of times as slow, on the CPU only.
+        "essentia" is the reference, hundreds of times slower, on the CPU only.
     device : str
         Torch device on which "multirate" computes.
 
@@ -92,7 +92,7 @@ def columns(
 
 
 def count_columns(samples: int, *, settings: FrontEndSettings) -> int:
-    """Number of columns that `columns` gives for a signal.
+    """Count the columns that `columns` gives for a signal.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def count_columns(samples: int, *, settings: FrontEndSettings) -> int:
 
 
 def centre_frequencies(settings: FrontEndSettings) -> NDArray[np.float64]:
-    """Centre of every bin.
+    """Compute the centre frequency of every bin.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def centre_frequencies(settings: FrontEndSettings) -> NDArray[np.float64]:
 
 
 def kernel_lengths(settings: FrontEndSettings) -> NDArray[np.float64]:
-    """L_k of every bin.
+    """Compute L_k of every bin.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def kernel_lengths(settings: FrontEndSettings) -> NDArray[np.float64]:
 
 
 def kernel(bin_index: int, *, settings: FrontEndSettings) -> NDArray[np.complex128]:
-    """Time-domain kernel of one bin, divided by L_k / 2.
+    """Compute the time-domain kernel of one bin, divided by L_k / 2.
 
     Parameters
     ----------
@@ -166,15 +166,44 @@ def kernel(bin_index: int, *, settings: FrontEndSettings) -> NDArray[np.complex1
 
 
 class _Transform(Protocol):
-    """Frames of a signal. before: samples that it needs before the first frame's centre."""
+    """Magnitudes of the frames of a signal.
+
+    Attributes
+    ----------
+    before : int
+        Samples that it needs before the first frame's centre.
+    """
 
     before: int
 
     def needed(self, frames: int) -> int:
-        """Samples that so many frames need, from `before` the first centre on."""
+        """Count the samples that some frames need.
+
+        Parameters
+        ----------
+        frames : int
+            How many frames.
+
+        Returns
+        -------
+        int
+            From `before` samples before the first centre to the end of the last frame.
+        """
 
     def magnitudes(self, chunk: Samples, frames: int) -> NDArray[np.float32]:
-        """Magnitudes of frames, float32 [bins, frames], of so many samples as they need."""
+        """Compute the magnitudes of frames.
+
+        Parameters
+        ----------
+        chunk : float32 [samples]
+            As many as `needed` says.
+        frames : int
+            How many frames.
+
+        Returns
+        -------
+        float32 [bins, frames]
+        """
 
 
 def _chunks(
@@ -192,7 +221,7 @@ def _chunks(
 
 
 def _average(magnitudes: NDArray[np.float32], samples: int, settings: FrontEndSettings) -> Columns:
-    """Mean over each column's frames; a signal shorter than one column has fewer frames than that."""
+    """Mean over each column's frames; a signal shorter than one column has fewer frames."""
     frames = -(-samples // settings.hop)
     if frames < settings.frames_per_column:
         return magnitudes[:, : max(frames, 1)].mean(axis=1, keepdims=True)
@@ -230,7 +259,7 @@ class _Essentia:
 
 
 class _Octave(NamedTuple):
-    """Kernels of an octave on the grid of a signal halved so many times.
+    """Kernels of an octave, on the grid of a signal that was halved `halvings` times.
 
     kernels: float32 [2 * half + 1, 2 * bins], real parts, then imaginary; the middle row is the centre's.
     """
@@ -241,9 +270,9 @@ class _Octave(NamedTuple):
 
 
 class _Multirate:
-    """The first frame's centre is so placed in a chunk that it is on the grid of every octave.
+    """The first frame's centre is placed in a chunk so that it lies on the grid of every octave.
 
-    A sample i of a halved signal has its middle on sample 2 i + _TAPS // 2 of the one before.
+    The middle of sample i of a halved signal is sample 2 i + _TAPS // 2 of the signal before.
     """
 
     def __init__(self, settings: FrontEndSettings, device: str) -> None:
@@ -259,7 +288,7 @@ class _Multirate:
         self.before = self._centres[0]
 
     def _place_first_centre(self) -> list[int]:
-        """Where the first frame's centre lies after 0, 1, ... halvings: as early as every kernel fits."""
+        """Position of the first frame's centre after 0, 1, ... halvings: as early as all kernels fit."""
         widest = {each.halvings: each.half for each, _ in self._octaves}
         deepest = 0
         while True:
@@ -306,9 +335,9 @@ class _Multirate:
 
 
 def half_band_filter() -> NDArray[np.float64]:
-    """Low-pass filter before every other sample is dropped: a sinc under a Kaiser window.
+    """Design the low-pass filter for dropping every other sample: a sinc under a Kaiser window.
 
-    Of a signal at 22,050 Hz it passes 0 to 2,150 Hz, and stops what would be folded onto that.
+    At 22,050 Hz it passes 0 to 2,150 Hz, and stops what would alias into that range.
 
     Returns
     -------
@@ -320,7 +349,7 @@ def half_band_filter() -> NDArray[np.float64]:
 
 
 def _halving_matrix() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The filter as a matrix on a row of 2 * _BLOCK samples, and on those of the next row that it reaches."""
+    """The filter as a matrix for a row of 2 * _BLOCK samples, and for those it needs of the next row."""
     taps, matrix = half_band_filter(), np.zeros((2 * _BLOCK + _TAPS - 2, _BLOCK), np.float32)
     for index in range(_BLOCK):
         matrix[2 * index : 2 * index + _TAPS, index] = taps
@@ -341,7 +370,7 @@ def _octaves(settings: FrontEndSettings) -> list[_Octave]:
 
 
 def _count_halvings(frequency: float, settings: FrontEndSettings) -> int:
-    """How often a signal may be halved before a bin of this centre; frames stay on whole samples."""
+    """How often a signal may be halved for a bin with this centre; frames stay on whole samples."""
     halvings = 0
     while frequency <= _PASS * settings.sample_rate / 2**halvings and settings.hop % 2 ** (halvings + 1) == 0:
         halvings += 1
@@ -349,7 +378,7 @@ def _count_halvings(frequency: float, settings: FrontEndSettings) -> int:
 
 
 def _fit(kernels: list[NDArray[np.complex128]], *, halvings: int, half: int) -> NDArray[np.float64]:
-    """Kernels for the halved signal that, with the filters before them, come nearest to the given ones.
+    """Kernels for the halved signal that, together with the filters before them, best match the given ones.
 
     Returns float64 [2 * half + 1, 2 * kernels]: real parts, then imaginary.
     """
@@ -371,7 +400,7 @@ def _fit(kernels: list[NDArray[np.complex128]], *, halvings: int, half: int) -> 
 
 
 def _filters(halvings: int) -> NDArray[np.float64]:
-    """All filters before a signal halved so many times, as one at its first rate; 1 where there are none."""
+    """All filters of `halvings` halvings, as one filter at the first rate; 1 if there are none."""
     taps, combined = half_band_filter(), np.ones(1)
     for index in range(halvings):
         spread = np.zeros((_TAPS - 1) * 2**index + 1)

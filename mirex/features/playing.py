@@ -1,8 +1,8 @@
-"""Playing: a recording higher or lower, faster or slower, in what the network is given of it.
+"""Playing: a recording higher or lower, faster or slower, by changing the network's input.
 
-A recording is played to the network twice, the second time a little lower and slower, as a record that turns
-too slowly; its embedding is the mean of both (test-time augmentation). The music is in both outputs, while
-what the network gets wrong is partly different, and weighs half.
+A recording is played to the network twice, the second time a little lower and slower, like a record that
+turns too slowly; its embedding is the mean of both (test-time augmentation). Both outputs contain the music,
+while the network's errors partly differ and average out.
 """
 
 import numpy as np
@@ -12,14 +12,15 @@ from mirex.settings import NetworkSettings
 
 
 def playings(view: Array, *, folded: bool, settings: NetworkSettings) -> list[Array]:
-    """The view as it is and, unless the settings want none, its second playing.
+    """Give the view as it is and, unless the settings turn it off, its second playing.
 
     Parameters
     ----------
     view : float32 [bins, steps]
+        Network input.
     folded : bool
-        Whether it is the chroma view, whose lowest class is moved to the top, where the CQT view's is lost
-        and silence comes in.
+        Whether it is the chroma view, whose lowest class moves to the top; the lowest bin of the CQT view
+        is lost, and silence moved in.
     settings : NetworkSettings
         `second_longer` and `second_lower` describe the second playing.
 
@@ -41,6 +42,7 @@ def transpose(columns: Array, *, semitones: int) -> Array:
     Parameters
     ----------
     columns : float32 [bins, columns]
+        Magnitudes, or a view.
     semitones : int
         Bins by which to shift up; down if negative.
 
@@ -63,6 +65,7 @@ def stretch(columns: Array, *, length: int) -> Array:
     Parameters
     ----------
     columns : float32 [bins, columns]
+        Magnitudes, or a view.
     length : int
         Columns of the result.
 

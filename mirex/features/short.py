@@ -1,8 +1,8 @@
-"""Short recordings: below some length it is length, not music, that decides what lies near.
+"""Short recordings: below some length it is length, not music, that decides what is near.
 
-An excerpt of 12 s is nearer to other excerpts of 12 s than to the song that it is from, and what is known of
-distances (`mirex.retrieval.calibration`) is known from longer recordings. So such recordings are told of, and
-their distances stand for no probability.
+An excerpt of 12 s is nearer to other excerpts of 12 s than to the song that it comes from, and distances were
+calibrated (`mirex.retrieval.calibration`) on longer recordings. So such recordings are reported, and
+their distances give no probability.
 """
 
 from collections.abc import Sequence
@@ -12,34 +12,34 @@ from mirex.features.views import without_silence
 from mirex.settings import FrontEndSettings, NetworkSettings
 
 SHORTEST = 20.0
-"""Seconds of sound from which on a recording is compared like any other."""
+"""Seconds of sound from which a recording is long enough for reliable distances."""
 
 
 def seconds_of_sound(columns: Columns, *, front_end: FrontEndSettings, settings: NetworkSettings) -> float:
-    """How much of a recording reaches the network.
+    """Measure how much of a recording reaches the network.
 
     Parameters
     ----------
     columns : float32 [84, columns]
         As `mirex.features.cqt.columns` gives them.
     front_end, settings : FrontEndSettings, NetworkSettings
-        Length of a column, and what is silence.
+        Duration of a column, and the definition of silence.
 
     Returns
     -------
     float
-        Seconds, without what fills no whole column.
+        Seconds, in whole columns.
     """
     return without_silence(columns, settings=settings).shape[1] * front_end.seconds_per_column
 
 
 def is_short(seconds: float) -> bool:
-    """Whether so many seconds of sound are too few; not where their number is unknown (NaN).
+    """Whether a recording is too short; False if its length is unknown (NaN).
 
     Parameters
     ----------
     seconds : float
-        As `seconds_of_sound` gives them, so that 20 s may be counted as 19.5.
+        From `seconds_of_sound`, which may count 20 s as 19.5.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def is_short(seconds: float) -> bool:
 
 
 def warning(seconds: float) -> str:
-    """What to say of a short recording.
+    """Word the warning about a short recording.
 
     Parameters
     ----------
@@ -68,32 +68,33 @@ def warning(seconds: float) -> str:
     Examples
     --------
     >>> warning(12.3)
-    'only 12 s of sound: below 20 s distances say little, and stand for no probability'
+    'only 12 s of sound: below 20 s distances are unreliable and give no probability'
     """
     return (
-        f"only {seconds:.0f} s of sound: below {SHORTEST:.0f} s distances say little, and stand for no "
+        f"only {seconds:.0f} s of sound: below {SHORTEST:.0f} s distances are unreliable and give no "
         "probability"
     )
 
 
 def notes(names: Sequence[str], seconds: Sequence[float]) -> list[str]:
-    """A line for each short recording, once.
+    """List the short recordings, each once.
 
     Parameters
     ----------
     names : sequence of str
         As they are to be shown.
     seconds : sequence of float
-        Of sound of each; NaN where that is unknown.
+        Seconds of sound of each; NaN if unknown.
 
     Returns
     -------
     list of str
+        One line each.
 
     Examples
     --------
     >>> notes(["a.wav", "b.wav"], [12.3, 60.0])
-    ['a.wav: only 12 s of sound: below 20 s distances say little, and stand for no probability']
+    ['a.wav: only 12 s of sound: below 20 s distances are unreliable and give no probability']
     """
     found = {name: length for name, length in zip(names, seconds, strict=True) if is_short(length)}
     return [f"{name}: {warning(length)}" for name, length in found.items()]

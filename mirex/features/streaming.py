@@ -1,27 +1,46 @@
 """CQT columns of a recording of any length: transformed piece by piece, so that memory stays small.
 
-A column depends on the samples under its kernels alone, so pieces that overlap by enough columns give the
-columns of the whole signal, up to what float32 rounds. Files that libsndfile reads whole (WAV, FLAC, MP3,
-Ogg and more) are decoded piece by piece too; others, and damaged ones, by `mirex.features.audio.decode`,
-whose care for them needs the signal as a whole (318 MB an hour).
+A column depends only on the samples under its kernels, so pieces that overlap by enough columns give the
+columns of the whole signal, up to float32 rounding. Silence is left out as `mirex.features.trimming` does for
+a signal in memory; what is silent depends on the loudest part, so a file is decoded twice. Files that
+libsndfile can read completely (WAV, FLAC, MP3, Ogg and more) are decoded piece by piece; others, and damaged
+ones, by `mirex.features.audio.decode`, which needs the whole signal in memory (318 MB per hour).
 """
 
 import os
 from collections.abc import Callable, Iterable, Iterator
 from io import BufferedReader
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mirex._typing import Columns, Samples
 from mirex.errors import AudioError
 from mirex.features import audio, containers, cqt, sndfile
 from mirex.features.containers import Window
 from mirex.features.track import WILD_SAMPLE
+from mirex.features.trimming import BlockTrimmer, loudness_limit
 from mirex.settings import FrontEndSettings
 
 BLOCK = 1 << 20  # samples at a time
 PIECE = 512  # columns at a time, 4 minutes
 _BESIDE = 2  # columns on either side of a piece, more than half a kernel and its filters are long
+
+
+class Heard(NamedTuple):
+    """A file without its long silences.
+
+    Attributes
+    ----------
+    columns : float32 [bins, columns]
+        Of what sounds.
+    silences : float64 [silences, 2]
+        Start and end of what was left out, in seconds of the file.
+    """
+
+    columns: Columns
+    silences: NDArray[np.float64]
 
 
 def columns_of_file(
@@ -30,8 +49,10 @@ def columns_of_file(
     settings: FrontEndSettings,
     implementation: str = "multirate",
     progress: Callable[[int, int], None] | None = None,
-) -> Columns:
-    """CQT columns of an audio file; memory holds them, 3 MB an hour, and of a sound one pieces.
+) -> Heard:
+    """Compute the CQT columns of an audio file.
+
+    Memory holds the columns, 3 MB per hour, and pieces of the signal if the file is intact.
 
     Parameters
     ----------
@@ -42,43 +63,55 @@ def columns_of_file(
     implementation : {"multirate", "essentia"}
         As for `mirex.features.cqt.columns`.
     progress : callable, optional
-        Called with how much is done, and all.
+        Called with how much is done, from 0, and how much there is; twice over, since the file is decoded
+        twice.
 
     Returns
     -------
-    float32 [bins, columns]
+    Heard
+        The columns of `mirex.columns`, within 1e-5 of the peak.
 
     Raises
     ------
     AudioError
-        As `mirex.features.audio.decode`, which also says what it warns of.
+        As `mirex.features.audio.decode`, which also documents the warnings.
     """
     try:
         with audio.open_recording(path) as file:
-            found = _sound_blocks(file, settings.sample_rate, progress)
-            return columns_of_blocks(found, settings=settings, implementation=implementation)
+            return _heard(
+                lambda: _sound_blocks(file, settings.sample_rate, progress), settings, implementation
+            )
     except _Unsound:
         samples = audio.decode(path, sample_rate=settings.sample_rate)
-    blocks = (samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK))
-    watched = _watched(blocks, len(samples), progress) if progress else blocks
-    return columns_of_blocks(watched, settings=settings, implementation=implementation)
+    return _heard(lambda: _watched(samples, os.path.getsize(path), progress), settings, implementation)
+
+
+def _heard(blocks: Callable[[], Iterable[Samples]], settings: FrontEndSettings, implementation: str) -> Heard:
+    """Columns and silences of a signal; `blocks` gives it from its start, as often as it is called."""
+    trimmer = BlockTrimmer(limit=loudness_limit(blocks(), settings=settings), settings=settings)
+    sound = trimmer.trimmed(blocks())
+    columns = columns_of_blocks(sound, settings=settings, implementation=implementation)
+    return Heard(columns, np.array(trimmer.silences, float).reshape(-1, 2) / settings.sample_rate)
 
 
 class _Unsound(Exception):
-    """Decoding this file needs care that only `mirex.features.audio.decode` takes."""
+    """Only `mirex.features.audio.decode` can handle this file."""
 
 
 def _sound_blocks(
     file: BufferedReader, sample_rate: int, progress: Callable[[int, int], None] | None
 ) -> Iterator[Samples]:
-    """Mono blocks of a file of one link and one rate, whole, without odd values or channels that cancel."""
+    """Mono blocks of an intact file of one link and rate, without invalid values or cancelling channels."""
     import soxr
 
+    file.seek(0)
     source = Window(file)
     if not source.size or len(containers.links(source)) != 1 or not sndfile.opens(source):
         raise _Unsound
     outcome, rate, resampler = sndfile.Outcome(), 0, None
     powers = np.zeros(2)  # of the mono signal, and of the channels
+    if progress:
+        progress(0, source.size)
     for found, block in sndfile.blocks(source, outcome):
         if rate not in (0, found) or not np.abs(block).max(initial=0) <= WILD_SAMPLE:
             raise _Unsound
@@ -104,7 +137,7 @@ def columns_of_blocks(
     implementation: str = "multirate",
     piece: int = PIECE,
 ) -> Columns:
-    """CQT columns of a signal that comes in blocks.
+    """Compute the CQT columns of a signal that comes in blocks.
 
     Parameters
     ----------
@@ -146,15 +179,16 @@ def columns_of_blocks(
             rest = signal[(before + piece - _BESIDE) * samples_of_column :].copy()
             waiting, length, before = [rest], len(rest), _BESIDE
     if not length:
-        raise AudioError("holds no audio samples")
+        raise AudioError("has no audio samples")
     last = cqt.columns(np.concatenate(waiting), settings=settings, implementation=implementation)
     return np.concatenate([*kept, last[:, before:]], axis=1)
 
 
-def _watched(blocks: Iterable[Samples], size: int, progress: Callable[[int, int], None]) -> Iterable[Samples]:
-    done = 0
-    progress(done, size)
-    for block in blocks:
-        yield block
-        done += len(block)
-        progress(done, size)
+def _watched(samples: Samples, size: int, progress: Callable[[int, int], None] | None) -> Iterator[Samples]:
+    """Blocks of a signal that is the whole of a file of so many bytes."""
+    if progress:
+        progress(0, size)
+    for start in range(0, len(samples), BLOCK):
+        yield samples[start : start + BLOCK]
+        if progress:
+            progress(size * min(start + BLOCK, len(samples)) // len(samples), size)

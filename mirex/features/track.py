@@ -1,9 +1,9 @@
 """Decoded blocks to one mono track at one sample rate.
 
 Channels are averaged and resampled (soxr, "HQ") block by block, so that memory holds one float32
-copy of the result. A stream may change its rate or its channels on the way: each rate has its own
-resampler. Samples that cannot be audio are taken as 0; where the channels cancel each other out,
-the louder one is taken instead of their mean.
+copy of the result. A stream may change its rate or its channels midway: each rate has its own
+resampler. Samples that cannot be audio are taken as 0; if the channels cancel each other out,
+the louder one is used instead of their mean.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ from mirex._typing import Samples
 from mirex.errors import AudioError
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; outside, a header is damaged rather than unusual
-LARGEST_SAMPLE = 1e6  # full scale is 1.0; beyond this the bytes were no samples
+LARGEST_SAMPLE = 1e6  # full scale is 1.0; beyond this the bytes were not samples
 WILD_SAMPLE = 16.0  # beyond this a few samples are damage; many are a file with another full scale
-TOLERATED_SHARE = 0.01  # of samples that are no numbers
+TOLERATED_SHARE = 0.01  # of samples that are not numbers
 _CANCELLED = 1e-4  # power of the mean by power of the channels, -40 dB
 _STEP = 2.0**-15  # of 16 bit; silence is dithered with up to two of them
 _NOTHING = 2.0**-22  # what lossy codecs, or 24 bit with dither, make of silence
@@ -26,7 +26,7 @@ _NOTHING = 2.0**-22  # what lossy codecs, or 24 bit with dither, make of silence
 Blocks = Iterator[tuple[int, Samples]]
 """Pairs of sample rate in Hz and float32 [frames, channels]."""
 Open = Callable[[list[str]], Blocks]
-"""Decodes from the start; what is to be reported is appended to the list."""
+"""Decodes from the start, and appends notes for the user to the list."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,12 +52,12 @@ class Recording:
 
 
 def record(decoder: Open, *, sample_rate: int) -> Recording:
-    """Run a decoder and make a mono recording of what it gives.
+    """Run a decoder and make a mono recording of its output.
 
     Parameters
     ----------
     decoder : callable
-        Starts decoding; it is called again where a first pass shows that the channels cancel each
+        Starts decoding; it is called again if a first pass shows that the channels cancel each
         other out or that the file has a full scale of its own.
     sample_rate : int
         Of the result, in Hz.
@@ -70,7 +70,7 @@ def record(decoder: Open, *, sample_rate: int) -> Recording:
     Raises
     ------
     AudioError
-        If the sample rate is none, or if more than 1 % of the samples are no numbers.
+        If the sample rate is out of range, or more than 1 % of the samples are not numbers.
     """
     track, notes = _run(decoder, _Track(sample_rate))
     if track.has_other_scale:
@@ -78,7 +78,7 @@ def record(decoder: Open, *, sample_rate: int) -> Recording:
     if track.cancels:
         limit, channel = track.limit, int(np.argmax(track.channel_powers))
         track, notes = _run(decoder, _Track(sample_rate, limit=limit, channel=channel))
-        notes.append(f"its channels cancel each other out; channel {channel + 1} is used alone")
+        notes.append(f"its channels cancel each other out; only channel {channel + 1} is used")
     notes += track.complaints()
     return Recording(track.samples(), track.seconds, track.silent, notes)
 
@@ -91,7 +91,7 @@ def _run(decoder: Open, track: "_Track") -> tuple["_Track", list[str]]:
 
 
 class _Track:
-    """Takes blocks in, and counts what the decisions on the whole recording need."""
+    """Collects blocks, and the counts on which decisions about the whole recording depend."""
 
     def __init__(self, sample_rate: int, *, limit: float = WILD_SAMPLE, channel: int | None = None) -> None:
         self.limit = limit
@@ -107,23 +107,48 @@ class _Track:
 
     @property
     def cancels(self) -> bool:
-        """Whether the channels' mean lies more than 40 dB below their power."""
+        """Whether the channels' mean lies more than 40 dB below their power.
+
+        Returns
+        -------
+        bool
+        """
         if self._channel is not None or len(self.channel_powers) < 2:
             return False
         return bool(self._mono_power < _CANCELLED * self.channel_powers.mean())
 
     @property
     def has_other_scale(self) -> bool:
-        """Whether samples beyond the limit are the recording itself: too many, or the rest is loud too."""
+        """Whether samples beyond the limit belong to the recording: they are many, or the rest is loud too.
+
+        Returns
+        -------
+        bool
+        """
         if not self._wild:
             return False
         power = self.channel_powers.sum() / max(1, self._total - self._wild - self._bad)
         return self._wild > TOLERATED_SHARE * self._total or power >= 1
 
     def add(self, rate: int, block: Samples) -> None:
-        """Append float32 [frames, channels]."""
+        """Append a block.
+
+        Parameters
+        ----------
+        rate : int
+            Sample rate, in Hz.
+        block : float32 [frames, channels]
+            The samples.
+
+        Raises
+        ------
+        AudioError
+            If the sample rate is out of range.
+        """
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise AudioError(f"has a sample rate of {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} can be used")
+            raise AudioError(
+                f"has a sample rate of {rate} Hz; only {LOWEST_RATE} to {HIGHEST_RATE} are supported"
+            )
         block = self._clean(block)
         mono = self._mono(block)
         self._measure(block, mono)
@@ -131,18 +156,35 @@ class _Track:
         self._append(self._resample(rate, mono))
 
     def samples(self) -> Samples:
-        """The whole track; nothing can be added after it."""
+        """Finish the track; nothing can be added afterwards.
+
+        Returns
+        -------
+        float32 [samples]
+            Mono, at the track's sample rate.
+        """
         self._append(self._flush())
         self._buffer.resize(self._end, refcheck=False)
         return self._buffer
 
     def complaints(self) -> list[str]:
-        """What there is to say about the samples' values; `AudioError` if too many are no numbers."""
+        """List what the user must know about the samples' values.
+
+        Returns
+        -------
+        list of str
+            Notes.
+
+        Raises
+        ------
+        AudioError
+            If too many samples are not numbers.
+        """
         if self._bad > TOLERATED_SHARE * self._total:
             raise AudioError(
-                f"holds {self._bad} of {self._total} samples that are no numbers in any audio range"
+                f"has {self._bad} of {self._total} samples that are not numbers in any audio range"
             )
-        notes = [f"{self._bad} samples that are no numbers were taken as 0"] if self._bad else []
+        notes = [f"{self._bad} samples that are not numbers were taken as 0"] if self._bad else []
         if self._wild:
             notes.append(f"{self._wild} samples beyond {WILD_SAMPLE:.0f} x full scale were taken as 0")
         return notes
@@ -194,7 +236,7 @@ class _Track:
         return rest
 
     def _append(self, block: Samples) -> None:
-        """One buffer grows in place: concatenating at the end would hold everything twice."""
+        """Grow one buffer in place; concatenating at the end would hold everything twice."""
         needed = self._end + len(block)
         if needed > len(self._buffer):
             self._buffer.resize(max(needed, len(self._buffer) * 5 // 4), refcheck=False)
@@ -206,7 +248,7 @@ def _is_silent(block: Samples) -> bool:
     peak = max(block.max(), -block.min())
     if peak <= _NOTHING:
         return True
-    # Noise of two steps of 16 bit is dither, if it is made of such steps; else very quiet music.
+    # Noise of two steps of 16 bit is dither if it consists of such steps; otherwise it is very quiet music.
     steps = block / np.float32(_STEP)
     return bool(peak <= 2 * _STEP and np.array_equal(steps, np.round(steps)))
 

@@ -1,15 +1,15 @@
-"""Views: CQT columns to network input, as the sealed network settings say.
+"""Views: CQT columns to network input, according to the sealed network settings.
 
-1. Silence at both ends, and long silence inside, is left out: it is no music.
-2. Peaks: in each column, bins lower than a neighbour are turned down. Voices, drums, rooms and old
-   records fill the gaps between partials; a network that learns from cleaner sound takes that for notes.
+1. Silence at both ends, and long silence inside, is removed: it is not music.
+2. Peaks: in each column, bins lower than a neighbour are attenuated. Voices, drums, rooms and old
+   records fill the gaps between partials; a network trained on cleaner sound takes that for notes.
 3. Columns are averaged into network steps.
 4. CQT view: levels are compressed to log(1 + g m / r) / log(1 + g), where r, the clip's reference
    level, is the root mean square of the steps' loudest bins. So a clip's gain does not matter, and
-   what lies 40 dB below the reference (at g = 100) fades out smoothly.
+   everything 40 dB below the reference (at g = 100) fades out smoothly.
 5. Chroma view: magnitudes of the peaks alone are folded into 12 pitch classes, as harmonic pitch-class
-   profiles do (Gomez 2006), each column divided by its loudest class; steps likewise, and the result laid
-   over itself a few octaves high. It says which notes sound, but not where.
+   profiles do (Gomez 2006). Each column is divided by its loudest class, as is each step, and the result is
+   stacked over a few octaves. It shows which notes sound, but not in which octave.
 """
 
 import numpy as np
@@ -23,20 +23,20 @@ SILENCE = 1e-5  # reference level under which a clip counts as silent: -100 dB
 
 
 def without_silence(columns: Array, *, settings: NetworkSettings) -> Array:
-    """Leave out silent columns at both ends, and inside where they last.
+    """Remove silent columns at both ends, and long runs of them inside.
 
     Parameters
     ----------
     columns : float32 [bins, columns]
         Magnitudes.
     settings : NetworkSettings
-        `silence` says what is silent, against the root mean square of the columns' loudest bins;
-        `longest_rest` how many silent columns in a row stay.
+        `silence` is the threshold, relative to the root mean square of the columns' loudest bins;
+        `longest_rest` is how many silent columns in a row are kept.
 
     Returns
     -------
     float32 [bins, columns]
-        As it was, where all of it is silent or nothing is.
+        Unchanged if all of it is silent or nothing is.
     """
     loudest = columns.max(axis=0, initial=0.0).astype(np.float64)
     sounding = loudest > settings.silence * np.sqrt(np.mean(loudest**2))
@@ -51,20 +51,21 @@ def without_silence(columns: Array, *, settings: NetworkSettings) -> Array:
 
 
 def windows(view: Array, *, steps: int, hop: int) -> Array:
-    """Cut a view into windows, the last of which ends where the view ends.
+    """Cut a view into windows; the last one ends where the view ends.
 
     Parameters
     ----------
     view : float32 [bins, steps]
+        Network input.
     steps : int
-        Of a window.
+        Length of a window.
     hop : int
         Steps from the start of one window to the start of the next.
 
     Returns
     -------
     float32 [windows, bins, steps of a window]
-        One window of the view's own length where that is shorter.
+        A single window of the view's own length if the view is shorter.
     """
     length = view.shape[1]
     if length <= steps:
@@ -74,14 +75,14 @@ def windows(view: Array, *, steps: int, hop: int) -> Array:
 
 
 def sharpen(columns: Array, *, gain: float) -> Array:
-    """Turn down bins that are lower than a neighbour in frequency.
+    """Attenuate bins that are lower than a neighbour in frequency.
 
     Parameters
     ----------
     columns : float32 [bins, columns]
         Magnitudes.
     gain : float
-        What these bins are multiplied by, in [0, 1]: 1 changes nothing, 0 leaves peaks alone.
+        Factor for these bins, in [0, 1]: 1 changes nothing, 0 keeps only the peaks.
 
     Returns
     -------
@@ -103,12 +104,12 @@ def to_steps(columns: Array, *, settings: NetworkSettings) -> Array:
     columns : float32 [rows, columns]
         At least one column.
     settings : NetworkSettings
-        `columns_per_step` says how many columns a step has.
+        `columns_per_step` is how many columns a step has.
 
     Returns
     -------
     float32 [rows, steps]
-        A rest of fewer columns than a step is dropped, unless it is all there is.
+        A remainder of fewer columns than a step is dropped, unless it is all there is.
     """
     per_step = settings.columns_per_step
     steps = max(columns.shape[1] // per_step, 1)
@@ -129,7 +130,7 @@ def cqt_view(columns: Array, *, settings: NetworkSettings) -> Array:
     Returns
     -------
     float32 [84, steps]
-        Of about 0 to 1.
+        From about 0 to 1.
     """
     steps = to_steps(sharpen(columns, gain=settings.beside_peaks), settings=settings)
     loudest = steps.max(axis=0).astype(np.float64)
@@ -158,7 +159,7 @@ def chroma_view(columns: Array, *, settings: NetworkSettings) -> Array:
 
 
 def profile_view(profile: Array, *, settings: NetworkSettings) -> Array:
-    """The chroma view of a recording that is known by its pitch classes only.
+    """Make the chroma view of a recording of which only the pitch classes are known.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def profile_view(profile: Array, *, settings: NetworkSettings) -> Array:
 
 
 def fold(columns: Array) -> Array:
-    """Profile of the peaks.
+    """Fold the peaks into a pitch-class profile.
 
     Parameters
     ----------
@@ -193,13 +194,14 @@ def fold(columns: Array) -> Array:
 
 
 def at_least(clip: Array, *, steps: int) -> Array:
-    """Repeat a clip that is shorter than so many steps to that length.
+    """Repeat a clip until it has a minimum length.
 
     Parameters
     ----------
     clip : float32 [rows, steps of the clip]
+        Any view.
     steps : int
-        Least length of the result.
+        Minimum length of the result.
 
     Returns
     -------
@@ -210,13 +212,14 @@ def at_least(clip: Array, *, steps: int) -> Array:
 
 
 def tile(chroma: Array, *, octaves: int) -> Array:
-    """Lay a profile over itself.
+    """Stack copies of a profile.
 
     Parameters
     ----------
     chroma : float32 [12, steps]
+        The profile.
     octaves : int
-        How often.
+        How many copies.
 
     Returns
     -------
@@ -231,6 +234,7 @@ def loudest_to_one(chroma: NDArray[np.floating], *, silence: float) -> Array:
     Parameters
     ----------
     chroma : float [classes, columns]
+        Not negative.
     silence : float
         Columns whose largest value is not above this become zeros.
 

@@ -1,9 +1,9 @@
 """Check a matrix against the format as its strictest readers parse it, line by line.
 
-The organisers have two readers, NEMA and the older M2K, and they differ. An error is what either of
-them refuses, or takes for something else than was meant: M2K reads `nan` and a decimal comma as
-0.0, the best match of all; NEMA ranks -0.0 before the query itself. A warning is a departure from
-the format that both accept, or a name with which a reader would go wrong.
+The organisers have two readers, NEMA and the older M2K, and they differ. An error is anything that either
+of them rejects or misreads: M2K reads `nan` and a decimal comma as 0.0, the best possible match; NEMA ranks
+-0.0 before the query itself. A warning is a departure from the format that both accept, or a name that a
+reader would misread.
 """
 
 import codecs
@@ -41,7 +41,9 @@ class Violation:
     line : int
         From 1.
     message : str
+        What is wrong.
     severity : {"error", "warning"}
+        As defined above.
     """
 
     line: int
@@ -55,44 +57,45 @@ def violations(
     queries: Sequence[str] | None = None,
     place: Callable[[str], str] | None = None,
 ) -> list[Violation]:
-    """Every violation in a matrix, in the order of its lines; an empty list for a perfect file.
+    """List every violation in a matrix, in the order of its lines.
 
-    Of each kind of violation the first 5 lines are listed and one more entry counts the rest.
-    The file is streamed.
+    For each kind of violation the first 5 are listed, and one more entry counts the rest. The file is
+    streamed.
 
     Parameters
     ----------
     path : path-like
         The matrix.
     queries : sequence of str, optional
-        The paths of the query list, if the rows are to be checked against it (M2K takes the rows in that
-        order, whatever their labels).
+        The paths of the query list, to check the rows against (M2K takes the rows in that order, whatever
+        their labels).
     place : callable, optional
-        Where the file of a path lies, so that a query may have another path in the matrix; None: paths are
-        compared as written.
+        Gives the location of a path's file, so that a query may have another path in the matrix. By default
+        paths are compared as written.
 
     Returns
     -------
     list of Violation
+        Empty for a perfect file.
 
     Raises
     ------
     MatrixFormatError
-        It cannot be read at all.
+        If the file cannot be read at all.
     """
     checker = _Checker()
     try:
         with open(path, "rb") as file:
             checker.check(file)
     except OSError as error:
-        raise MatrixFormatError(f"matrix {os.fspath(path)!r}: cannot read it: {error.strerror}") from error
+        raise MatrixFormatError(f"matrix {os.fspath(path)!r}: cannot be read: {error.strerror}") from error
     if queries is not None:
         checker.check_queries(queries, place)
     return checker.findings.in_order()
 
 
 class _Findings:
-    """Collects violations; of each kind only the first `SHOWN`, and a count of the others."""
+    """Collects violations: the first `SHOWN` of each kind, and a count of the others."""
 
     def __init__(self) -> None:
         self._listed: list[Violation] = []
@@ -108,7 +111,7 @@ class _Findings:
 
     def in_order(self) -> list[Violation]:
         rest = [
-            Violation(self._last[key], f"{key[1]}: {count - SHOWN} more line(s), this is the last", key[0])
+            Violation(self._last[key], f"{key[1]}: {count - SHOWN} more, of which this is the last", key[0])
             for key, count in self._counts.items()
             if count > SHOWN
         ]
@@ -144,7 +147,15 @@ class _Checker:
         self._check_end(raw)
 
     def check_queries(self, queries: Sequence[str], place: Callable[[str], str] | None) -> None:
-        """The rows must be labelled with the queries' positions, in the order of the query list."""
+        """Check that the rows are labelled with the queries' positions, in the order of the query list.
+
+        Parameters
+        ----------
+        queries : sequence of str
+            Lines of the query list.
+        place : callable or None
+            Turns a path into its location; None: paths are compared as written.
+        """
         places = ([*map(place, self._names)], [*map(place, queries)]) if place else None
         positions = number_collection(self._names, queries, places=places).query_positions
         if len(positions) != len(self._rows):
@@ -153,7 +164,9 @@ class _Checker:
             if position >= len(self._names):
                 self.findings.add(line, "query missing from the numbered list", repr(queries[row]))
             elif label != position + 1:
-                detail = f"query {row + 1} of the query list is number {position + 1}, the row says {label}"
+                detail = (
+                    f"query {row + 1} of the query list is number {position + 1}, but the row says {label}"
+                )
                 self.findings.add(line, "row out of query-list order", detail)
 
     def _error(self, kind: str, detail: str = "") -> None:
@@ -237,7 +250,7 @@ class _Checker:
             self._error("value below 0 or -0", detail)
 
     def _check_fields(self, fields: Sequence[bytes], message: str) -> None:
-        """Say what is wrong with a row whose values could not be parsed."""
+        """Report what is wrong with a row whose values could not be parsed."""
         if len(fields) != len(self._names):
             self._error("number of values", f"{message}; both readers fail on it")
         commas = [column for column, field in enumerate(fields, 1) if b"," in field]
@@ -268,6 +281,6 @@ def _is_finite(field: bytes) -> bool:
 
 
 def _columns(columns: Iterable[int]) -> str:
-    """How many columns, and the first of them."""
+    """Name the first column, and count the others."""
     found = list(columns)
     return f"column {found[0]}" + (f" and {len(found) - 1} more" if len(found) > 1 else "")

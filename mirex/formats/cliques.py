@@ -8,15 +8,15 @@ One line per recording, `path<TAB>clique`, UTF-8, no header::
 Conventions:
 
 * Paths are written as in the matrix. A BOM, CRLF, blank lines, trailing blanks and further tab columns
-  are tolerated; a line that begins with `#` and has no second column, or no path in the first, is a comment.
-* Else such a line gives a clique to a path that begins with `#`; or it is a line that was taken out,
-  `#/data/a.wav<TAB>x`. It stands for that very path, and for its base name only if that begins with `#`: so
-  it gives no other recording a clique.
-* A recording has one clique. The same path twice with one clique is accepted, with two it is an error.
-* A path of the matrix that is not in the file is looked up by its base name (what follows the last `/`),
-  and only where nothing is ambiguous: one path of the file has that base name, and one path of the matrix.
-* A path found neither way has no clique: as a reference it is a non-cover of everything, as a query it is
-  left out of the evaluation and counted.
+  are tolerated. A line that begins with `#` and has no second column, or no path in the first, is a comment.
+* Any other line that begins with `#` gives a clique to a path that begins with `#`; or it has been commented
+  out: `#/data/a.wav<TAB>x`. It applies to exactly that path, and to its base name only if that begins with
+  `#`, so that it gives no other recording a clique.
+* A recording has one clique. Repeating a path with the same clique is accepted; with another it is an error.
+* A path of the matrix that is not in the file is looked up by its base name (the part after the last `/`),
+  but only if that is unambiguous: one path of the file has that base name, and one path of the matrix.
+* A path found neither way has no clique. As a reference it is a cover of nothing; as a query it is left out
+  of the evaluation and counted.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ class Labels:
     names : tuple of str
         The cliques, in order of appearance.
     by_base_name : int
-        How many recordings were found by their base name only.
+        How many recordings were found only by their base name.
     """
 
     numbers: np.ndarray
@@ -51,7 +51,7 @@ class Labels:
     by_base_name: int
 
     def name(self, number: int) -> str:
-        """The clique's name.
+        """Name a clique.
 
         Parameters
         ----------
@@ -82,7 +82,8 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
     Raises
     ------
     EvaluationError
-        It cannot be read or is ill-formed (with the line number), or its columns are swapped.
+        If the file cannot be read or is malformed (the message has the line number), or its columns are
+        swapped.
 
     Examples
     --------
@@ -97,9 +98,11 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
         text = pathlib.Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise EvaluationError(f"cannot read the cliques file {path}: {reason}") from error
+        raise EvaluationError(f"cliques file {path}: cannot be read: {reason}") from error
     if "\0" in text:
-        raise EvaluationError(f"{path} is not text (it holds NUL bytes); give path<TAB>clique lines in UTF-8")
+        raise EvaluationError(
+            f"{path} is not text (it has NUL bytes); give lines of path<TAB>clique in UTF-8"
+        )
     rows = [
         (number, *_fields(line, where=f"{path}, line {number}"))
         for number, line in enumerate(text.split("\n"), start=1)
@@ -111,18 +114,18 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
         if cliques.setdefault(recording, clique) != clique:
             raise EvaluationError(
                 f"{path}, line {number}: {recording!r} is in clique {clique!r} here "
-                f"and in {cliques[recording]!r} above; keep one of the two lines"
+                f"but in {cliques[recording]!r} above; keep one of the two lines"
             )
     if not cliques:
-        raise EvaluationError(f"{path}: no line of the form path<TAB>clique; the cliques file is empty")
+        raise EvaluationError(f"{path}: the cliques file is empty; give lines of path<TAB>clique")
     return cliques
 
 
 def _check_columns(rows: Sequence[tuple[str, str]], path: str | pathlib.Path) -> None:
-    """`EvaluationError` if the first column looks like the cliques, and the second like the paths.
+    """`EvaluationError` if the first column looks like the cliques and the second like the paths.
 
-    The second holds paths, and the first does not; or something in the first has several in the second, while
-    nothing in the second comes twice, as only paths do.
+    That is: only the second has paths; or an entry of the first has several in the second, where no entry
+    is repeated, as is usual only for paths.
     """
     first, second = [row[0] for row in rows], [row[1] for row in rows]
     if not rows:
@@ -131,13 +134,13 @@ def _check_columns(rows: Sequence[tuple[str, str]], path: str | pathlib.Path) ->
     counted = len(set(first)) < len(rows) == len(set(second)) and not all(map(_is_path, first))
     if named or counted:
         raise EvaluationError(
-            f"{path}: the columns seem to be swapped, {first[0]!r} for a path and {second[0]!r} for its "
-            "clique; write the path first, then a tab and its clique"
+            f"{path}: the columns seem to be swapped: path {first[0]!r}, clique {second[0]!r}; write the "
+            "path first, then a tab and the clique"
         )
 
 
 def _is_comment(line: str) -> bool:
-    """Whether a line with # in front is one: without a clique, or a title, "# path<TAB>clique"."""
+    """Whether a line that begins with # is a comment: without a clique, or a title, "# path<TAB>clique"."""
     recording, _, rest = line.partition("\t")
     if not recording.startswith("#"):
         return False

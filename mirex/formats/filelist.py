@@ -1,10 +1,10 @@
 """MIREX list files: one path per line, no header; and the numbering that a matrix uses.
 
-Real lists also hold a byte order mark, CRLF, blank lines, trailing blanks, tab-separated columns
-after the path, and a last line without its newline; M3U playlists `#EXT...` lines, and lists from DOS a
-Ctrl-Z. A path may contain spaces and any letters, so lines are split on newline and tab only. Paths are
-decoded as UTF-8 with `surrogateescape`: a name in another encoding reaches the file system, and the
-matrix, with its bytes unchanged.
+Real lists also have a byte order mark, CRLF, blank lines, trailing blanks, tab-separated columns
+after the path, or a last line without a newline; M3U playlists have `#EXT...` lines, and lists from DOS a
+Ctrl-Z. A path may contain spaces and any letters, so lines are split at newlines and tabs only. Paths are
+decoded as UTF-8 with `surrogateescape`: a name in another encoding reaches the file system and the
+matrix with its bytes unchanged.
 """
 
 import codecs
@@ -22,8 +22,8 @@ from mirex.errors import ListFileError
 from mirex.formats.listforms import binary_form, likely_form
 
 EXAMPLES = 3  # how many examples one warning shows
-_HEAD = 1 << 16  # bytes that tell text from other files
-_LARGEST = 1 << 30  # bytes: some ten million paths; an endless stream is no list
+_HEAD = 1 << 16  # bytes that distinguish text from other files
+_LARGEST = 1 << 30  # bytes: some ten million paths; an endless stream is not a list
 _CTRL_Z = b"\x1a"
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class FileList:
 
 @dataclasses.dataclass(frozen=True)
 class Numbering:
-    """The numbered list of a matrix, and where each query stands in it.
+    """The numbered list of a matrix, and the position of each query in it.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Numbering:
     appended : int
         How many paths were appended.
     renamed : int
-        How many queries are numbered as a collection entry that is the same file under another path.
+        How many queries have the number of a collection entry that is the same file under another path.
     """
 
     paths: tuple[str, ...]
@@ -70,10 +70,10 @@ class Numbering:
 def read_list(path: str | os.PathLike[str]) -> FileList:
     """Read a list file.
 
-    A list without any path is an error: an empty collection or query list gives no matrix, and is
-    nearly always a wrong argument or a failed script before this one. `#EXT...` lines of playlists and
-    Ctrl-Z are skipped, with one warning. Blanks at the end of a line belong to its path only if a file of
-    that name exists, and none without them.
+    A list without any path is an error: an empty collection or query list gives no matrix, and nearly
+    always means a wrong argument or that an earlier script failed. `#EXT...` lines of playlists and Ctrl-Z
+    are skipped, with one warning. Blanks at the end of a line belong to the path only if a file of that name
+    exists and no file without them.
 
     Parameters
     ----------
@@ -87,14 +87,14 @@ def read_list(path: str | os.PathLike[str]) -> FileList:
     Raises
     ------
     ListFileError
-        The file cannot be read, is not text (UTF-16, audio, an archive), lists nothing, or has a line that
+        If the file cannot be read, is not text (UTF-16, audio, an archive), lists nothing, or has a line that
         starts with a tab or has a carriage return inside the path.
     """
     folder = os.path.dirname(os.path.abspath(path))
     lines, skipped = _lines(_text(path), folder)
     if skipped:
         log.warning(
-            "list file %r: %d line(s) that name no file were skipped, first %r",
+            "list file %r: skipped %d line(s) that do not name a file, the first: %r",
             os.fspath(path), len(skipped), skipped[0][:60],
         )  # fmt: skip
     try:
@@ -107,11 +107,11 @@ def read_list(path: str | os.PathLike[str]) -> FileList:
 
 
 def _lines(data: bytes, folder: str) -> tuple[list[tuple[int, bytes]], list[str]]:
-    """The lines that name a file, each with its number; and those that name none and are not blank."""
+    """The lines that name a file, each with its number; and those that do not, except blank ones."""
     kept: list[tuple[int, bytes]] = []
     skipped: list[str] = []
     lines = data.rstrip(b"\r\n").split(b"\n")
-    if lines[-1].endswith(_CTRL_Z):  # behind the last path, where DOS ends a text
+    if lines[-1].endswith(_CTRL_Z):  # after the last path, where DOS ends a text
         lines[-1:] = [lines[-1].removesuffix(_CTRL_Z), _CTRL_Z]
     playlist = lines[0].startswith(b"#EXTM3U")
     for number, line in enumerate(lines, 1):
@@ -124,7 +124,7 @@ def _lines(data: bytes, folder: str) -> tuple[list[tuple[int, bytes]], list[str]
 
 
 def _text(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a list file, without a byte order mark; `ListFileError` if they are no text."""
+    """The bytes of a list file, without a byte order mark; `ListFileError` if they are not text."""
     name = os.fspath(path)
     try:
         with open(path, "rb") as file:
@@ -133,23 +133,20 @@ def _text(path: str | os.PathLike[str]) -> bytes:
             rest = b"" if form else file.read(_LARGEST)
     except OSError as error:
         advice = "; give a text file with one path per line" if error.errno == errno.EISDIR else ""
-        raise ListFileError(f"list file {name!r}: cannot read it: {error.strerror}{advice}") from error
+        raise ListFileError(f"list file {name!r}: cannot be read: {error.strerror}{advice}") from error
     except ValueError as error:
-        raise ListFileError(f"list file {name!r}: cannot read it: {error}") from error
+        raise ListFileError(f"list file {name!r}: cannot be read: {error}") from error
     if form is None and b"\0" in rest:
         form = "data with NUL bytes"
     if form is None and len(rest) == _LARGEST:
         form = f"more than {_LARGEST >> 30} GiB"
     if form:
-        raise ListFileError(
-            f"list file {name!r} is not text as a list is, but {form}; give a text file in UTF-8 with one "
-            "path per line"
-        )
+        raise ListFileError(f"list file {name!r} is {form}; give a text file in UTF-8 with one path per line")
     return (head + rest).removeprefix(codecs.BOM_UTF8)
 
 
 def _is_directive(line: bytes, folder: str, *, playlist: bool) -> bool:
-    """Whether a line is one of a playlist that names no file; in M3U any line with # in front is."""
+    """Whether a line of a playlist names no file; in M3U, any line that begins with #."""
     if not line.startswith(b"#" if playlist else b"#EXT"):
         return False
     return not os.path.lexists(_place(_decoded(line.partition(b"\t")[0].rstrip(b" \r")), folder))
@@ -177,11 +174,11 @@ def _decoded(path: bytes) -> str:
 
 
 def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[str]:
-    """Where the files of a list lie.
+    """Locate the files of a list.
 
-    A path is taken as it stands, relative ones from the current directory; a relative path that does
-    not exist there but does from the list file's folder is taken from that folder. What is not found so is
-    looked for in the other Unicode form (NFC, NFD), each part of the path by itself.
+    Paths are taken as written, relative ones from the current directory. A relative path that does not
+    exist there, but does from the list file's folder, is taken from that folder. If neither exists, the other
+    Unicode form (NFC, NFD) is tried for each part of the path.
 
     Parameters
     ----------
@@ -193,26 +190,26 @@ def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[s
     Returns
     -------
     list of str
-        One place per path; for a file that is missing, its path.
+        One location per path; for a missing file, the path itself.
 
     Raises
     ------
     ListFileError
-        Not one of the files can be opened: the list is in another form (which is named), or of another
-        machine.
+        If none of the files can be opened: the list has another form, which the message names, or comes from
+        another machine.
     """
     place = places_beside(list_file)
     places = [place(path) for path in paths]
     if paths and not any(map(_can_be_read, places)):
         raise ListFileError(
-            f"list file {os.fspath(list_file)!r}: {_none_of(paths)} can be read (the first: {paths[0]!r}: "
+            f"list file {os.fspath(list_file)!r}: {_none_of(paths)} read (the first: {paths[0]!r}: "
             f"{_reason(places[0])}){_advice(list_file, place)}"
         )
     return places
 
 
 def places_beside(list_file: str | os.PathLike[str]) -> Callable[[str], str]:
-    """What `locate` does for each path, whether or not there is a file.
+    """Make the function that `locate` applies to each path.
 
     Parameters
     ----------
@@ -222,44 +219,52 @@ def places_beside(list_file: str | os.PathLike[str]) -> Callable[[str], str]:
     Returns
     -------
     callable
-        Takes a path of the list and returns where its file lies; for a file that is missing, the path.
+        Takes a path of the list and returns the location of its file; for a missing file, the path.
     """
     folder = os.path.dirname(os.path.abspath(list_file))
     return lambda path: _place(path, folder)
 
 
 def check_analysed(
-    paths: Sequence[str], failures: Mapping[int, str], *, list_file: str | os.PathLike[str]
+    paths: Sequence[str],
+    failures: Mapping[int, str],
+    *,
+    list_file: str | os.PathLike[str],
+    share: tuple[int, int] = (1, 1),
 ) -> None:
-    """Raise `ListFileError` if every file of a list failed: what its matrix would say is nothing.
+    """Check that a list has at least one file that did not fail; its matrix would mean nothing otherwise.
 
     Parameters
     ----------
     paths : sequence of str
-        All paths of the list.
+        All paths of the list, or of a shard. An empty shard is not a failure: a list may be shorter than the
+        number of shards.
     failures : mapping of int to str
         Reasons, by index into `paths`.
     list_file : path-like
         The list file.
+    share : pair of int
+        Number of the shard, from 1, and how many there are.
 
     Raises
     ------
     ListFileError
-        All failed.
+        If all files failed.
     """
     if paths and len(failures) == len(paths):
+        part = f", shard {share[0]} of {share[1]}" if share[1] > 1 else ""
         raise ListFileError(
-            f"list file {os.fspath(list_file)!r}: {_none_of(paths)} could be analysed "
+            f"list file {os.fspath(list_file)!r}{part}: {_none_of(paths)} analysed "
             f"(the first: {paths[0]!r}: {failures[0]}); is it the right list?"
         )
 
 
 def _none_of(paths: Sequence[str]) -> str:
-    return "its only file is not one that" if len(paths) == 1 else f"none of its {len(paths)} files"
+    return "its only file cannot be" if len(paths) == 1 else f"none of its {len(paths)} files can be"
 
 
 def _advice(list_file: str | os.PathLike[str], place: Callable[[str], str]) -> str:
-    """The likely form of a list that names no file, and what to do."""
+    """The likely form of a list whose files do not exist, and what to do."""
     try:
         with open(list_file, "rb") as file:
             head = file.read(_HEAD).removeprefix(codecs.BOM_UTF8)
@@ -284,7 +289,7 @@ def _place(path: str, folder: str) -> str:
 
 
 def _in_other_form(path: str) -> str | None:
-    """The path of an existing file that differs in Unicode's composition only, part by part."""
+    """The path of an existing file that differs only in its Unicode form, part by part."""
     if path.isascii():
         return None
     place = "/" if path.startswith("/") else ""
@@ -334,7 +339,7 @@ def number_collection(
 ) -> Numbering:
     """Number the collection and find each query in it.
 
-    A duplicate path keeps both lines, and a query gets its first match: by its path as written, else, where
+    A duplicate path keeps both lines. A query gets the first entry with its path as written or else, if
     places are given, the first entry that is the same file under another path. Queries that the
     collection lacks are appended to it, each once, in query-list order, so that the matrix has a column for
     every query.
@@ -344,7 +349,7 @@ def number_collection(
     collection, queries : sequence of str
         Paths as the lists have them.
     places : pair of sequences of str, optional
-        Where the files of the collection and of the queries lie, as `locate` tells.
+        Locations of the files of the collection and of the queries, from `locate`.
 
     Returns
     -------
@@ -395,12 +400,12 @@ def _file_of(place: str) -> tuple[int, int] | None:
 
 
 def name_warnings(paths: Sequence[str]) -> list[str]:
-    """Warn of names with which a reader of the matrix would go wrong; at most one line per kind.
+    """Warn of names that a reader of the matrix would misread.
 
-    The readers split at white space, and know a track by its basename up to the first dot, in any
-    case; they fail on a whole basename of fewer than 3 characters. In an ASCII locale each byte outside ASCII
-    is one and the same character to them: two names that differ in such bytes only are one track to one
-    reader, and an error to the other. Examples come with their number in the list.
+    The readers split at white space, and identify a track by its basename up to the first dot, ignoring
+    case. They fail on a whole basename of fewer than 3 characters. In an ASCII locale, all bytes outside
+    ASCII become one and the same character: two names that differ only in such bytes are one track to one
+    reader, and an error to the other.
 
     Parameters
     ----------
@@ -410,6 +415,7 @@ def name_warnings(paths: Sequence[str]) -> list[str]:
     Returns
     -------
     list of str
+        At most one line per kind, with examples and their numbers in the list.
     """
     stems = [_stem(path) for path in paths]
     blank = [i for i, path in enumerate(paths) if any(character.isspace() for character in path)]
@@ -419,16 +425,16 @@ def name_warnings(paths: Sequence[str]) -> list[str]:
     garbled = [group for group in _alike(map(_garbled_stem, paths)) if len({stems[i] for i in group}) > 1]
     warnings = []
     if blank:
-        warnings.append(f"{_paths(len(blank))} white space, where readers split: {_show(paths, blank)}")
+        warnings.append(f"{_paths(len(blank))} white space, at which readers split: {_show(paths, blank)}")
     if alike:
         warnings.append(
             f"{sum(map(len, alike))} paths share {len(alike)} basename(s) up to the first dot, ignoring "
-            f"case, and readers take them for one track: {_show_groups(paths, alike)}"
+            f"case, and readers take these for one track: {_show_groups(paths, alike)}"
         )
     if garbled:
         warnings.append(
-            f"{sum(map(len, garbled))} paths differ up to the first dot in characters outside ASCII only: "
-            "in an ASCII locale one reader takes them for one track, the other fails on them; rename these "
+            f"{sum(map(len, garbled))} paths differ up to the first dot only in characters outside ASCII: in "
+            "an ASCII locale one reader takes them for one track, the other fails on them; rename these "
             f"files: {_show_groups(paths, garbled)}"
         )
     elif foreign:
@@ -445,12 +451,12 @@ def name_warnings(paths: Sequence[str]) -> list[str]:
 
 
 def _stem(path: str) -> str:
-    """Basename up to its first dot, without case: what the readers know a track by."""
+    """Basename up to its first dot, without case: what the readers identify a track by."""
     return path.rpartition("/")[2].partition(".")[0].casefold()
 
 
 def _garbled_stem(path: str) -> str:
-    """The same as a reader in an ASCII locale sees it: one character for each byte outside ASCII."""
+    """The stem as a reader in an ASCII locale sees it: one character for each byte outside ASCII."""
     name = path.rpartition("/")[2].partition(".")[0].encode("utf-8", "surrogateescape")
     return name.decode("ascii", "replace").lower()
 

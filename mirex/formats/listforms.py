@@ -1,7 +1,7 @@
-"""What a list that is none may be: forms that people and programs write lists in, and we do not read.
+"""Recognise the form of a list that is unusable here, although people or programs write such lists.
 
-A form is recognised where it holds for every line that was looked at. It only explains an error: whether a
-list can be used is told by the files that it names.
+A form is recognised if it fits every line examined. It only explains an error: whether a list can be
+used depends on the files that it names.
 """
 
 import codecs
@@ -31,7 +31,7 @@ Lines = Sequence[str]
 
 
 def binary_form(head: bytes) -> str | None:
-    """What the first bytes of a file are, if they are no text of one path per line; None for text.
+    """Recognise the first bytes of a file that is not a text with one path per line.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def binary_form(head: bytes) -> str | None:
     Returns
     -------
     str or None
-        The form, in a few words.
+        The form, in a few words; None for text.
     """
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "text in UTF-16, with NUL bytes"
@@ -54,19 +54,19 @@ def binary_form(head: bytes) -> str | None:
     if max(head[0::2].count(b"\0"), head[1::2].count(b"\0")) > 0.4 * pairs:
         return "text in UTF-16, with NUL bytes"
     if not _CONTROL.search(head.replace(b"\0", b"")):
-        return "text with NUL bytes, as 'find -print0' ends paths"
+        return "text with NUL bytes, such as 'find -print0' writes"
     return "data with NUL bytes"
 
 
 def likely_form(lines: Lines, *, exists: Callable[[str], bool]) -> str | None:
-    """In what form a list is whose files cannot be found.
+    """Recognise the form of a list whose files cannot be found.
 
     Parameters
     ----------
     lines : sequence of str
-        Its lines that are not blank, whole, without their ends.
+        Its complete lines without line ends, except blank ones.
     exists : callable
-        Whether there is a file, not a folder, of a path.
+        Whether a path is that of an existing file, not a folder.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def likely_form(lines: Lines, *, exists: Callable[[str], bool]) -> str | None:
 
 
 def _document(lines: Lines, exists: Callable[[str], bool]) -> str | None:
-    """Formats that mark themselves at their beginning, or on a line of their own."""
+    """Formats that are marked at their beginning, or on a line of their own."""
     first = lines[0].lstrip().lower()
     if any(re.match(r"q/r[\t ]", line.lower()) for line in lines):
         return "it is a distance matrix"
@@ -109,7 +109,7 @@ def _document(lines: Lines, exists: Callable[[str], bool]) -> str | None:
 
 
 def _column(lines: Lines, exists: Callable[[str], bool]) -> str | None:
-    """The path stands in another column, or is followed by others that no tab divides off."""
+    """The path is in another column, or further columns follow it that no tab separates."""
     for separator, name in (("\t", "tabs"), (",", "commas"), (";", "semicolons"), ("|", "vertical bars")):
         rows = [line.split(separator) for line in lines if separator in line]
         if not rows or len(rows) < 0.5 * len(lines):
@@ -120,26 +120,26 @@ def _column(lines: Lines, exists: Callable[[str], bool]) -> str | None:
                 continue
             cells = [row[column].strip().strip(_QUOTES) for row in body]
             if any(exists(cell) for cell in cells) or all(_is_path(cell) for cell in cells):
-                return f"its lines have columns with {name} between, and the path in column {column + 1}"
+                return f"its columns are separated by {name}, and the path is in column {column + 1}"
     if _all(r"[^,]+,[^,]+", lines) and not any(map(_is_path, lines)):
-        return "its lines have columns with commas between"
+        return "its columns are separated by commas"
     return None
 
 
 def _decorated(lines: Lines, exists: Callable[[str], bool]) -> str | None:
-    """Something stands around or instead of every plain path."""
+    """Something surrounds or replaces every plain path."""
     if all(line.lstrip()[0] in _QUOTES for line in lines):
         return "every path begins with a quote"
     patterns = {
         r"\s*[(\[]?\d+\s*[.):\]]\s*\S": "every path has a number before it",
         r"\s*\d+\s+\S": "every path has a number before it",
         r"\s*[-*\u2022+]\s+\S": "every path has a bullet before it",
-        r"\s*[A-Za-z]:[\\/]": "every path is one of Windows (a drive letter)",
+        r"\s*[A-Za-z]:[\\/]": "every path is a Windows path (it has a drive letter)",
         r"\\\\|[^/]*\\[^/]*$": "every path has backslashes",
         r"\s*[A-Za-z][A-Za-z0-9+.-]+://?": "every path is a URL",
         r"file:": "every path is a URL",
-        r"~": "every path begins with ~, which no shell expands here",
-        r"\$|%\w+%": "every path begins with a variable, which no shell expands here",
+        r"~": "every path begins with ~, which is not expanded here",
+        r"\$|%\w+%": "every path begins with a variable, which is not expanded here",
         r"\s+\S": "every path begins with a blank",
         r"#": "every line begins with #",
         r"[\w ]+\s*=\s*\S": "every path has a name and = before it",
@@ -148,7 +148,7 @@ def _decorated(lines: Lines, exists: Callable[[str], bool]) -> str | None:
         if _all(pattern, lines):
             return form
     changes: dict[str, Callable[[str], str]] = {
-        "its paths have backslashes, as for a shell": lambda path: re.sub(r"\\(.)", r"\1", path),
+        "its paths are escaped with backslashes, as for a shell": lambda path: re.sub(r"\\(.)", r"\1", path),
         "its paths have %xx in place of letters, as in a URL": urllib.parse.unquote,
         "its paths have quotes": lambda path: path.strip(_QUOTES),
         "its paths have blanks or other characters before them": lambda path: path.lstrip(" \u00a0\ufeff"),
@@ -164,11 +164,11 @@ def _joined(lines: Lines, exists: Callable[[str], bool]) -> str | None:
     for separator, name in ((" ", "blanks"), (", ", "commas"), (",", "commas"), (";", "semicolons")):
         parts = lines[0].split(separator)
         if len(parts) > 1 and sum(exists(part.strip(_QUOTES)) for part in parts) > 1:
-            return f"its lines hold several paths, with {name} between"
+            return f"its lines have several paths, separated by {name}"
     if all(os.path.isdir(line) for line in lines):
         return "every path is a folder"
     if all(not line.startswith("/") for line in lines):
-        return "its relative paths lead nowhere from the current directory nor from the list's folder"
+        return "its relative paths exist neither in the current directory nor in the list's folder"
     return None
 
 

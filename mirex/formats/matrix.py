@@ -1,4 +1,4 @@
-"""The MIREX distance matrix file: written to the byte, read as tolerantly as its readers do.
+"""The MIREX distance matrix file: written exactly, read as tolerantly as the organisers' readers do.
 
     <one line of free text: the system's name>LF
     1<TAB><path exactly as in the list>LF             ... to N
@@ -6,8 +6,8 @@
     <p><TAB><d(p,1)><TAB>...<TAB><d(p,N)>LF           one row per query, in query-list order
 
 `p` is the query's 1-based position in the numbered list. Distances are written with `%.8f`, which
-keeps the order of float32 values (`%.5f` merges 37 % of them). In Python positions are 0-based.
-Files are streamed both ways: a block of rows, never the whole text, is in memory. Text is UTF-8
+keeps the order of float32 values (`%.5f` merges 37 % of them). In Python, positions are 0-based.
+Files are streamed in both directions: memory holds a block of rows, never the whole text. Text is UTF-8
 with `surrogateescape`, so that paths in another encoding keep their bytes.
 """
 
@@ -24,13 +24,13 @@ from mirex.errors import MatrixFormatError
 from mirex.files import appearing_whole
 
 # Values below 10 all have the form "d.dddddddd" and a separator. A row of such fields is formatted
-# and parsed as one array, tens of times as fast as value by value.
+# and parsed as one array, tens of times faster than value by value.
 _FIELD = len("d.dddddddd\t")
 _FOUR_DIGITS = np.array([f"{number:04d}" for number in range(10_000)], dtype="S4").view(np.uint32)
 _PIECE = 16384  # values formatted at once: few enough for the cache, enough to be worth the calls
 _WRITTEN_AT_ONCE = 1 << 20  # bytes
 _TEMPLATE_FROM = 9.0  # from here on a value might be rounded up to 10.00000000
-_MOST_DIGITS = 15  # whole numbers of so many digits are exact in float64
+_MOST_DIGITS = 15  # whole numbers with this many digits are exact in float64
 
 PathLike = str | os.PathLike[str]
 Rows = np.ndarray | Iterable[np.ndarray]
@@ -49,6 +49,7 @@ class Matrix:
     query_positions : int64 [q]
         Positions of the rows' queries in `names`, from 0.
     distances : float32 [q, N]
+        From each query to each recording.
     """
 
     system: str
@@ -98,7 +99,7 @@ class MatrixFile:
         Raises
         ------
         MatrixFormatError
-            Where a row cannot be understood; with the line.
+            If a row cannot be parsed; the message has its line.
         """
         with open(self.path, "rb") as file:
             file.seek(self.offset)
@@ -106,7 +107,7 @@ class MatrixFile:
 
 
 def open_matrix(path: PathLike) -> MatrixFile:
-    """Read the head of a matrix (system, names, Q/R line), to read its rows in blocks.
+    """Open a matrix to read its rows in blocks: read its head (system, names, Q/R line).
 
     Parameters
     ----------
@@ -120,13 +121,13 @@ def open_matrix(path: PathLike) -> MatrixFile:
     Raises
     ------
     MatrixFormatError
-        For a head that cannot be understood, with the line; or if the file cannot be read.
+        If the file cannot be read, or its head cannot be parsed; the message has the line.
     """
     try:
         with open(path, "rb") as file:
             return _read_head(file, Path(path))
     except OSError as error:
-        raise MatrixFormatError(f"matrix {os.fspath(path)!r}: cannot read it: {error.strerror}") from error
+        raise MatrixFormatError(f"matrix {os.fspath(path)!r}: cannot be read: {error.strerror}") from error
 
 
 def read_matrix(path: PathLike) -> Matrix:
@@ -134,7 +135,7 @@ def read_matrix(path: PathLike) -> Matrix:
 
     Accepted, because the organisers' readers accept it too: CRLF, no final newline, a trailing tab,
     `q/r`, blanks instead of tabs, rows in any order, blank lines at the end, a byte order mark,
-    values below 0. `mirex.formats.check.violations` lists what a strict reader would refuse.
+    values below 0. `mirex.formats.check.violations` lists what a strict reader would reject.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def read_matrix(path: PathLike) -> Matrix:
     Raises
     ------
     MatrixFormatError
-        For everything else that differs from the format, with its line; or if the file cannot be read.
+        If the file cannot be read, or violates the format in any other way; the message has the line.
     """
     head = open_matrix(path)
     capacity = _count_lines(head)
@@ -183,15 +184,15 @@ def write_matrix(
     query_positions : sequence of int, or int [q]
         Positions of the queries in `names`, from 0, in query-list order.
     rows : float32 [q, N], or iterable of float32 [b, N]
-        An iterable gives blocks that add up to it, as `mirex.retrieval.distance.rows` yields them. Distances
-        are finite, 0 or more, and exactly 0 for the query itself.
+        An iterable gives consecutive blocks, as `mirex.retrieval.distance.rows` yields them. Distances are
+        finite, 0 or more, and exactly 0 for the query itself.
     system : str
         The first line.
 
     Raises
     ------
     MatrixFormatError
-        Where the result would break the format.
+        If the result would violate the format.
     OSError
         If it cannot be written.
     """
@@ -229,7 +230,7 @@ def _encode(text: str, what: str, *, forbidden: str) -> bytes:
     if not text.strip():
         raise MatrixFormatError(f"the {what} {text!r} is blank; a matrix has no blank lines or names")
     if any(character in text for character in forbidden):
-        raise MatrixFormatError(f"the {what} {text!r} holds one of {forbidden!r}, which a matrix cannot hold")
+        raise MatrixFormatError(f"the {what} {text!r} contains one of {forbidden!r}; a matrix cannot hold it")
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
@@ -247,7 +248,7 @@ def _checked_positions(query_positions: Sequence[int] | np.ndarray, count: int) 
 
 
 def _checked_rows(rows: Rows, positions: np.ndarray, *, columns: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each query's position and row, or raise if they do not make a valid matrix."""
+    """Yield each query's position and row; raise an error if they do not make a valid matrix."""
     count = 0
     for block in [rows] if isinstance(rows, np.ndarray) else rows:
         if block.ndim != 2 or block.shape[1] != columns or count + len(block) > len(positions):
@@ -281,7 +282,7 @@ def _check_row(row: np.ndarray, position: int) -> None:
 
 
 def format_values(values: np.ndarray) -> bytes:
-    """`%.8f` of each value with tabs between.
+    """Format values as `%.8f`, separated by tabs.
 
     Parameters
     ----------
@@ -298,10 +299,10 @@ def format_values(values: np.ndarray) -> bytes:
 
 
 class _Formatter:
-    """Formats pieces of rows into the same memory again and again.
+    """Formats pieces of rows, reusing the same memory.
 
-    A field is written as its first five digits, with the point, then the other four: each is looked up as
-    one number of 8 or 4 bytes and stored where its field begins. The tabs between are there from the start.
+    A field is written as its first five digits, with the point, then the other four. Each part is looked up
+    as one number of 8 or 4 bytes and stored where it belongs. The tabs in between are there from the start.
     """
 
     def __init__(self) -> None:
@@ -317,7 +318,18 @@ class _Formatter:
         self._found = np.empty(_PIECE, np.uint64), np.empty(_PIECE, np.uint32)
 
     def text(self, values: np.ndarray) -> bytes | memoryview:
-        """`%.8f` of at most _PIECE values with tabs between; valid until the next call."""
+        """Format values as `%.8f`, separated by tabs.
+
+        Parameters
+        ----------
+        values : float32 [values]
+            At most _PIECE of them, 0 or more.
+
+        Returns
+        -------
+        bytes or memoryview
+            Valid until the next call.
+        """
         if values.max() >= _TEMPLATE_FROM:
             template = "\t".join(["%.8f"] * len(values))
             return (template % tuple((values + np.float32(0)).tolist())).encode("ascii")
@@ -407,7 +419,7 @@ def _row_blocks(file: BinaryIO, head: MatrixFile, block: int) -> Iterator[tuple[
 
 
 def _count_lines(head: MatrixFile) -> int:
-    """An upper bound of the number of rows, so that they can be read into one array."""
+    """An upper bound on the number of rows, so that they can be read into one array."""
     with open(head.path, "rb") as file:
         file.seek(head.offset)
         return 1 + sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
@@ -425,14 +437,14 @@ def _decode(text: bytes) -> str:
 
 
 def chomp(raw: bytes, *, tab: bool = True) -> bytes:
-    """A line without its end.
+    """Strip the end of a line.
 
     Parameters
     ----------
     raw : bytes
         The line, with LF, CRLF or neither.
     tab : bool
-        Also leave out one trailing tab.
+        Also strip one trailing tab.
 
     Returns
     -------
@@ -443,7 +455,7 @@ def chomp(raw: bytes, *, tab: bool = True) -> bytes:
 
 
 def is_header(text: bytes) -> bool:
-    """Whether a line is the Q/R line, in either case, with tabs or blanks.
+    """Whether a line is the Q/R line, in upper or lower case, with tabs or blanks.
 
     Parameters
     ----------
@@ -458,23 +470,24 @@ def is_header(text: bytes) -> bool:
 
 
 def parse_name(text: bytes, *, number: int) -> bytes:
-    """The path of a line of the numbered list.
+    """Parse a line of the numbered list.
 
     Parameters
     ----------
     text : bytes
         The line, without its end.
     number : int
-        That the line should carry, from 1.
+        The number that the line should have, from 1.
 
     Returns
     -------
     bytes
+        The path.
 
     Raises
     ------
     ValueError
-        If the line is blank, carries another number or no path, or has a tab inside the path.
+        If the line is blank, has another number or no path, or has a tab inside the path.
     """
     if not text.strip():
         raise ValueError("blank line in the list")
@@ -489,7 +502,7 @@ def parse_name(text: bytes, *, number: int) -> bytes:
 
 
 def parse_row(text: bytes, *, columns: int) -> tuple[int, np.ndarray]:
-    """The label and the values of a row, with tabs or blanks between.
+    """Parse a row, with tabs or blanks between its fields.
 
     Parameters
     ----------
@@ -507,7 +520,7 @@ def parse_row(text: bytes, *, columns: int) -> tuple[int, np.ndarray]:
     Raises
     ------
     ValueError
-        For a second Q/R line, and as `parse_label` and `parse_values`.
+        If it is a second Q/R line, and as for `parse_label` and `parse_values`.
     """
     if is_header(text):
         raise ValueError("second Q/R line")
@@ -518,14 +531,14 @@ def parse_row(text: bytes, *, columns: int) -> tuple[int, np.ndarray]:
 
 
 def parse_label(label: bytes, *, columns: int) -> int:
-    """The label of a row.
+    """Parse the label of a row.
 
     Parameters
     ----------
     label : bytes
         The row's first field.
     columns : int
-        The largest label that there can be.
+        The largest possible label.
 
     Returns
     -------
@@ -535,7 +548,7 @@ def parse_label(label: bytes, *, columns: int) -> int:
     Raises
     ------
     ValueError
-        If it is no whole number from 1 to `columns`.
+        If it is not a whole number from 1 to `columns`.
     """
     if not label.isdigit() or not 1 <= int(label) <= columns:
         raise ValueError(f"row label {label[:60]!r} is not the query's number in the list, 1 to {columns}")
@@ -543,12 +556,12 @@ def parse_label(label: bytes, *, columns: int) -> int:
 
 
 def parse_values(body: bytes, *, columns: int) -> np.ndarray:
-    """Tab-separated decimal numbers as an array.
+    """Parse tab-separated decimal numbers.
 
     Parameters
     ----------
     body : bytes
-        The row behind its label.
+        The row after its label.
     columns : int
         How many values there must be.
 
@@ -559,7 +572,7 @@ def parse_values(body: bytes, *, columns: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        If there are more or fewer, or one is no number or not finite.
+        If there are more or fewer, or one is not a number or not finite.
     """
     found = body.count(b"\t") + 1 if body else 0
     if found != columns:
@@ -589,7 +602,7 @@ def _parse_any(body: bytes) -> np.ndarray:
         exact = np.array([*map(float, body.decode("ascii").split("\t"))])
     except ValueError:
         exact = np.array([parse_number(field, column=column) for column, field in enumerate(fields, 1)])
-    with np.errstate(over="ignore"):  # beyond float32: infinite, and refused as that
+    with np.errstate(over="ignore"):  # beyond float32: infinite, and rejected as such
         values = exact.astype(np.float32)
     if not np.isfinite(values).all():
         column = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
@@ -598,14 +611,14 @@ def _parse_any(body: bytes) -> np.ndarray:
 
 
 def parse_number(field: bytes, *, column: int) -> float:
-    """One value as a float; unlike `float`, without digit grouping (1_000).
+    """Parse one value; unlike `float`, reject digit grouping (1_000).
 
     Parameters
     ----------
     field : bytes
         The value as written.
     column : int
-        Its column, from 1, which the error names.
+        Its column, from 1, for the message.
 
     Returns
     -------

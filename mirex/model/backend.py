@@ -1,13 +1,13 @@
-"""Backends: what computes the network on a processor, and the network as an ONNX file.
+"""Backends: what computes the network on a CPU, and the network as an ONNX file.
 
-"torch" is the backend of record: every published figure and every shipped vector is its. "openvino"
-(the extra `fast`) compiles the same network, still in float32, whatever lower precision the processor has:
-quicker, and its embeddings have a cosine of more than 0.999999 with torch's. They are other bytes all the
-same, so that the fingerprint of a backend other than torch says its name, and stored embeddings of two
-backends never meet.
+"torch" is the reference: every published figure and every shipped vector comes from it. "openvino" (the extra
+`fast`) compiles the same network, always in float32 even where the CPU supports lower precision. It is
+faster, and its embeddings have a cosine of more than 0.999999 with torch's. Their bytes still differ, so the
+fingerprint of a backend other than torch includes its name, and stored embeddings of two backends are never
+mixed.
 
-OpenVINO's converter reports its use over the network unless told not to; the front end that it calls, which
-is used here, does not.
+OpenVINO's converter reports its use over the network by default; the front end underneath it, which is used
+here, does not.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def check(backend: str, *, device: str = "cpu") -> None:
     backend : str
         One of BACKENDS.
     device : str
-        Where the network is to run: "cuda" is for torch alone.
+        Where the network is to run; only torch can use "cuda".
 
     Raises
     ------
@@ -54,13 +54,25 @@ def check(backend: str, *, device: str = "cpu") -> None:
         raise UsageError(f"backend {backend!r}: choose one of {', '.join(BACKENDS)}")
     if backend == "openvino":
         if device == "cuda":
-            raise UsageError("backend openvino computes on the processor; use --device cpu, or backend torch")
-        with _extra("fast", "the backend openvino"):
+            raise UsageError("backend openvino runs on the CPU only; use --device cpu, or backend torch")
+        with _extra("fast", "backend openvino"):
             import openvino  # noqa: F401
 
 
 def fingerprint(weights: str, *, backend: str = "torch") -> str:
-    """What stands for embeddings by these weights and this backend.
+    """Fingerprint of embeddings computed with these weights by this backend.
+
+    Parameters
+    ----------
+    weights : str
+        Fingerprint of the weights.
+    backend : str
+        One of BACKENDS.
+
+    Returns
+    -------
+    str
+        That of the weights, with the backend's name unless it is torch.
 
     Examples
     --------
@@ -70,21 +82,42 @@ def fingerprint(weights: str, *, backend: str = "torch") -> str:
     return weights if backend == "torch" else f"{weights}-{backend}"
 
 
+def backend_of(fingerprint: str) -> str:
+    """The backend that a fingerprint of embeddings names.
+
+    Parameters
+    ----------
+    fingerprint : str
+        As `fingerprint` gives it.
+
+    Returns
+    -------
+    str
+        One of BACKENDS.
+
+    Examples
+    --------
+    >>> backend_of("0123456789abcdef-openvino"), backend_of("0123456789abcdef")
+    ('openvino', 'torch')
+    """
+    return next((name for name in BACKENDS if fingerprint.endswith(f"-{name}")), "torch")
+
+
 def compiled(sealed: "Sealed", *, backend: str) -> "Sealed":
     """The same weights, computed by a backend.
 
     Parameters
     ----------
     sealed : Sealed
-        Weights by torch, on the CPU.
+        Weights in torch, on the CPU.
     backend : str
         One of BACKENDS.
 
     Returns
     -------
     Sealed
-        Itself for torch. Else one whose network can be called, and nothing else, on the CPU; its fingerprint
-        names the backend. It computes on as many threads as torch is set to.
+        `sealed` itself for torch. Otherwise its network can only be called, on the CPU; it uses as many
+        threads as torch is set to. The fingerprint includes the backend's name.
 
     Raises
     ------
@@ -99,7 +132,7 @@ def compiled(sealed: "Sealed", *, backend: str) -> "Sealed":
 
 
 class _CompiledViews:
-    """In place of a TwoViewNetwork: the networks of the views that the settings ask for."""
+    """Stands in for a TwoViewNetwork: the networks of the views that the settings ask for."""
 
     def __init__(self, sealed: "Sealed") -> None:
         self.cqt = _CompiledNetwork(sealed.network.cqt)
@@ -108,9 +141,9 @@ class _CompiledViews:
 
 
 class _CompiledNetwork:
-    """In place of a ResNet50IBN in evaluation mode: (pooled, embedding), window by window.
+    """Stands in for a ResNet50IBN in evaluation mode: (pooled, embedding), window by window.
 
-    One window at a time, because OpenVINO prepares anew for every number of windows that it meets.
+    One window at a time, because OpenVINO prepares again for every new number of windows.
     """
 
     def __init__(self, network: "ResNet50IBN") -> None:
@@ -138,30 +171,32 @@ def _compile(network: "ResNet50IBN", *, threads: int) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still the quickest to convert
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, but still the fastest to convert
         traced = torch.jit.trace(network, torch.zeros(1, 1, BINS, _STEPS), check_trace=False)
         front_end = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(traced)  # held until the conversion is done: it is called back
+        decoder = TorchScriptPythonDecoder(
+            traced
+        )  # keep it until the conversion is done, which calls it back
         model = front_end.convert(front_end.load(decoder))
-    # On one stream, and in the precision that is asked for, not in the one that the processor is best at.
+    # On one stream, and in float32 instead of the CPU's fastest precision.
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
 
 
 def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
-    """Write a view's network as an ONNX file, which says in its metadata what it is.
+    """Write a view's network as an ONNX file, whose metadata describe it.
 
     Input "windows": float32 [windows, 1, bins, steps], normalised by `mirex.features.views`, any number of
-    windows and steps. Output "embedding": float32 [windows, embedding_size], before it is made unit length.
+    windows and steps. Output "embedding": float32 [windows, embedding_size], not yet of unit length.
 
     Parameters
     ----------
     sealed : Sealed
-        Weights by torch, on the CPU.
+        Weights in torch, on the CPU.
     path : Path
         The file to write; it appears whole.
     view : {"cqt", "chroma"}
-        The folded view has BatchNorm statistics of its own.
+        The folded view has its own BatchNorm statistics.
 
     Raises
     ------
@@ -172,7 +207,7 @@ def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
     """
     if view not in VIEWS:
         raise UsageError(f"view {view!r}: choose one of {', '.join(VIEWS)}")
-    with _extra("export", "ONNX files"):
+    with _extra("export", "ONNX export"):
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     bins = BINS if view == "cqt" else BINS_PER_OCTAVE * sealed.settings.chroma_octaves
@@ -202,7 +237,7 @@ def _onnx_program(network: "ResNet50IBN", bins: int) -> Any:
     free = torch.export.Dim.DYNAMIC
     log = logging.getLogger("torch.onnx")
     before = log.level
-    log.setLevel(logging.ERROR)  # it warns of operators of torchvision, which nothing here uses
+    log.setLevel(logging.ERROR)  # it warns about operators of torchvision, which are not used here
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -220,10 +255,10 @@ def _onnx_program(network: "ResNet50IBN", bins: int) -> Any:
 
 @contextlib.contextmanager
 def _extra(name: str, what: str) -> Iterator[None]:
-    """A package that is missing is an error that says how to install it."""
+    """Turn a missing package into an error that says how to install it."""
     try:
         yield
     except ImportError as error:
         raise MirexError(
-            f'{what} needs the extra {name} ({error.name}): pip install "mirex[{name}]"'
+            f'{what}: {error.name} is not installed; install it with: pip install "mirex[{name}]"'
         ) from error

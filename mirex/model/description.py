@@ -1,6 +1,6 @@
-"""What sealed weights say of themselves, as text: what they are, how they were trained, how good they are.
+"""Sealed weights described as text: what they are, how they were trained, how good they are.
 
-All of it stands in the file's metadata (`mirex.model.weights`); no tensor is read.
+Everything comes from the file's metadata (`mirex.model.weights`); no tensor is read.
 """
 
 import json
@@ -14,12 +14,12 @@ _PARSED = ("front_end", "network", "training", "calibration", "results")
 
 
 class Run(NamedTuple):
-    """One run of training.
+    """One training run.
 
     Attributes
     ----------
     start : str
-        Fingerprint of the weights that it started from, "" if from nothing.
+        Fingerprint of the weights that it started from; "" if from scratch.
     end : str
         Fingerprint of the weights that it made.
     facts : dict
@@ -31,14 +31,20 @@ class Run(NamedTuple):
     facts: dict[str, Any]
 
     def phases(self) -> list[tuple[int, dict[str, Any]]]:
-        """The step that a recipe was kept to, and the recipe, flat: {"loop.seed": 1}, one after the other."""
+        """List the recipes that the run followed, one after the other.
+
+        Returns
+        -------
+        list of (int, dict)
+            The step up to which a recipe was followed, and the recipe, flat: {"loop.seed": 1}.
+        """
         last = {"recipe": self.facts["recipe"], "until_step": self.facts["steps"]}
         phases = [*self.facts.get("history", []), last]
         return [(each["until_step"], dict(_flat(each["recipe"]))) for each in phases]
 
 
 def parsed(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The metadata, with what is JSON in them parsed.
+    """The metadata, with their JSON entries parsed.
 
     Parameters
     ----------
@@ -52,13 +58,13 @@ def parsed(metadata: Mapping[str, str]) -> dict[str, Any]:
     Raises
     ------
     WeightsError
-        If an entry that should be a JSON object is none.
+        If an entry that should be a JSON object is not one.
     """
     return {name: _object(name, text) if name in _PARSED else text for name, text in metadata.items()}
 
 
 def runs(metadata: Mapping[str, str]) -> list[Run]:
-    """The runs of training behind the weights, the first first.
+    """The training runs behind the weights, earliest first.
 
     Parameters
     ----------
@@ -68,12 +74,12 @@ def runs(metadata: Mapping[str, str]) -> list[Run]:
     Returns
     -------
     list of Run
-        Empty where the metadata say nothing of training.
+        Empty if the metadata do not describe the training.
 
     Raises
     ------
     WeightsError
-        If the entry on training is not of the form that `mirex seal` writes.
+        If the training entry does not have the form that `mirex seal` writes.
     """
     facts, end = parsed(metadata).get("training") or {}, fingerprint(metadata)
     found: list[Run] = []
@@ -84,12 +90,12 @@ def runs(metadata: Mapping[str, str]) -> list[Run]:
             facts, end = origin.get("training") or {}, found[-1].start
             found[-1].phases()
     except (KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"what the weights say of their training cannot be read ({error!r})") from error
+        raise WeightsError(f"the training entry of the weights cannot be read ({error!r})") from error
     return found[::-1]
 
 
 def describe(metadata: Mapping[str, str]) -> str:
-    """What the weights are: identity, settings, training in short, results.
+    """Describe the weights: identity, settings, training in short, results.
 
     Parameters
     ----------
@@ -108,8 +114,8 @@ def describe(metadata: Mapping[str, str]) -> str:
     """
     found = parsed(metadata)
     training = found.get("training") or {}
-    lines = [f"weights {fingerprint(metadata)}, of {found.get('date', 'an unknown day')}"]
-    lines.append(f"licence: {found.get('licence', 'none given')}")
+    lines = [f"weights {fingerprint(metadata)}, date {found.get('date', 'unknown')}"]
+    lines.append(f"licence: {found.get('licence', 'unknown')}")
     lines.append(f"trained: {_trained(runs(metadata))}")
     lines += [f"trained on: {data}" for data in training.get("data", [])]
     parts = {name: found.get(name) for name in ("front_end", "network")}
@@ -121,7 +127,7 @@ def describe(metadata: Mapping[str, str]) -> str:
 
 
 def history(metadata: Mapping[str, str]) -> str:
-    """The runs of training, the first first; of each recipe what differs from the one before.
+    """Describe the training runs, earliest first; of each recipe, what differs from the one before.
 
     Parameters
     ----------
@@ -142,27 +148,27 @@ def history(metadata: Mapping[str, str]) -> str:
     before: dict[str, Any] = {}
     for number, run in enumerate(runs(metadata), 1):
         share = run.facts.get("start_share") or 0
-        mixed = f", of which {100 * share:.3g} % are in the result," if share else ""
-        lines.append(f"run {number}: from {run.start or 'nothing'}{mixed} to {run.end}, {_size(run)}")
+        mixed = f", of which {100 * share:.3g} % is mixed into the result," if share else ""
+        lines.append(f"run {number}: from {run.start or 'scratch'}{mixed} to {run.end}, {_size(run)}")
         for until, recipe in run.phases():
             lines += [f"  to step {until:,}:", *_changes(before, recipe)]
             before = recipe
-    return "\n".join(lines or ["the weights say nothing of their training"])
+    return "\n".join(lines or ["the weights do not describe their training"])
 
 
 def _object(name: str, text: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise WeightsError(f"the weights' entry {name!r} is not JSON ({error})") from error
+        raise WeightsError(f"entry {name!r} of the weights is not JSON ({error})") from error
     if value is not None and not isinstance(value, dict):
-        raise WeightsError(f"the weights' entry {name!r} is not a JSON object: {text[:80]}")
+        raise WeightsError(f"entry {name!r} of the weights is not a JSON object: {text[:80]}")
     return value
 
 
 def _trained(found: list[Run]) -> str:
     if not found:
-        return "nothing is said of it"
+        return "unknown"
     samples = sum(run.facts.get("samples", 0) for run in found)
     runs_of = f"{len(found)} runs" if len(found) > 1 else "one run"
     return f"{samples:,} samples in {runs_of} ('mirex weights --history'), the last {_size(found[-1])}"
@@ -174,19 +180,19 @@ def _size(run: Run) -> str:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Lines for what a recipe changes; all of it, after none."""
+    """Lines for what a recipe changes; the first recipe is shown in full."""
     lines = []
     for name in sorted({*before, *after}):
-        value = "left out" if name not in after else f"= {json.dumps(after[name])}"
+        value = "removed" if name not in after else f"= {json.dumps(after[name])}"
         if name not in before:
             lines.append(f"    {name} {value}")
         elif name not in after or before[name] != after[name]:
             lines.append(f"    {name} {value} (before: {json.dumps(before[name])})")
-    return lines or ["    as before"]
+    return lines or ["    unchanged"]
 
 
 def _results(results: Mapping[str, Any], *, name: str = "") -> Iterator[str]:
-    """One line for each group of figures, named by the groups that it is in."""
+    """One line for each group of figures, named by the groups that contain it."""
     figures = {key: value for key, value in results.items() if not isinstance(value, dict)}
     if figures:
         told = ", ".join(f"{key} {_rounded(value)}" for key, value in figures.items())
@@ -203,7 +209,7 @@ def _rounded(value: Any) -> str:
 
 
 def _flat(values: Mapping[str, Any], *, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested values with names of their own: ("loop.seed", 1)."""
+    """Nested values with dotted names: ("loop.seed", 1)."""
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _flat(value, prefix=f"{prefix}{name}.")

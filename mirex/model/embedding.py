@@ -1,12 +1,13 @@
-"""Embedding: CQT columns to one unit vector a recording.
+"""Embedding: CQT columns to one unit vector per recording.
 
 A recording without its silence is seen in one or two views (`mirex.features.views`), each played once or
 twice (`mirex.features.playing`), and cut into overlapping windows of the length that the network was trained
-with. The network's vector of each window is made unit length, whitened (`mirex.model.whitening`) and made
-unit length again; a playing's vector is the mean of its windows', a view's the mean of its playings', the
-embedding the views' weighted sum, each made unit length. Cosine similarity compares embeddings.
+with. The network's vector of each window is normalised to unit length, whitened (`mirex.model.whitening`)
+and normalised again. The vector of a playing is the mean over its windows, that of a view the mean over its
+playings, and the embedding is the weighted sum over the views; each is normalised to unit length. Embeddings
+are compared by cosine similarity.
 
-The network runs on one recording at a time, in blocks of windows: so an embedding's bytes depend on the
+The network runs on one recording at a time, in blocks of windows. So an embedding's bytes depend on the
 recording alone, not on what else is in the list.
 """
 
@@ -29,12 +30,12 @@ BLOCK = 16  # windows at a time: bounds memory, whatever the recording's length
 
 
 def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
-    """Embeddings of recordings.
+    """Embed recordings.
 
     Parameters
     ----------
     columns : sequence of float32 [84, columns]
-        As `mirex.features.cqt.columns` gives them, 0.464 s a column.
+        As `mirex.features.cqt.columns` gives them, 0.464 s per column.
     sealed : Sealed
         Weights, as `mirex.model.weights.load` gives them.
 
@@ -55,7 +56,7 @@ def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
 
 
 def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
-    """The vectors of a recording's windows, of which its embedding is the mean.
+    """Embed each window of a recording's CQT view.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
     Returns
     -------
     float32 [windows, 2048]
-        Rows of unit length, of the CQT view as it is, one window every `window_hop` steps; silence, which is
-        left out, counts no steps.
+        Rows of unit length, of the first playing, one window every `window_hop` steps. Silence is removed and
+        counts no steps.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
 
 
 def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
-    """Embedding of a recording known by its pitch classes: the folded view's.
+    """Embed a recording of which only the pitch classes are known, by the folded view.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
     Returns
     -------
     float32 [2048]
-        Of unit length. Compare it with others of the same kind only.
+        Of unit length. Comparable only with other embeddings of profiles.
     """
     view = profile_view(profile, settings=sealed.settings)
     return _of_view(view, sealed, folded=True)
@@ -113,9 +114,9 @@ def _embed_one(columns: Array, sealed: Sealed) -> Array:
 def _checked(columns: Array, settings: NetworkSettings) -> Array:
     """The columns without their silence."""
     if columns.ndim != 2 or columns.shape[0] != BINS or columns.shape[1] == 0:
-        raise AudioError(f"columns of shape {columns.shape}: [84, at least 1] is needed")
+        raise AudioError(f"columns have shape {columns.shape}; give [84, at least 1]")
     if not np.isfinite(columns).all():
-        raise AudioError("columns hold values that are not finite; extract them again")
+        raise AudioError("columns have values that are not finite; extract them again")
     return without_silence(columns, settings=settings)
 
 
@@ -131,7 +132,7 @@ def _of_view(view: Array, sealed: Sealed, *, folded: bool) -> Array:
 
 
 def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
-    """Windows of a view, which is repeated where it is short."""
+    """Windows of a view, which is repeated if it is short."""
     long = at_least(view, steps=settings.min_steps)
     if folded:
         return windows(long, steps=settings.chroma_window_steps, hop=settings.chroma_window_hop)
@@ -150,8 +151,13 @@ def _vectors(found: Array, network: ResNet50IBN, whitening: Whitening | None) ->
 
 
 def full_precision() -> AbstractContextManager[None]:
-    """Where a GPU computes in full precision, the same each time: its cosine with the CPU is above 0.9999.
+    """Make a GPU compute in full precision and repeatably: the cosine with the CPU's result is above 0.9999.
 
     By default convolutions round to TF32, and cuDNN may choose algorithms that are not repeatable.
+
+    Returns
+    -------
+    context manager
+        Holds within its block.
     """
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -5,14 +5,14 @@ ResNet-50 (He et al., CVPR 2016) with one input channel; IBN-a (Pan et al., "Two
 half batch-normalised; plain BatchNorm in stage 4, whose stride is 1. GeM pooling (Radenovic et al.,
 TPAMI 2019) with a learned exponent; BNNeck (Luo et al., "Bag of Tricks", CVPRW 2019): the embedding
 is the BatchNorm of the pooled vector. This is the network of CasperNet (MIREX 2020) as far as its
-abstract and ByteCover (ICASSP 2021, Table 1) tell.
+abstract and ByteCover (ICASSP 2021, Table 1) describe it.
 
 A recording is seen in two views (`mirex.features.views`), which differ so much in level and height that
-each has BatchNorm statistics of its own beside the shared parameters (domain-specific batch normalisation,
+each has its own BatchNorm statistics, while all parameters are shared (domain-specific batch normalisation,
 Chang et al., CVPR 2019).
 
-InstanceNorm and GeM use the clip's own statistics, so padding a clip changes its embedding: every
-batch holds clips of one length only.
+InstanceNorm and GeM use the clip's own statistics, so padding a clip changes its embedding: all clips of a
+batch have the same length.
 
 embedding_size 2048 is the paper's network. A smaller one makes every layer narrower in proportion, for
 experiments that would take too long at full width.
@@ -53,11 +53,11 @@ class InstanceBatchNorm(nn.Module):
 
 
 class _InstanceNorm(torch.autograd.Function):
-    """InstanceNorm in plain float32 arithmetic, which one position per channel (variance 0) may pass and
-    which keeps the channels-last layout; the built-in refuses the one and copies away from the other.
+    """InstanceNorm in plain float32 arithmetic.
 
-    Its gradient (Ioffe and Szegedy, ICML 2015, section 3, over one clip) is written out: autograd's goes
-    over memory more often, which is what this layer's time goes into.
+    Unlike PyTorch's own, it accepts channels with a single position (variance 0) and keeps the channels-last
+    layout without copying. Its gradient (Ioffe and Szegedy, ICML 2015, section 3, over one clip) is written
+    out, because autograd's passes over memory more often, which dominates this layer's time.
     """
 
     @staticmethod
@@ -127,9 +127,17 @@ class GeneralisedMean(nn.Module):
 class ResNet50IBN(nn.Module):
     """The trunk, GeM and BNNeck.
 
-    embedding_size: a multiple of 64; ValueError otherwise. `forward` returns (pooled, embedding): float32
-    [batch, embedding_size] before and after the neck. Triplet and center loss act on the first,
-    classification and retrieval on the second.
+    Parameters
+    ----------
+    embedding_size : int
+        A multiple of 64.
+    generator : torch.Generator, optional
+        Of the initial parameters.
+
+    Raises
+    ------
+    ValueError
+        If `embedding_size` is not a multiple of 64.
     """
 
     def __init__(self, *, embedding_size: int = 2048, generator: torch.Generator | None = None) -> None:
@@ -148,22 +156,50 @@ class ResNet50IBN(nn.Module):
         self.pool = GeneralisedMean()
         self.neck = nn.BatchNorm1d(embedding_size)
         self.neck.bias.requires_grad_(False)
-        if not self.neck.weight.is_meta:  # else values are to come, and drawing nothing takes seconds too
+        if (
+            not self.neck.weight.is_meta
+        ):  # on the meta device the values come later, and drawing none still takes seconds
             _initialise(self, generator)
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the parameters.
+
+        Returns
+        -------
+        torch.device
+        """
         return self.neck.weight.device
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: float [batch, 1, bins, steps], normalised by `mirex.features.views`."""
+        """Compute pooled vectors and embeddings.
+
+        Triplet and center loss act on the pooled vectors, classification and retrieval on the embeddings.
+
+        Parameters
+        ----------
+        x : float [batch, 1, bins, steps]
+            Normalised by `mirex.features.views`.
+
+        Returns
+        -------
+        pooled : float32 [batch, embedding_size]
+            Before the neck.
+        embedding : float32 [batch, embedding_size]
+            After it.
+        """
         pooled = self.pool(self.stages(self.stem(x)))
         return pooled, self.neck(pooled)
 
 
 class TwoViewNetwork(nn.Module):
-    """One ResNet50-IBN for both views: `cqt` and `chroma` share every parameter, but not the statistics."""
+    """One ResNet50-IBN for both views: `cqt` and `chroma` share every parameter, but not the statistics.
+
+    Parameters
+    ----------
+    embedding_size, generator
+        As for `ResNet50IBN`.
+    """
 
     def __init__(self, *, embedding_size: int = 2048, generator: torch.Generator | None = None) -> None:
         super().__init__()
@@ -172,13 +208,24 @@ class TwoViewNetwork(nn.Module):
         self.share_parameters()
 
     def share_parameters(self) -> None:
-        """Give `chroma` the parameters of `cqt`, after those were replaced by others."""
+        """Give `chroma` the parameters of `cqt` again, after they were replaced."""
         for name, parameter in self.cqt.named_parameters():
             module, _, attribute = name.rpartition(".")
             setattr(self.chroma.get_submodule(module), attribute, parameter)
 
     def forward(self, cqt: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
-        """(pooled, embedding) of both views, one after the other. Either batch may be empty, not both."""
+        """Compute pooled vectors and embeddings of both views.
+
+        Parameters
+        ----------
+        cqt, chroma : float [batch, 1, bins, steps]
+            Crops of each view. One of the batches may be empty, not both.
+
+        Returns
+        -------
+        pooled, embedding : float32 [both batches, embedding_size]
+            Of the CQT view, then of the folded view.
+        """
         # BatchNorm has no statistics of an empty batch.
         pairs = [network(x) for network, x in ((self.cqt, cqt), (self.chroma, chroma)) if len(x)]
         pooled, embedding = zip(*pairs, strict=True)
@@ -186,7 +233,18 @@ class TwoViewNetwork(nn.Module):
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """Parameters and statistics by name, those shared once; a change of one changes the module."""
+    """Collect a module's parameters and statistics.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Such as a network.
+
+    Returns
+    -------
+    dict of str to Tensor
+        By name, shared ones once. They are not copies: changing one changes the module.
+    """
     found = dict(module.named_parameters()) | dict(module.named_buffers())
     return {name: tensor.detach() for name, tensor in found.items()}
 

@@ -1,5 +1,6 @@
-"""Columns and embeddings for people who bring their own loop, the same as extraction's: weights by the name
-of their file, the shipped ones unless others are given, loaded once.
+"""Columns and embeddings for use in one's own programs, identical to those of extraction.
+
+Weights are given by file name, the shipped ones by default, and loaded once.
 """
 
 import functools
@@ -16,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def columns(samples: Samples, *, settings: FrontEndSettings | None = None) -> Columns:
-    """CQT columns of a recording, without its long silences.
+    """Compute the CQT columns of a recording, without its long silences.
 
     Parameters
     ----------
     samples : float32 [samples]
         Mono, at 22,050 Hz, finite, as `mirex.decode` gives them.
     settings : FrontEndSettings, optional
-        Of the transform; those of the shipped weights if None.
+        Of the transform; those of the shipped weights by default.
 
     Returns
     -------
     float32 [84, columns]
-        Magnitudes, 0.464 s a column, at least one.
+        Magnitudes, 0.464 s per column, at least one.
 
     Examples
     --------
@@ -51,22 +52,22 @@ def embed(
     weights: "str | os.PathLike[str] | Sealed | None" = None,
     device: str = "cpu",
 ) -> Array:
-    """Embeddings of recordings, to be compared with `mirex.distance_matrix`.
+    """Embed recordings, for comparison with `mirex.distance_matrix`.
 
     Parameters
     ----------
     columns : sequence of float32 [84, columns]
-        One array a recording, as `mirex.columns` gives it, 0.464 s a column; at least 20 s of music.
+        One array per recording, from `mirex.columns`, 0.464 s per column; at least 20 s of music.
     weights : path-like or Sealed, optional
-        A sealed file, or what `mirex.model.weights.load` gave; the shipped weights if None. A file is loaded
-        again only when it has changed.
+        A sealed file, or the result of `mirex.model.weights.load`; the shipped weights by default. A file is
+        loaded again only if it has changed.
     device : str
-        Torch device that the network of a file is put on.
+        Torch device for the network of a file.
 
     Returns
     -------
     float32 [recordings, 2048]
-        Rows of unit length. A row depends on its recording alone, not on the others.
+        Rows of unit length. Each row depends on its own recording alone.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def embed(
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """What changes when a file does; of none where there is no file, which `load` will say."""
+    """What changes when a file does; constant if there is no file, which `load` will report."""
     try:
         found = path.stat()
     except OSError:

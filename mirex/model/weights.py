@@ -1,10 +1,10 @@
-"""Weights: one safetensors file, sealed with everything needed to use it and to know what it is.
+"""Weights: one safetensors file, sealed with everything needed to use it and to identify it.
 
 Metadata (strings, JSON where noted): `format`; `front_end` and `network` (JSON of the settings) with
 `front_end_fingerprint` and `network_fingerprint`; `training`, `results`, `calibration` (JSON); `date`;
 `licence`; `content_sha256` over settings and tensors, `metadata_sha256` over all other entries. Tensors
-are those of a `TwoViewNetwork`, shared ones once, and `whitening.mean` and `whitening.projection` where there
-is a whitening; with two or more axes they may be float16, others are float32. Loading checks hashes and
+are those of a `TwoViewNetwork`, shared ones once, and `whitening.mean` and `whitening.projection` if there
+is a whitening. Those with two or more axes may be float16; others are float32. Loading checks hashes and
 fingerprints, and never unpickles.
 """
 
@@ -48,9 +48,9 @@ class Sealed(NamedTuple):
     front_end, settings : FrontEndSettings, NetworkSettings
         Audio to columns, and columns to embedding.
     metadata : dict of str to str
-        All that the file says of itself.
+        All metadata of the file.
     fingerprint : str
-        16 hexadecimal digits that stand for tensors, front end and network settings.
+        16 hexadecimal digits that identify tensors, front end and network settings.
     whitening : Whitening or None
         Of the CQT view's windows.
     """
@@ -64,15 +64,32 @@ class Sealed(NamedTuple):
 
 
 def default_path() -> Path:
-    """The shipped weights: beside the package in a checkout, inside it when installed."""
+    """Find the shipped weights: beside the package in a checkout, inside it when installed.
+
+    Returns
+    -------
+    Path
+    """
     beside = Path(__file__).parents[2] / "weights" / FILE_NAME
     return beside if beside.is_file() else Path(__file__).parents[1] / "shipped_weights" / FILE_NAME
 
 
 def read_metadata(path: Path | None = None) -> dict[str, str]:
-    """Metadata without the tensors, checked against their own hash.
+    """Read the metadata without the tensors, and check them against their hash.
 
-    Raises WeightsError for a damaged file or another kind of file.
+    Parameters
+    ----------
+    path : Path, optional
+        A weights file; the shipped one by default.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or of another kind.
     """
     path = path or default_path()
     try:
@@ -88,24 +105,61 @@ def read_metadata(path: Path | None = None) -> dict[str, str]:
             f"{path}: not a sealed weights file ({error}); make one with 'mirex seal'"
         ) from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise WeightsError(f"{path}: not of the format {FORMAT!r}, which this version reads")
+        raise WeightsError(f"{path}: not in the format {FORMAT!r}; use the version of mirex that wrote it")
     absent = [name for name in REQUIRED if not isinstance(metadata.get(name), str)]
     if absent:
-        raise WeightsError(f"{path}: metadata lack {', '.join(absent)}; the file is damaged, fetch it again")
+        raise WeightsError(
+            f"{path}: metadata lack {', '.join(absent)}; the file is damaged, download it again"
+        )
     if metadata_hash(metadata) != metadata["metadata_sha256"]:
-        raise WeightsError(f"{path}: metadata do not match their hash; the file is damaged, fetch it again")
+        raise WeightsError(
+            f"{path}: metadata do not match their hash; the file is damaged, download it again"
+        )
     return metadata
 
 
 def fingerprint(metadata: Mapping[str, str], *, backend: str = "torch") -> str:
-    """Stands for tensors and settings: first 16 digits of the content hash; then the backend if not torch."""
+    """Identify tensors and settings.
+
+    Parameters
+    ----------
+    metadata : mapping of str to str
+        As `read_metadata` gives it.
+    backend : str
+        What computes the embeddings.
+
+    Returns
+    -------
+    str
+        First 16 digits of the content hash, with the backend's name unless it is torch.
+    """
     return backends.fingerprint(metadata["content_sha256"][:16], backend=backend)
 
 
 def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch") -> Sealed:
-    """Load and check weights; None: the shipped ones. backend: see `mirex.model.backend`.
+    """Load and check weights.
 
-    Raises WeightsError for a damaged or foreign file, SettingsMismatch for settings of another version.
+    Parameters
+    ----------
+    path : Path, optional
+        A weights file; the shipped one by default.
+    device : str
+        Of the network: "cpu" or "cuda".
+    backend : str
+        See `mirex.model.backend`.
+
+    Returns
+    -------
+    Sealed
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or of another kind.
+    SettingsMismatch
+        If its settings are those of another version.
+    UsageError, MirexError
+        As `mirex.model.backend.check`.
     """
     import torch
 
@@ -116,7 +170,7 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     tensors = _read_tensors(path)
     front_end, settings = _checked_settings(path, metadata)
     if content_hash(tensors, metadata=metadata) != metadata["content_sha256"]:
-        raise WeightsError(f"{path}: content does not match its hash; the file is damaged, fetch it again")
+        raise WeightsError(f"{path}: content does not match its hash; the file is damaged, download it again")
     try:
         network = _network(tensors, settings)
     except (RuntimeError, ValueError) as error:
@@ -125,9 +179,9 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     needed = {name for name, value in tensors_of(network).items() if value.is_floating_point()}
     missing = needed - set(tensors)
     if missing:
-        raise WeightsError(f"{path}: {len(missing)} tensors are missing, first {min(missing)}")
+        raise WeightsError(f"{path}: {len(missing)} tensors are missing, the first: {min(missing)}")
     network.to(device).eval().requires_grad_(False)
-    if device == "cpu":  # convolutions then need a tenth less time
+    if device == "cpu":  # convolutions are then a tenth faster
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     whitening = _whitening(tensors, path)
     sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), whitening)
@@ -143,10 +197,27 @@ def save(
     path: Path,
     half: bool = True,
 ) -> str:
-    """Seal tensors into a file and return its fingerprint.
+    """Seal tensors into a file.
 
-    metadata: further entries (`training`, `results`, `calibration`, `date`, `licence`). half: store
-    tensors of two or more axes as float16.
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Of a `TwoViewNetwork`; those that are not floating-point are left out.
+    front_end : FrontEndSettings
+        Audio to columns.
+    settings : NetworkSettings
+        Columns to embedding.
+    metadata : mapping of str to str
+        Further entries (`training`, `results`, `calibration`, `date`, `licence`).
+    path : Path
+        The file to write; it appears whole.
+    half : bool
+        Store tensors of two or more axes as float16.
+
+    Returns
+    -------
+    str
+        The fingerprint.
     """
     import torch
 
@@ -159,14 +230,14 @@ def save(
 
 
 def replace_metadata(path: Path, *, entries: Mapping[str, str]) -> str:
-    """Change what a weights file says of itself; tensors, settings and fingerprint stay.
+    """Change metadata of a weights file; tensors, settings and fingerprint stay.
 
     Parameters
     ----------
     path : Path
         Of sealed weights; the file is replaced.
     entries : mapping of str to str
-        New metadata entries, such as `calibration`; those that are not named stay.
+        New metadata entries, such as `calibration`; all others stay.
 
     Returns
     -------
@@ -176,7 +247,7 @@ def replace_metadata(path: Path, *, entries: Mapping[str, str]) -> str:
     Raises
     ------
     WeightsError
-        If the file is damaged, or another kind of file.
+        If the file is missing, damaged or of another kind.
     """
     metadata, tensors = read_metadata(path), _read_tensors(path)
     front_end, settings = _checked_settings(path, metadata)
@@ -213,7 +284,20 @@ def _write(
 
 
 def content_hash(tensors: Mapping[str, "Tensor"], *, metadata: Mapping[str, str]) -> str:
-    """SHA-256 over both settings, then name, type, shape and bytes of every tensor by name."""
+    """Hash settings and tensors.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        On the CPU.
+    metadata : mapping of str to str
+        With `front_end` and `network`.
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal, over both settings, then name, type, shape and bytes of every tensor by name.
+    """
     digest = hashlib.sha256()
     digest.update(metadata["front_end"].encode() + b"\0" + metadata["network"].encode() + b"\0")
     for name in sorted(tensors):
@@ -224,7 +308,18 @@ def content_hash(tensors: Mapping[str, "Tensor"], *, metadata: Mapping[str, str]
 
 
 def metadata_hash(metadata: Mapping[str, str]) -> str:
-    """SHA-256 over all entries but itself, as canonical JSON."""
+    """Hash the metadata.
+
+    Parameters
+    ----------
+    metadata : mapping of str to str
+        `metadata_sha256` itself is left out.
+
+    Returns
+    -------
+    str
+        SHA-256 of the canonical JSON, hexadecimal.
+    """
     others = {name: value for name, value in metadata.items() if name != "metadata_sha256"}
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
@@ -236,19 +331,19 @@ def _read_tensors(path: Path) -> dict[str, "Tensor"]:
     try:
         return load_file(path)
     except (OSError, SafetensorError, ValueError) as error:
-        raise WeightsError(f"{path}: damaged weights file ({error}); fetch it again") from error
+        raise WeightsError(f"{path}: damaged weights file ({error}); download it again") from error
 
 
 def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "TwoViewNetwork":
-    """The network with these tensors in place; what they lack has no values, counters apart, which are 0."""
+    """The network with these tensors in place. Missing ones have no values; counters are 0."""
     import torch
 
     from mirex.model.network import TwoViewNetwork
 
-    # On the meta device nothing is drawn at random, only for the file's values to replace it: half the time.
+    # The meta device saves half the time: no random values are drawn for the file's to replace.
     with torch.device("meta"):
         network = TwoViewNetwork(embedding_size=settings.embedding_size)
-    # Copies, because the file's own may lie in a file that can change.
+    # Copies, because the originals may be mapped from a file that can change.
     values = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
     network.load_state_dict(values, strict=False, assign=True)
     network.share_parameters()
@@ -259,7 +354,7 @@ def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "Two
 
 
 def _whitening(tensors: Mapping[str, "Tensor"], path: Path) -> "Whitening | None":
-    """The whitening among the tensors, or None if there is none of it."""
+    """The whitening among the tensors, or None if there is none."""
     from mirex.model.whitening import Whitening
 
     found = [tensors.get(name) for name in WHITENING]
@@ -267,7 +362,7 @@ def _whitening(tensors: Mapping[str, "Tensor"], path: Path) -> "Whitening | None
         return None
     mean, projection = (None if each is None else each.float().numpy() for each in found)
     if mean is None or projection is None or projection.shape != (len(mean), len(mean)):
-        raise WeightsError(f"{path}: the whitening's tensors do not fit; make them again with 'mirex whiten'")
+        raise WeightsError(f"{path}: the whitening's tensors do not fit; run 'mirex whiten' again")
     return Whitening(mean, projection)
 
 
@@ -276,14 +371,14 @@ def _checked_settings(path: Path, metadata: Mapping[str, str]) -> tuple[FrontEnd
     settings = NetworkSettings.from_json(metadata["network"])
     if settings.chroma != CHROMA:
         raise SettingsMismatch(
-            f"{path}: the folded view of these weights sums {settings.chroma!r}, here it sums {CHROMA!r}; "
-            "use the version of mirex that made them"
+            f"{path}: the folded view of these weights sums {settings.chroma!r}, that of this version "
+            f"{CHROMA!r}; use the version of mirex that made them"
         )
     for name, found in (("front_end", front_end.fingerprint()), ("network", settings.fingerprint())):
         sealed = metadata.get(f"{name}_fingerprint")
         if sealed != found:
             raise WeightsError(
                 f"{path}: {name} fingerprint {sealed} does not match its settings ({found}); "
-                "the file was altered, fetch it again"
+                "the file was altered, download it again"
             )
     return front_end, settings

@@ -1,8 +1,8 @@
-"""Whitening: directions in which the vectors of unrelated recordings vary most are turned down.
+"""Whitening: the directions in which the vectors of unrelated recordings vary most are attenuated.
 
 Songs on the same four chords, or of one genre, share such directions: without whitening they look alike. Mean
-and covariance are those of the windows of many recordings, which need no labels; the covariance is shrunk
-towards a multiple of the identity (Ledoit and Wolf 2004), and raised to a power between -0.5, which makes all
+and covariance are those of the windows of many recordings, without labels. The covariance is shrunk
+towards a multiple of the identity (Ledoit and Wolf 2004) and raised to a power between -0.5, which makes all
 directions equal, and 0, which changes nothing (Jegou and Chum, ECCV 2012).
 """
 
@@ -49,7 +49,7 @@ class Whitening(NamedTuple):
 
 
 def fit(vectors: Iterable[Array], *, power: float = POWER, shrinkage: float = SHRINKAGE) -> Whitening:
-    """Mean and covariance of vectors, as a whitening.
+    """Fit a whitening to vectors.
 
     Parameters
     ----------
@@ -71,14 +71,15 @@ def fit(vectors: Iterable[Array], *, power: float = POWER, shrinkage: float = SH
     """
     if not -0.5 <= power <= 0 or not 0 < shrinkage <= 1:
         raise TrainingError(
-            f"whitening with power {power} and shrinkage {shrinkage}: give -0.5 to 0, and above 0 to 1"
+            f"whitening with power {power} and shrinkage {shrinkage}: give a power from -0.5 to 0 and a "
+            "shrinkage above 0, at most 1"
         )
     count, total, products = 0, np.zeros(()), np.zeros(())
     for block in vectors:
         wide = block.astype(np.float64)
         count, total, products = count + len(wide), total + wide.sum(axis=0), products + wide.T @ wide
     if count < 2:
-        raise TrainingError(f"whitening needs two vectors or more, {count} found; give more recordings")
+        raise TrainingError(f"whitening needs at least two vectors, {count} found; give more recordings")
     mean = total / count
     covariance = products / count - np.outer(mean, mean)
     size = len(mean)
@@ -90,6 +91,17 @@ def fit(vectors: Iterable[Array], *, power: float = POWER, shrinkage: float = SH
 
 
 def unit(vectors: NDArray[np.floating]) -> Array:
-    """Rows of unit length; a row of zeros stays one."""
+    """Normalise rows to unit length.
+
+    Parameters
+    ----------
+    vectors : float [..., dimensions]
+        Any vectors.
+
+    Returns
+    -------
+    float32 [..., dimensions]
+        A row of zeros stays zero.
+    """
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=-1, keepdims=True)
     return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)

@@ -1,1 +1,1 @@
-"""Embeddings to answers: distances, ranked search, probabilities, alignment."""
+"""Retrieval with embeddings: distances, ranked search, probabilities, alignment."""

@@ -154,7 +154,13 @@ class Index:
 
     @property
     def window_layout(self) -> str:
-        """How windows were laid; "" in an index without."""
+        """How the windows were laid out.
+
+        Returns
+        -------
+        str
+            "" for an index without windows.
+        """
         return self._mapped.metadata.get("window_layout", "")
 
     @property
@@ -411,7 +417,17 @@ class _Source:
 
     @classmethod
     def of(cls, songs: Songs) -> "_Source":
-        """New songs; of two with one name the later."""
+        """Take new songs; of several with the same name, the last.
+
+        Parameters
+        ----------
+        songs : Songs
+            The new songs.
+
+        Returns
+        -------
+        _Source
+        """
         last = {name: row for row, name in enumerate(songs.names)}
         rows = sorted(last.values())
         embeddings = np.asarray(songs.embeddings)
@@ -433,7 +449,19 @@ class _Source:
 
     @classmethod
     def kept(cls, index: Index, kept: NDArray[np.bool_]) -> "_Source":
-        """Those songs of an index that are to be kept."""
+        """Take songs of an index.
+
+        Parameters
+        ----------
+        index : Index
+            An open index.
+        kept : bool [songs]
+            Which of its songs to keep.
+
+        Returns
+        -------
+        _Source
+        """
         none = index.windows is None
         owners = np.empty(0, np.uint32) if none else np.asarray(index.window_song)
         held = kept[owners]

@@ -83,8 +83,6 @@ def index_collection(
 
     chosen = {"cqt": "multirate", "backend": "torch"} | options
     marks = fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"])
-    if layout and chosen["backend"] != "torch":
-        raise UsageError(f"windows are embedded with the backend torch, not {chosen['backend']}")
     check_output(output, add=add, marks=marks)
     if add:
         layout = OF_SONGS if Index(output).window_layout == str(OF_SONGS) else None
@@ -97,7 +95,10 @@ def index_collection(
     if layout:
         windows = StoredWindows(contents, scratch=scratch, layout=layout, marks=marks)
         windows.fill(
-            options.get("weights"), device=options.get("device", "auto"), threads=options.get("threads", 1)
+            options.get("weights"),
+            device=options.get("device", "auto"),
+            threads=options.get("threads", 1),
+            backend=chosen["backend"],
         )
     names = [paths[row] for row in rows]
     songs = Songs(names, contents, result.embeddings[rows], windows, result.seconds[rows])
@@ -139,7 +140,9 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
         self._store = window_store(os.fspath(scratch), layout, **marks)
         self._sealed: Sealed | None = None
 
-    def fill(self, weights: str | os.PathLike[str] | None, *, device: str, threads: int) -> None:
+    def fill(
+        self, weights: str | os.PathLike[str] | None, *, device: str, threads: int, backend: str = "torch"
+    ) -> None:
         """Embed the windows that the store lacks.
 
         Parameters
@@ -149,7 +152,9 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
         device : {"auto", "cpu", "cuda"}
             Of the network.
         threads : int
-            How many embed at a time, 1 or more.
+            How many embed at a time, 1 or more; of a backend other than torch always one.
+        backend : str
+            What computes the network.
 
         Raises
         ------
@@ -161,11 +166,13 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
         from mirex.extraction.extract import resolve_device
         from mirex.model.weights import load
 
-        self._sealed = load(Path(weights) if weights else None, device=resolve_device(device))
+        device = resolve_device(device) if backend == "torch" else "cpu"
         before = torch.get_num_threads()
         torch.set_num_threads(1)  # a window's bytes must not depend on how many threads there are
+        self._sealed = load(Path(weights) if weights else None, device=device, backend=backend)
         try:
-            with ThreadPoolExecutor(threads) as executor:
+            # A compiled network takes one request at a time.
+            with ThreadPoolExecutor(threads if backend == "torch" else 1) as executor:
                 for _ in executor.map(self.__getitem__, range(len(self))):
                     pass
         finally:

@@ -1,40 +1,46 @@
 """Scan: the songs that occur in a long recording, where, and how sure that is.
 
-The recording's windows (`mirex.retrieval.windows`) are compared with the songs of an index: with the song's
-own windows where the index has them, of which the nearest counts, so that a window meets the part of the song
-that it plays; else with the song as a whole. The evidence for a song in a cell of `Layout.hop` seconds is the
-mean over all windows that cover the cell, weighted by how near to the window's middle the cell is, of
+Stretches of the recording of one to four minutes, one every `Layout.hop` seconds of each length, are compared
+with the songs of an index: with the song's own windows where the index has them, of which the nearest counts,
+so that a stretch meets the part of the song that it plays; else with the song as a whole. What a window is
+(`mirex.retrieval.windows`) is embedded; a longer stretch is the mean of its windows. The evidence that a song
+plays from one end of a stretch to the other, and not none of the songs, are log odds,
 
-    slope * (cosine similarity - threshold),
+    slope * (cosine similarity - background - threshold) - log(songs in the index).
 
-a log likelihood ratio against "none of them". Windows that overlap say nearly the same, and so do those of
-one song: the slope is that of a logistic regression on windows, lowered until the confidences were true. The
-path through songs and "none" and its confidence are those of `mirex.retrieval.path`.
+The background is the mean similarity of the songs that come next to the nearest: some music is near to
+everything. The path through songs and "none" and its confidence are those of `mirex.retrieval.path`.
 
-Slope and threshold were chosen with the shipped network on sets made of the validation recordings; see
-`tests/benchmarks/scan_accuracy.py`.
+The constants were chosen with the shipped network on sets made of one half of the validation recordings'
+works; `tests/benchmarks/scan_accuracy.py` measures on the other half.
 """
 
 import dataclasses
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mirex._typing import Array, Columns
+from mirex._typing import Array
 from mirex.errors import UsageError
 from mirex.extraction.store import Store, content_hash
 from mirex.features.short import is_short, seconds_of_sound, warning
+from mirex.features.streaming import Heard, columns_of_file
+from mirex.features.trimming import with_silence
 from mirex.logs import printable
 from mirex.retrieval.index import Index, products
 from mirex.retrieval.indexing import fingerprints
-from mirex.retrieval.path import NONE, best_path, posteriors, transitions
+from mirex.retrieval.path import NONE, best_path, posteriors
 from mirex.retrieval.windows import OF_SCANS, Layout, embed_spans, window_store
 from mirex.settings import FrontEndSettings
+
+if TYPE_CHECKING:
+    from mirex.model.weights import Sealed
 
 Progress = Callable[[int, int], None]
 
@@ -42,28 +48,31 @@ log = logging.getLogger(__name__)
 
 _MOST_PRODUCTS = 1 << 24  # held at a time: 64 MB
 _OF_WINDOW = 5  # songs nearest to a window become candidates for the path
-_MOST_CANDIDATES = 2000
-_LEAST_WEIGHT = 0.05  # of a cell at the end of a window, before it is squared
+_MOST_CANDIDATES = 1000
+_OF_BACKGROUND = 20  # songs next to the nearest
+_LONGEST = 240.0  # seconds of a stretch
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What a similarity is worth, and how long things last.
+    """What a similarity is worth.
 
     Attributes
     ----------
     slope : float
-        Log likelihood ratio per unit of cosine similarity.
+        Log odds per unit of cosine similarity.
     threshold : float
-        Cosine similarity that speaks neither for a song nor against it.
-    seconds_of_song, seconds_of_none : float
-        Expected durations of a song, and of what is none of the songs.
+        Similarity above the background that speaks neither for a song nor against it, for a stretch of 0 s.
+    per_second : float
+        By how much that grows with the stretch's length.
+    least_background : float
+        The background in a collection of few songs, where the measured one is lower.
     """
 
-    slope: float = 14.5
-    threshold: float = 0.22
-    seconds_of_song: float = 180.0
-    seconds_of_none: float = 60.0
+    slope: float = 36.0
+    threshold: float = -0.012
+    per_second: float = 0.00054
+    least_background: float = 0.12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +110,7 @@ class Scan:
     recording : str
         Its path.
     seconds : float
-        Its length, in whole columns.
+        Its length, silence included.
     occurrences : tuple of Occurrence
         In order of time.
     songs : int
@@ -127,7 +136,8 @@ def scan(
     evidence: Evidence | None = None,
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
-    cqt: str = "multirate",
+    cqt: str | None = None,
+    backend: str | None = None,
     progress: Progress | None = None,
 ) -> Scan:
     """Find the songs of an index in a long recording.
@@ -147,10 +157,11 @@ def scan(
         Of the windows.
     evidence : Evidence, optional
         Other than `Evidence()`.
-    weights, device, cqt
-        As for `mirex.extract`.
+    weights, device, cqt, backend
+        As for `mirex.extract`, but `cqt` and `backend` are those that the index was made with unless given.
     progress : callable, optional
-        Called with what is done and all: bytes of the file while it is decoded, then windows.
+        Called with what is done and all, each time from 0 on: bytes of the file while it is decoded, twice;
+        then windows.
 
     Returns
     -------
@@ -161,54 +172,96 @@ def scan(
     AudioError
         If the recording cannot be decoded.
     SettingsMismatch
-        If the index was made with other weights or another front end.
+        If the index was made with other weights, another front end or another backend.
     UsageError
         For `at_least` outside [0, 1].
+    MirexError
+        If the index's backend is not installed.
     """
-    from mirex.extraction.extract import resolve_device
-    from mirex.model.weights import load
-
     if not 0 <= at_least <= 1:
         raise UsageError(f"the confidence must lie between 0 and 1, found {at_least}")
-    index.check(fingerprints(weights, cqt=cqt))
-    sealed = load(Path(weights) if weights else None, device=resolve_device(device))
+    cqt = cqt or index.fingerprints["cqt"]
+    sealed = _sealed_like(index, weights, device=device, cqt=cqt, backend=backend)
     marks = {"front_end": sealed.front_end.fingerprint(), "weights": sealed.fingerprint, "cqt": cqt}
     content = content_hash(recording)
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         folder = os.fspath(scratch or temporary)
-        columns = _columns(recording, content, Store(folder, **marks), sealed.front_end, cqt, progress)
+        columns, silences = _heard(
+            recording, content, Store(folder, **marks), sealed.front_end, cqt, progress
+        )
         second = sealed.front_end.seconds_per_column
+        length = columns.shape[1] * second + float(np.diff(silences).sum())
         sound = seconds_of_sound(columns, front_end=sealed.front_end, settings=sealed.settings)
         if is_short(sound):
             log.warning("%s: %s", printable(recording), warning(sound))
-            return Scan(recording, columns.shape[1] * second, (), len(index), sealed.fingerprint)
+            return Scan(recording, length, (), len(index), sealed.fingerprint)
         spans = layout.spans(columns.shape[1], seconds_per_column=second)
         store = window_store(folder, layout, **marks)
-        vectors = embed_spans(columns, spans, sealed=sealed, store=store, content=content, progress=progress)
-    found = occurrences(
-        vectors, spans * second, index=index, content=content, layout=layout, evidence=evidence
-    )
-    kept = tuple(each for each in found if each.confidence >= at_least)
-    return Scan(recording, columns.shape[1] * second, kept, len(index), sealed.fingerprint)
+        vectors = embed_spans(
+            columns, spans, sealed=sealed, store=store, content=_key(content), progress=progress
+        )
+    hop = layout.step(seconds_per_column=second) * second
+    found = occurrences(vectors, spans * second, index=index, hop=hop, content=content, evidence=evidence)
+    kept = [each for each in found if each.confidence >= at_least]
+    placed = tuple(part for each in kept for part in _placed(each, silences, hop=hop))
+    return Scan(recording, length, placed, len(index), sealed.fingerprint)
 
 
-def _columns(
+def _sealed_like(
+    index: Index, weights: str | os.PathLike[str] | None, *, device: str, cqt: str, backend: str | None
+) -> "Sealed":
+    """Weights whose embeddings can be compared with the index's, by the backend asked for or the index's."""
+    from mirex.extraction.extract import resolve_device
+    from mirex.model import backend as backends
+    from mirex.model.weights import load
+
+    backend = backend or backends.backend_of(index.fingerprints["weights"])
+    backends.check(backend, device=device)
+    index.check(fingerprints(weights, cqt=cqt, backend=backend))
+    device = resolve_device(device) if backend == "torch" else "cpu"
+    return load(Path(weights) if weights else None, device=device, backend=backend)
+
+
+def _heard(
     recording: str,
     content: str,
     store: Store,
     settings: FrontEndSettings,
     cqt: str,
     progress: Progress | None,
-) -> Columns:
-    """The columns, from the store or put there; in half precision either way, so that both are the same."""
-    from mirex.features.streaming import columns_of_file
-
-    columns = store.get(content, kind="columns")
-    if columns is None:
+) -> Heard:
+    """Columns and silences, from the store or put there; rounded either way, so that both are the same."""
+    key = _key(content)
+    columns, silences = store.get(key, kind="columns"), store.get(f"{key}, silences")
+    if columns is None or silences is None:
         found = columns_of_file(recording, settings=settings, implementation=cqt, progress=progress)
-        store.put(content, found, kind="columns")
-        columns = found.astype(np.float16)
-    return columns.astype(np.float32)
+        columns, silences = found.columns.astype(np.float16), found.silences.astype(np.float32)
+        store.put(key, columns, kind="columns")
+        store.put(f"{key}, silences", silences)
+    return Heard(columns.astype(np.float32), silences.astype(np.float64))
+
+
+def _key(content: str) -> str:
+    """Of what the store keeps of a scan; `mirex.extract` keeps columns that differ in the last bits."""
+    return f"{content} in pieces"
+
+
+def _placed(each: Occurrence, silences: NDArray[np.float64], *, hop: float) -> list[Occurrence]:
+    """An occurrence in what sounds, at its place in the recording.
+
+    It is parted at a silence of more than a cell: what is left of less than half a cell is no part.
+    """
+    lengths = np.diff(silences)[:, 0]
+    places = silences[:, 0] - (np.cumsum(lengths) - lengths)  # in what sounds
+    inside = [place for place in places[lengths > hop].tolist() if each.start < place < each.end]
+    edges = np.array([each.start, *inside, each.end])
+    starts = with_silence(edges[:-1], silences).tolist()
+    ends = with_silence(edges[1:], silences, ends=True).tolist()
+    return [
+        dataclasses.replace(each, start=start, end=end)
+        for start, end in zip(starts, ends, strict=True)
+        if not inside or end - start >= hop / 2
+    ]
 
 
 def occurrences(
@@ -216,8 +269,8 @@ def occurrences(
     seconds: NDArray[np.floating],
     *,
     index: Index,
+    hop: float,
     content: str | None = None,
-    layout: Layout = OF_SCANS,
     evidence: Evidence | None = None,
 ) -> list[Occurrence]:
     """The songs of an index in a recording that is known by its windows.
@@ -229,10 +282,10 @@ def occurrences(
     seconds : float [windows, 2]
         Start and end of each.
     index : Index
+    hop : float
+        Seconds from one window to the next of the same length: the length of a cell.
     content : str, optional
         SHA-256 of the recording's file, hexadecimal: songs with the same are left out.
-    layout : Layout
-        Of the windows; its hop is the length of a cell.
     evidence : Evidence, optional
         Other than `Evidence()`.
 
@@ -241,35 +294,113 @@ def occurrences(
     list of Occurrence
         In order of time.
     """
-    evidence = evidence or Evidence()
-    songs = _candidates(vectors, index, content)
-    if not len(songs) or not len(vectors):
+    if not len(vectors):
         return []
-    similarities = _similarities(vectors, index, songs)
-    cells = cell_evidence(similarities, seconds, hop=layout.hop, evidence=evidence)
-    steps = transitions(
-        songs=len(index),
-        cells_of_song=max(1.5, evidence.seconds_of_song / layout.hop),
-        cells_of_none=max(1.5, evidence.seconds_of_none / layout.hop),
-    )
-    path, chances = best_path(cells, steps), posteriors(cells, steps)
-    names = [index.names[row] for row in songs]
-    return _runs(path, chances, names, hop=layout.hop, end=float(seconds.max()))
+    songs, background = _candidates(vectors, index, content)
+    if not len(songs):
+        return []
+    end = float(seconds.max())
+    cells = max(1, round(end / hop))
+    found = segment_evidence(
+        vectors, _grid(seconds, hop, cells), background, index=index, songs=songs, hop=hop,
+        evidence=evidence or Evidence(),
+    )  # fmt: skip
+    path, chances = best_path(found, cells=cells), posteriors(found, cells=cells)
+    return _runs(path, chances, [index.names[row] for row in songs], hop=hop, end=end)
 
 
-def _candidates(vectors: Array, index: Index, content: str | None) -> NDArray[np.int64]:
-    """Rows of the songs that are among the nearest of any window; the most similar if they are many."""
+def _candidates(
+    vectors: Array, index: Index, content: str | None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows of the songs that are among the nearest of any window, and each window's background.
+
+    If they are many, those that stand out most from the background.
+    """
     best = np.full(len(index), -np.inf, np.float32)
+    background = np.empty(len(vectors), np.float32)
     rows = len(index) if index.windows is None else len(index.windows) + len(index)
     step = max(1, _MOST_PRODUCTS // max(1, rows))
     for start in range(0, len(vectors), step):
         found = _similarities(vectors[start : start + step], index, None)
         if content is not None:
             found[:, index.rows_of(content)] = -np.inf
+        level = background[start : start + step] = _background(found)
         nearest = np.argpartition(-found, min(_OF_WINDOW, len(index) - 1), axis=1)[:, :_OF_WINDOW]
-        np.maximum.at(best, nearest, np.take_along_axis(found, nearest, axis=1))
+        np.maximum.at(best, nearest, np.take_along_axis(found, nearest, axis=1) - level[:, None])
     order = np.argsort(-best, kind="stable")[:_MOST_CANDIDATES]
-    return np.sort(order[np.isfinite(best[order])])
+    return np.sort(order[np.isfinite(best[order])]), background
+
+
+def _background(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean similarity of the songs that come next to each window's nearest; -1 where there is only one."""
+    count = min(_OF_BACKGROUND + 1, int(np.isfinite(similarities[:1]).sum()))
+    if count < 2:
+        return np.full(len(similarities), -1, np.float32)
+    top = np.partition(similarities, -count, axis=1)[:, -count:]
+    return (top.sum(axis=1) - top.max(axis=1)) / (count - 1)
+
+
+def _grid(seconds: NDArray[np.floating], hop: float, cells: int) -> dict[int, NDArray[np.int64]]:
+    """For each length of window in cells: which window begins in cell 0, 1, 2 and so on."""
+    lengths = np.maximum(1, np.round((seconds[:, 1] - seconds[:, 0]) / hop).astype(int))
+    found = {}
+    for length in sorted(set(lengths.tolist())):
+        rows = np.flatnonzero(lengths == length)
+        starts = np.arange(max(1, cells - length + 1)) * hop
+        found[min(length, cells)] = rows[np.abs(seconds[rows, 0] - starts[:, None]).argmin(axis=1)]
+    return found
+
+
+def segment_evidence(
+    vectors: Array,
+    grid: Mapping[int, NDArray[np.int64]],
+    background: NDArray[np.floating],
+    *,
+    index: Index,
+    songs: NDArray[np.int64],
+    hop: float,
+    evidence: Evidence,
+) -> dict[int, NDArray[np.float32]]:
+    """Evidence that a song plays from one cell to another.
+
+    Parameters
+    ----------
+    vectors : float32 [windows, size]
+        Embeddings of windows.
+    grid : {int: int64 [starts]}
+        For each length of window, in cells, the window that begins in cell 0, 1, 2 and so on.
+    background : float [windows]
+        Of each window.
+    index : Index
+    songs : int64 [songs]
+        Rows of the index.
+    hop : float
+        Length of a cell in seconds.
+    evidence : Evidence
+
+    Returns
+    -------
+    {int: float32 [starts, songs]}
+        Log odds, for stretches of the length of the shortest window and more, in cells.
+    """
+    shortest, cells = min(grid), max(length + len(rows) - 1 for length, rows in grid.items())
+    found = {}
+    for length in range(shortest, min(cells, max(shortest, round(_LONGEST / hop))) + 1):
+        base = max(each for each in grid if each <= length)
+        rows, together = grid[base], length - base + 1
+        means = _running_mean(vectors[rows], together)
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+        level = np.maximum(_running_mean(background[rows][:, None], together), evidence.least_background)
+        level += evidence.threshold + evidence.per_second * length * hop
+        nearness = _similarities(means.astype(np.float32), index, songs) - level.astype(np.float32)
+        found[length] = np.float32(evidence.slope) * nearness - np.float32(np.log(len(index)))
+    return found
+
+
+def _running_mean(values: NDArray[np.floating], together: int) -> NDArray[np.float64]:
+    """Means of so many rows in a row, float64 [rows - together + 1, columns]."""
+    sums = np.cumsum(np.pad(values.astype(np.float64), ((1, 0), (0, 0))), axis=0)
+    return (sums[together:] - sums[:-together]) / together
 
 
 def _similarities(vectors: Array, index: Index, songs: NDArray[np.int64] | None) -> NDArray[np.float32]:
@@ -290,37 +421,6 @@ def _similarities(vectors: Array, index: Index, songs: NDArray[np.int64] | None)
     starts = np.flatnonzero(np.diff(owners, prepend=owners[0] + 1) != 0)
     found[:, number[owners[starts]]] = np.maximum.reduceat(products(vectors, parts), starts, axis=1)
     return found
-
-
-def cell_evidence(
-    similarities: NDArray[np.float32], seconds: NDArray[np.floating], *, hop: float, evidence: Evidence
-) -> NDArray[np.float64]:
-    """Evidence in each cell of time.
-
-    Parameters
-    ----------
-    similarities : float32 [windows, songs]
-    seconds : float [windows, 2]
-        Start and end of each window.
-    hop : float
-        Length of a cell in seconds.
-    evidence : Evidence
-
-    Returns
-    -------
-    float64 [cells, songs]
-        Log likelihood ratios of each song against none of them; 0 where no window lies.
-    """
-    cells = max(1, round(float(seconds.max()) / hop))
-    sums, weights = np.zeros((cells, similarities.shape[1])), np.zeros(cells)
-    for row, (start, end) in zip(similarities, seconds / hop, strict=True):
-        first = min(round(start), cells - 1)
-        covered = np.arange(first, min(cells, max(first + 1, round(end))))
-        aside = np.abs(covered + 0.5 - (start + end) / 2) / ((end - start) / 2)
-        weight = np.maximum(_LEAST_WEIGHT, 1 - aside) ** 2
-        sums[covered] += np.outer(weight, evidence.slope * (row.astype(np.float64) - evidence.threshold))
-        weights[covered] += weight
-    return sums / np.where(weights == 0, 1, weights)[:, None]
 
 
 def _runs(

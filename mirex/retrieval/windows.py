@@ -40,6 +40,21 @@ class Layout:
     def __str__(self) -> str:
         return f"{'+'.join(f'{each:g}' for each in self.seconds)} s every {self.hop:g} s"
 
+    def step(self, *, seconds_per_column: float) -> int:
+        """The hop in whole columns.
+
+        Parameters
+        ----------
+        seconds_per_column : float
+            Length of a column.
+
+        Returns
+        -------
+        int
+            1 or more.
+        """
+        return max(1, round(self.hop / seconds_per_column))
+
     def spans(self, columns: int, *, seconds_per_column: float) -> NDArray[np.int64]:
         """The columns of each window of a recording.
 
@@ -62,7 +77,7 @@ class Layout:
         >>> Layout((4, 8), 2).spans(7, seconds_per_column=1).tolist()
         [[0, 4], [0, 7], [2, 6], [3, 7]]
         """
-        hop = max(1, round(self.hop / seconds_per_column))
+        hop = self.step(seconds_per_column=seconds_per_column)
         found = set()
         for seconds in self.seconds:
             length = min(columns, max(1, round(seconds / seconds_per_column)))
@@ -73,8 +88,9 @@ class Layout:
 
 OF_SONGS = Layout((90.0,), 45.0)
 """Of songs in an index: the length that the network was trained with."""
-OF_SCANS = Layout((30.0, 60.0, 120.0), 15.0)
-"""Of a long recording that is scanned: short ones find where a song begins, long ones which it is."""
+OF_SCANS = Layout((60.0, 90.0), 15.0)
+"""Of a long recording that is scanned: longer stretches are known by the means of their windows, and shorter
+windows find the right song so rarely that with them less was named rightly."""
 
 
 def embed_spans(

@@ -1,7 +1,7 @@
-"""Batches: P works x K versions, those of a view of one length, each a pure function of seed and step.
+"""Batches: P works x K versions; all crops of a view have one length.
 
-So any number of rendering processes gives the same batches, and a resumed run goes on with exactly
-the batches that the uninterrupted one would have had.
+A batch depends on seed and step alone. So any number of rendering processes gives the same batches, and a
+resumed run continues with exactly the batches that the uninterrupted run would have had.
 """
 
 import collections
@@ -24,10 +24,18 @@ SHORT_STEPS = (20, 56)
 
 
 class Batch(NamedTuple):
-    """cqt, chroma: network input of each view, float32 [crops, 1, bins, steps]; either may have no crops.
-    labels, recordings, sources: int64 [all crops], first those of `cqt`. semitones: int64 [all crops], how
-    far each is still to be moved up (`mirex.training.echoes`), or None. families: int64 [all crops]: works of
-    one family are no negatives (`mirex.training.mixing`); None: each work is a family.
+    """Crops of both views.
+
+    Attributes
+    ----------
+    cqt, chroma : float32 [crops, 1, bins, steps]
+        Network input of each view; one of them may be empty.
+    labels, recordings, sources : int64 [all crops]
+        Of the CQT view's crops first.
+    semitones : int64 [all crops], or None
+        How far each crop is still to be moved up (`mirex.training.echoes`).
+    families : int64 [all crops], or None
+        Works of one family are not negatives (`mirex.training.mixing`). None: each work is its own family.
     """
 
     cqt: Tensor
@@ -42,8 +50,17 @@ class Batch(NamedTuple):
 class BatchMaker:
     """Draws batches from sources.
 
-    numbering: labels and families of the works of the sources; None: labels number the works of all sources
-    one after the other.
+    Parameters
+    ----------
+    sources : sequence of Source
+        In the order of `settings.works`.
+    settings : BatchSettings
+        Sizes, lengths and augmentation.
+    seed : int
+        Of all draws.
+    numbering : Numbering, optional
+        Labels and families of the sources' works. By default the works of all sources are numbered one after
+        the other.
     """
 
     def __init__(
@@ -63,11 +80,26 @@ class BatchMaker:
 
     @property
     def works(self) -> int:
-        """Number of different works in all sources."""
+        """Number of different works in all sources.
+
+        Returns
+        -------
+        int
+        """
         return len(self._numbering.families)
 
     def batch(self, step: int) -> Batch:
-        """The batch of this number; without echoes, of this training step."""
+        """Draw a batch.
+
+        Parameters
+        ----------
+        step : int
+            The batch's number; without echoes, the training step.
+
+        Returns
+        -------
+        Batch
+        """
         generator = np.random.default_rng([self._seed, step])
         settings = self._settings
         risen = settings.start_strength + step / max(settings.curriculum_steps, 1)
@@ -82,11 +114,21 @@ class BatchMaker:
                 each = [self._excerpt(lengths, generator) for _ in range(settings.versions)]
                 versions = source.draw(work, lengths=each, strength=strength, generator=generator)
                 crops += self._labelled(versions, work, source=index, step=step, place=len(crops))
-        # A view's only crop is left out: it has no batch statistics.
+        # A single crop in a view is dropped: it has no batch statistics.
         return _stacked(crops, lengths, fewest=2, multiple=settings.multiple)
 
     def portions(self, *, works: int) -> list["Portion"]:
-        """All works, so many a batch, each of one source."""
+        """Divide all works into batches of one source each.
+
+        Parameters
+        ----------
+        works : int
+            Works per batch at most.
+
+        Returns
+        -------
+        list of Portion
+        """
         return [
             Portion(index, first, min(first + works, len(source.work_weights)))
             for index, source in enumerate(self._sources)
@@ -94,7 +136,17 @@ class BatchMaker:
         ]
 
     def once(self, portion: "Portion") -> Batch:
-        """One version of each of these works, without augmentation, in the longest crops."""
+        """Take one version of each work of a portion, without augmentation, in the longest crops.
+
+        Parameters
+        ----------
+        portion : Portion
+            The works.
+
+        Returns
+        -------
+        Batch
+        """
         lengths = Lengths(max(self._settings.lengths), max(self._settings.chroma_lengths))
         index, first, last = portion
         generator = np.random.default_rng([self._seed, index, first])
@@ -105,8 +157,8 @@ class BatchMaker:
         return _stacked(crops, lengths, fewest=1, multiple=1)
 
     def _excerpt(self, lengths: Lengths, generator: np.random.Generator) -> Lengths:
-        """How long an excerpt the crop of one version holds: the whole crop, or a short one."""
-        # Nothing is drawn where there are none, so that all other draws stay as they were.
+        """How long an excerpt the crop of one version repeats: the whole crop, or a short one."""
+        # Without short crops nothing is drawn, so that all other draws stay the same.
         if not self._settings.short_share or generator.random() >= self._settings.short_share:
             return lengths
         steps = round(float(np.exp(generator.uniform(*np.log(SHORT_STEPS)))))
@@ -115,7 +167,7 @@ class BatchMaker:
     def _labelled(
         self, versions: Sequence[Version], work: int, *, source: int, step: int, place: int
     ) -> list["_Crop"]:
-        """Versions of one work as crops; place: of the first in its batch."""
+        """Versions of one work as crops; place: of the first one in its batch."""
         label = int(self._numbering.labels[source][work])
         family = int(self._numbering.families[label])
         crops = []
@@ -127,7 +179,7 @@ class BatchMaker:
 
     @staticmethod
     def _recording(source: int, recording: int | None, step: int, place: int) -> int:
-        """A number that no other recording has; a made version (None) is a recording of its own."""
+        """A number that no other recording has; a synthetic version (None) is a recording of its own."""
         if recording is None:
             return -(step * 100_000 + place) - 1
         return recording * 16 + source
@@ -150,7 +202,7 @@ class _Crop(NamedTuple):
 
 
 def _stacked(crops: list[_Crop], lengths: Lengths, *, fewest: int, multiple: int) -> Batch:
-    """Crops by view, the CQT view's first, all of its length. A view with fewer than `fewest` is left out."""
+    """Crops by view, the CQT view's first, each of its length. A view with fewer than `fewest` is dropped."""
     by_view = [[crop for crop in crops if crop.version.folded == folded] for folded in (False, True)]
     whole = [found[: len(found) // multiple * multiple] for found in by_view]
     kept = [found if len(found) >= fewest else [] for found in whole]
@@ -172,10 +224,22 @@ def stream(
     processes: int = 0,
     pinned: bool = False,
 ) -> Generator[Batch]:
-    """The batches wanted, in order, made ahead by so many processes (0: here, when asked).
+    """Make batches, in order.
 
-    wanted: portions to show once, numbers of batches to train with. pinned: in memory that a GPU can copy
-    from while it computes.
+    Parameters
+    ----------
+    make : callable
+        Makes a BatchMaker; every process calls it once.
+    wanted : sequence of Portion or int
+        Portions to show once, and numbers of batches to train with.
+    processes : int
+        How many processes make batches ahead; 0 makes each one here when it is asked for.
+    pinned : bool
+        Put them into memory from which a GPU can copy while it computes.
+
+    Yields
+    ------
+    Batch
     """
     context = get_context("spawn")
     left = context.Event()
@@ -195,15 +259,15 @@ def stream(
     try:
         yield from batches
     finally:
-        # A process that is told to end while it makes a batch aborts, so let them all come to rest.
+        # A process that is stopped while it makes a batch aborts, so let all of them finish.
         left.set()
         collections.deque(batches, maxlen=0)
 
 
 class _Made(Dataset[Batch]):
-    """The batches wanted, by their place; each process that reads from it has a maker of its own.
+    """The batches wanted, by their place; each process that reads from it has its own maker.
 
-    left: set once nobody waits for the rest; they come empty then.
+    left: set once nobody waits for the rest, which then come empty.
     """
 
     def __init__(

@@ -25,9 +25,25 @@ def save_checkpoint(
     metadata: dict[str, Any],
     path: Path,
 ) -> None:
-    """Write beside and rename, so that a killed run leaves the last whole checkpoint.
+    """Write a checkpoint. It appears whole, so a killed run leaves the last complete one.
 
-    parameters: the optimiser's parameters by name. Raises TrainingError if it cannot be written.
+    Parameters
+    ----------
+    modules : dict of str to Module
+        The parts, by name.
+    optimiser : Optimizer
+        Its state is saved too.
+    parameters : dict of str to Parameter
+        The optimiser's parameters, by name.
+    metadata : dict
+        Anything that JSON can hold.
+    path : Path
+        The file to write.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     for part, module in modules.items():
@@ -40,11 +56,26 @@ def save_checkpoint(
         with appearing_whole(path) as temporary:
             save_file(whole, temporary, metadata={"checkpoint": json.dumps(metadata)})
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{path}: the checkpoint cannot be written ({error})") from error
+        raise TrainingError(f"{path}: the checkpoint cannot be written ({error}); free some space") from error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata given to `save_checkpoint`. Raises TrainingError for another file."""
+    """Read the metadata given to `save_checkpoint`.
+
+    Parameters
+    ----------
+    path : Path
+        A checkpoint.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    TrainingError
+        If the file is not a checkpoint.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             return json.loads(file.metadata()["checkpoint"])
@@ -59,9 +90,28 @@ def load_checkpoint(
     parameters: dict[str, nn.Parameter],
     path: Path,
 ) -> dict[str, Any]:
-    """Fill modules and optimiser in place; returns the metadata.
+    """Load modules and optimiser in place.
 
-    Raises TrainingError where the file is no checkpoint or does not fit.
+    Parameters
+    ----------
+    modules : dict of str to Module
+        The parts to load, by name.
+    optimiser : Optimizer or None
+        None leaves the optimiser's state out.
+    parameters : dict of str to Parameter
+        The optimiser's parameters, by name.
+    path : Path
+        A checkpoint.
+
+    Returns
+    -------
+    dict
+        The metadata.
+
+    Raises
+    ------
+    TrainingError
+        If the file is not a checkpoint, or does not fit.
     """
     metadata = read_metadata(path)
     with safe_open(path, framework="pt") as file:
@@ -93,6 +143,6 @@ def _load_optimiser(
         for key in (n for n in names if n.startswith(prefix)):
             value = file.get_tensor(key)
             slot = key.removeprefix(prefix)
-            # On the parameter's device and in its memory layout, which the fused optimiser takes for granted.
+            # On the parameter's device and in its memory layout, which the fused optimiser assumes.
             like = parameter.new_empty(()) if slot == "step" else torch.empty_like(parameter)
             optimiser.state[parameter][slot] = like.copy_(value)

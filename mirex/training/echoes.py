@@ -1,8 +1,8 @@
-"""Echoes: every batch learned from more than once, where making batches is slower than learning from them.
+"""Echoes: learning from every batch more than once, for when making batches takes longer than learning.
 
 After data echoing (Choi et al., "Faster neural network training with data echoing", 2019). An echo comes
-DELAY batches later than the batch did, and each of its crops in another key. Which batch a step learns from,
-and in which keys, is a function of seed and step, so that a resumed run goes on as the uninterrupted one.
+DELAY batches after the batch itself, with each of its crops in another key. Which batch a step learns from,
+and in which keys, depends on seed and step alone, so a resumed run continues as the uninterrupted one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,39 @@ MOST_SEMITONES = 2  # of the CQT view, in which the lowest or highest are lost
 
 
 class Use(NamedTuple):
-    """What one training step learns from. batch: its number. echo: 0 for the first time."""
+    """What one training step learns from.
+
+    Attributes
+    ----------
+    batch : int
+        Its number.
+    echo : int
+        0 for the first time.
+    """
 
     batch: int
     echo: int
 
 
 def uses(steps: int, *, echoes: int, delay: int = DELAY) -> list[Use]:
-    """What each of so many steps learns from; echoes: how often a batch is heard again.
+    """Plan what each step learns from.
 
-    A batch is new in each round; the echoes are of those `delay`, twice `delay` ... rounds before, as far as
-    there are any.
+    Each round has a new batch, followed by echoes of the batches `delay`, twice `delay` ... rounds before, as
+    far as they exist.
+
+    Parameters
+    ----------
+    steps : int
+        How many training steps to plan.
+    echoes : int
+        How often each batch is repeated.
+    delay : int
+        Rounds from a batch to its first echo.
+
+    Returns
+    -------
+    list of Use
+        One per step.
     """
     found: list[Use] = []
     newest = 0
@@ -41,13 +63,38 @@ def uses(steps: int, *, echoes: int, delay: int = DELAY) -> list[Use]:
 
 
 def needed(steps: Sequence[tuple[int, Use]]) -> range:
-    """Numbers of the batches to make for consecutive steps. steps: number and use of each."""
+    """Find the batches that some consecutive steps need.
+
+    Parameters
+    ----------
+    steps : sequence of (int, Use)
+        Number and use of each step.
+
+    Returns
+    -------
+    range
+        Numbers of batches.
+    """
     numbers = [use.batch for _, use in steps]
     return range(min(numbers), max(numbers) + 1) if numbers else range(0)
 
 
 def echoed(batches: Iterator[Batch], *, steps: Sequence[tuple[int, Use]], seed: int) -> Iterator[Batch]:
-    """The batch of each step. batches: those `needed`, in order. steps: number and use of each."""
+    """Turn batches into the batch of each step.
+
+    Parameters
+    ----------
+    batches : iterator of Batch
+        Those that are `needed`, in order.
+    steps : sequence of (int, Use)
+        Number and use of each step.
+    seed : int
+        Of the keys.
+
+    Yields
+    ------
+    Batch
+    """
     last = {use.batch: step for step, use in steps}
     held: dict[int, Batch] = {}
     coming = iter(needed(steps))
@@ -71,9 +118,20 @@ def _in_other_keys(batch: Batch, generator: np.random.Generator) -> Batch:
 
 
 def shifted(views: Tensor, semitones: Tensor, *, folded: bool) -> Tensor:
-    """Crops moved along the bins, each by so many: float [crops, 1, bins, steps] to the same.
+    """Move crops along the bins.
 
-    The folded view goes round; in the CQT view what is moved in is silence.
+    Parameters
+    ----------
+    views : float [crops, 1, bins, steps]
+        Crops of one view.
+    semitones : int64 [crops]
+        How far to move each one up.
+    folded : bool
+        Whether bins wrap around, as in the folded view; otherwise silence is moved in.
+
+    Returns
+    -------
+    float [crops, 1, bins, steps]
     """
     bins = views.shape[2]
     source = torch.arange(bins, device=views.device) - semitones[:, None]

@@ -1,7 +1,7 @@
 """The training loop: batches to a trained network, resumable, with a log that can be plotted.
 
 Learning rate: linear warm-up, constant, linear decay over the last `decay_steps` ("warm-up, stable, decay"),
-so that a run can be made longer by resuming with more steps. An exponential moving average of the weights
+so that a run can be extended by resuming it with more steps. An exponential moving average of the weights
 is kept, validated, and sealed at the end.
 """
 
@@ -11,13 +11,12 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -30,11 +29,23 @@ from mirex.training.checkpoint import load_checkpoint, save_checkpoint
 from mirex.training.echoes import shifted
 from mirex.training.settings import LoopSettings
 from mirex.training.statistics import renew_statistics
-from mirex.training.validation import ValidationSet, embed_clips, mean_average_precision
+from mirex.training.validation import RecordingSet, ValidationSet
 
 
 class Trainer:
-    """Network, loss modules, optimiser and moving average, which make one checkpoint together."""
+    """Network, loss modules, optimiser and moving average, which together make one checkpoint.
+
+    Parameters
+    ----------
+    works : int
+        Classes of the classifier.
+    settings : LoopSettings
+        Of the loop and the losses.
+    embedding_size : int
+        Width of the network; a multiple of 64.
+    device : str
+        Torch device.
+    """
 
     def __init__(
         self, works: int, *, settings: LoopSettings, embedding_size: int = 2048, device: str = "cpu"
@@ -58,7 +69,12 @@ class Trainer:
         self.step = 0
 
     def modules(self) -> dict[str, nn.Module]:
-        """The parts of a checkpoint by name."""
+        """Name the parts of a checkpoint.
+
+        Returns
+        -------
+        dict of str to Module
+        """
         return {
             "network": self.network,
             "average": self.average,
@@ -67,7 +83,20 @@ class Trainer:
         }
 
     def save(self, path: Path, *, metadata: dict[str, Any]) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        path : Path
+            The file to write.
+        metadata : dict
+            Kept with the step.
+
+        Raises
+        ------
+        TrainingError
+            If it cannot be written.
+        """
         save_checkpoint(
             self.modules(),
             optimiser=self.optimiser,
@@ -77,7 +106,23 @@ class Trainer:
         )
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Go on from a checkpoint; returns its metadata."""
+        """Continue from a checkpoint.
+
+        Parameters
+        ----------
+        path : Path
+            The checkpoint.
+
+        Returns
+        -------
+        dict
+            Its metadata.
+
+        Raises
+        ------
+        TrainingError
+            If the file is not a checkpoint, or does not fit.
+        """
         metadata = load_checkpoint(
             self.modules(), optimiser=self.optimiser, parameters=self.parameters, path=path
         )
@@ -85,14 +130,29 @@ class Trainer:
         return metadata
 
     def start_from(self, path: Path) -> dict[str, Any]:
-        """Take network and average from sealed weights; returns what they are, for the metadata.
+        """Start network and average from sealed weights.
 
-        Raises TrainingError for weights of another width.
+        Parameters
+        ----------
+        path : Path
+            The weights.
+
+        Returns
+        -------
+        dict
+            Their fingerprint and training, for the metadata.
+
+        Raises
+        ------
+        TrainingError
+            If the weights have another width.
+        WeightsError
+            If the file is missing or damaged.
         """
         sealed = weights.load(path, device=self.device)
         width, wanted = sealed.settings.embedding_size, self.network.cqt.neck.num_features
         if width != wanted:
-            raise TrainingError(f"{path}: weights of {width} dimensions cannot begin a network of {wanted}")
+            raise TrainingError(f"{path}: the weights have {width} dimensions, the network {wanted}")
         state = sealed.network.state_dict()
         self.network.load_state_dict(state)
         self.average.load_state_dict(state)
@@ -100,7 +160,13 @@ class Trainer:
 
     @torch.no_grad()
     def imprint(self, batches: Iterable[Batch]) -> None:
-        """Set classifier and centers by what the network makes of these batches (Qi et al., CVPR 2018)."""
+        """Set classifier and centers from the network's outputs for these batches (Qi et al., CVPR 2018).
+
+        Parameters
+        ----------
+        batches : iterable of Batch
+            Of a work in several batches, the last one counts.
+        """
         self.average.eval()
         for batch in batches:
             cqt, chroma, labels, *_ = self._on_device(batch)
@@ -110,12 +176,30 @@ class Trainer:
             self.centers.imprint(pooled, labels)
 
     def renew_statistics(self, batches: Iterable[Batch]) -> None:
-        """Make the averaged weights' BatchNorm statistics anew from these batches."""
+        """Recompute the BatchNorm statistics of the averaged weights.
+
+        Parameters
+        ----------
+        batches : iterable of Batch
+            To compute them from.
+        """
         views = ((batch.cqt, batch.chroma) for batch in map(self._on_device, batches))
         renew_statistics(self.average, views, device=self.device)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """One step; returns the terms of the loss, which a GPU may still be at work on."""
+        """Train on one batch.
+
+        Parameters
+        ----------
+        batch : Batch
+            Of `mirex.training.batches`.
+
+        Returns
+        -------
+        dict of str to float []
+            The terms of the loss, their weighted sum and the gradient's norm. A GPU may still be computing
+            them.
+        """
         cqt, chroma, labels, recordings, sources, _, families = self._on_device(batch)
         chosen = losses.pairs(labels, recordings, sources, families)
         for group in self.optimiser.param_groups:
@@ -169,7 +253,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        # Young averages follow faster, so that they are worth validating from the start.
+        # Early averages adapt faster, so that they are worth validating from the start.
         decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
         mine, theirs = (tensors_of(module) for module in (self.average, self.network))
         floating = [name for name, tensor in mine.items() if tensor.is_floating_point()]
@@ -180,7 +264,19 @@ class Trainer:
 
 
 def learning_rate(step: int, *, settings: LoopSettings) -> float:
-    """Rate of this step: warm-up, constant, decay to zero."""
+    """Learning rate of a step: warm-up, constant, decay to zero.
+
+    Parameters
+    ----------
+    step : int
+        From 0.
+    settings : LoopSettings
+        Of the loop.
+
+    Returns
+    -------
+    float
+    """
     warm = (step + 1) / max(settings.warmup_steps, 1)
     cool = (settings.steps - step) / max(settings.decay_steps, 1)
     return settings.learning_rate * max(min(1.0, warm, cool), 0.0)
@@ -190,18 +286,35 @@ def train(
     trainer: Trainer,
     *,
     batches: Iterator[Batch],
-    validation: dict[str, ValidationSet],
+    validation: Mapping[str, ValidationSet | RecordingSet],
     folder: Path,
     metadata: dict[str, Any],
     report: Callable[[str], None] = print,
     deadline: float = math.inf,
 ) -> None:
-    """Run to settings.steps; checkpoints `checkpoint.safetensors` and `log.jsonl` lie in `folder`.
+    """Train up to `settings.steps`, with `checkpoint.safetensors` and `log.jsonl` in `folder`.
 
-    batches: of the steps from trainer.step on, and after them settings.statistics_batches more. metadata:
-    goes into every checkpoint (recipe, data), for `mirex seal`. deadline: on the clock of `time.monotonic`;
-    after it the run is left for another time, with
-    a checkpoint.
+    Parameters
+    ----------
+    trainer : Trainer
+        At its current step.
+    batches : iterator of Batch
+        Those of the steps from `trainer.step` on, followed by `settings.statistics_batches` more.
+    validation : dict of str to ValidationSet
+        The sets, by name.
+    folder : Path
+        Of checkpoint and log.
+    metadata : dict
+        Goes into every checkpoint (recipe, data), for `mirex seal`.
+    report : callable
+        Called with a line of progress.
+    deadline : float
+        On the clock of `time.monotonic`. After it the run stops with a checkpoint, to be resumed later.
+
+    Raises
+    ------
+    TrainingError
+        If the checkpoint or the log cannot be written.
     """
     settings = trainer.settings
     began, samples = time.monotonic(), 0
@@ -219,7 +332,7 @@ def train(
             entry["validation"] = validate(trainer, validation)
         late = time.monotonic() > deadline
         saving = late or done % settings.checkpoint_every == 0 or done == settings.steps
-        # Reading a value waits for the GPU, so it is not done after every step.
+        # Reading a value waits for the GPU, so do not do it after every step.
         if done % 20 == 0 or saving or "validation" in entry:
             written = [_values(each) for each in unwritten]
             _log(folder / "log.jsonl", written)
@@ -231,17 +344,25 @@ def train(
             break
 
 
-def validate(trainer: Trainer, validation: dict[str, ValidationSet]) -> dict[str, float]:
-    """mAP of the averaged weights on each set."""
+def validate(trainer: Trainer, validation: Mapping[str, ValidationSet | RecordingSet]) -> dict[str, float]:
+    """Mean average precision of the averaged weights.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    validation : mapping of str to ValidationSet or RecordingSet
+        By name.
+
+    Returns
+    -------
+    dict of str to float
+        By name; a set of recordings has two figures.
+    """
     return {
-        name: mean_average_precision(_embed(trainer, found), found.labels)
+        name + kind: value
         for name, found in validation.items()
+        for kind, value in found.average_precision(trainer.average, device=trainer.device).items()
     }
-
-
-def _embed(trainer: Trainer, found: ValidationSet) -> NDArray[np.float32]:
-    network = trainer.average.chroma if found.folded else trainer.average.cqt
-    return embed_clips(network, found.clips, device=trainer.device)
 
 
 def _groups(parameters: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
@@ -254,7 +375,12 @@ def _groups(parameters: dict[str, nn.Parameter], weight_decay: float) -> list[di
 def lay_out_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give each gradient its parameter's strides.
 
-    The fused optimiser goes through both as they lie in memory, without a check (torch 2.13, on the CPU).
+    The fused optimiser passes over both in memory order, without a check (torch 2.13, on the CPU).
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Changed in place; those without a gradient are skipped.
     """
     for parameter in parameters:
         gradient = parameter.grad

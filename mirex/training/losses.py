@@ -1,16 +1,16 @@
 """Losses: cross entropy over works, batch-hard triplet, center loss, supervised contrastive.
 
-The first three are the paper's. Cross entropy with label smoothing on a cosine classifier (NormFace,
+The first three are the paper's: cross entropy with label smoothing on a cosine classifier (NormFace,
 Wang et al. 2017), batch-hard triplet (Hermans et al. 2017), center loss (Wen et al., ECCV 2016).
-Supervised contrastive (Khosla et al. 2020) is what moves first when each work has been seen only a few times.
+Supervised contrastive (Khosla et al. 2020) improves first while each work has been seen only a few times.
 A run that begins with trained weights need not begin with a random classifier: imprinting (Qi et al., CVPR
 2018) sets each work's row, and its center, from embeddings of its versions.
 
-Nothing that a training step does here waits for a GPU, so that the next step is under way in time.
+Nothing here makes a training step wait for a GPU, so the next step can be queued in time.
 
-Conventions: labels int64 [batch], a work each; recordings int64 [batch]: equal numbers are one recording,
-which is never its own positive; sources int64 [batch]: where the sample comes from; families int64 [batch]:
-works that may be the same have one family, and are no negatives of each other.
+Conventions, all int64 [batch]: labels, the work of each sample; recordings: equal numbers are one recording,
+which is never its own positive; sources: where the sample comes from; families: works that may be
+the same have one family, and are not negatives of each other.
 """
 
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# Root mean square of an imprinted row: so long that a step of AdamW at rate 3e-3 turns it by a percent. At
-# the length of fresh rows, 0.02, the first ten steps would wipe out what was imprinted.
+# Root mean square of an imprinted row: large enough that a step of AdamW at rate 3e-3 turns it by a percent.
+# At the 0.02 of fresh rows, the first ten steps would wipe out the imprint.
 IMPRINT_RMS = 0.3
 
 
@@ -36,13 +36,31 @@ class CosineClassifier(nn.Module):
         self.weight = nn.Parameter(torch.empty(works, size).normal_(0, 0.02, generator=generator))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """float [batch, size] to float32 [batch, works]."""
+        """Compute logits.
+
+        Parameters
+        ----------
+        embeddings : float [batch, size]
+            Of any length.
+
+        Returns
+        -------
+        float32 [batch, works]
+        """
         cosines = _Cosines.apply(functional.normalize(embeddings, dim=1), self.weight)
         return self.scale * cosines
 
     @torch.no_grad()
     def imprint(self, embeddings: Tensor, labels: Tensor) -> None:
-        """Set the rows of the works in the batch to the direction of their mean embedding."""
+        """Set the rows of the works in the batch to the direction of their mean embedding.
+
+        Parameters
+        ----------
+        embeddings : float [batch, size]
+            Of any length.
+        labels : int64 [batch]
+            Their works.
+        """
         unit = functional.normalize(embeddings.float(), dim=1)
         works, total, _ = _sums(unit, labels)
         self.weight[works] = IMPRINT_RMS * total.shape[1] ** 0.5 * functional.normalize(total, dim=1)
@@ -72,37 +90,58 @@ class _Cosines(torch.autograd.Function):
         scaled = gradient / lengths
         scaled_low = scaled.to(weight_low.dtype)
         of_weight = (scaled_low.T @ unit_low).to(weight.dtype)
-        # What would lengthen a row does not turn it: the cosine's gradient has no part along the row.
+        # Lengthening a row does not turn it: the cosine's gradient has no component along the row.
         along = (scaled * cosines).sum(dim=0) / lengths
         of_weight.addcmul_(weight, along[:, None].to(weight.dtype), value=-1)
         return (scaled_low @ weight_low).float(), of_weight
 
 
 def classification(logits: Tensor, labels: Tensor, *, smoothing: float = 0.1) -> Tensor:
-    """Cross entropy with label smoothing, mean over the batch."""
+    """Cross entropy with label smoothing.
+
+    Parameters
+    ----------
+    logits : float [batch, works]
+        Of `CosineClassifier`.
+    labels : int64 [batch]
+        The works.
+    smoothing : float
+        Share of the target that is spread over all works, in [0, 1].
+
+    Returns
+    -------
+    float []
+        Mean over the batch.
+    """
     return functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
 
 class Pairs(NamedTuple):
-    """Which pairs of a batch a loss may use: bool [batch, batch] each."""
+    """Which pairs of a batch a loss may use.
+
+    Attributes
+    ----------
+    positive, negative : bool [batch, batch]
+        Versions of one work, and of different works.
+    """
 
     positive: Tensor
     negative: Tensor
 
 
 def pairs(labels: Tensor, recordings: Tensor, sources: Tensor, families: Tensor | None = None) -> Pairs:
-    """Which pairs of a batch are versions, and which are not.
+    """Find which pairs of a batch are versions of one work, and which are not.
 
-    Positive: same work, another recording, of whichever source. Negative: a work of another family, of the
-    same source. Other works of different sources are no pairs: a network that tells rendered scores from real
-    chroma, which is easy, would lower the loss without learning anything about works.
+    Positive: same work, another recording, from any source. Negative: a work of another family, from the
+    same source. Different works from different sources are not used: telling rendered scores from real
+    chroma is easy, and would lower the loss without teaching the network anything about works.
 
     Parameters
     ----------
     labels, recordings, sources : int64 [batch]
-        As above.
+        See the conventions above.
     families : int64 [batch], optional
-        None: every work is a family of its own.
+        By default every work is its own family.
 
     Returns
     -------
@@ -123,12 +162,13 @@ def batch_hard_triplet(
     Parameters
     ----------
     features : float [batch, size]
+        Of any length.
     chosen : Pairs
         Anchors without a positive or a negative are left out.
     margin : float
         In the unit of the distances.
     unit_length : bool
-        Euclidean distances between features made unit length; False: between features as they are.
+        Normalise features to unit length before taking Euclidean distances; otherwise use them as they are.
 
     Returns
     -------
@@ -149,8 +189,21 @@ def batch_hard_triplet(
 def supervised_contrastive(features: Tensor, chosen: Pairs, *, temperature: float = 0.1) -> Tensor:
     """Mean over anchors of -mean over positives of log softmax of cosine / temperature.
 
-    The softmax runs over the anchor's positives and negatives. Anchors without a positive are left
-    out; 0 if none is left.
+    The softmax runs over the anchor's positives and negatives.
+
+    Parameters
+    ----------
+    features : float [batch, size]
+        Of any length.
+    chosen : Pairs
+        Anchors without a positive are left out.
+    temperature : float
+        Above 0.
+
+    Returns
+    -------
+    float []
+        0 if no anchor is left.
     """
     unit = functional.normalize(features.float(), dim=1)
     usable = chosen.positive | chosen.negative
@@ -162,11 +215,18 @@ def supervised_contrastive(features: Tensor, chosen: Pairs, *, temperature: floa
 
 
 class Centers(nn.Module):
-    """One center a work, moved towards its features by a rule of its own.
+    """One center per work, moved towards the work's features by a rule of its own (Wen et al., equation 4).
 
-    `forward` is half the mean squared distance of unit-length features to their centers. `update`
-    moves each center of the batch by `rate` times the mean of (feature - center) over 1 + count (Wen et al.,
-    equation 4).
+    `forward` is half the mean squared distance of unit-length features to their centers.
+
+    Parameters
+    ----------
+    works : int
+        How many.
+    size : int
+        Dimensions of the features.
+    rate : float
+        How far an update moves a center.
     """
 
     centers: Tensor
@@ -182,7 +242,18 @@ class Centers(nn.Module):
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Move the centers of the works in the batch."""
+        """Move the centers of the works in the batch.
+
+        Each center moves by `rate` times the sum of (feature - center), divided by 1 + count, the number of
+        its features.
+
+        Parameters
+        ----------
+        features : float [batch, size]
+            Of any length.
+        labels : int64 [batch]
+            Their works.
+        """
         unit = functional.normalize(features.float(), dim=1)
         count = (labels[:, None] == labels[None, :]).sum(dim=1)
         moves = self.rate * (unit - self.centers[labels]) / (1.0 + count[:, None])
@@ -190,7 +261,15 @@ class Centers(nn.Module):
 
     @torch.no_grad()
     def imprint(self, features: Tensor, labels: Tensor) -> None:
-        """Set the centers of the works in the batch to the mean of their unit-length features."""
+        """Set the centers of the works in the batch to the mean of their unit-length features.
+
+        Parameters
+        ----------
+        features : float [batch, size]
+            Of any length.
+        labels : int64 [batch]
+            Their works.
+        """
         works, total, count = _sums(functional.normalize(features.float(), dim=1), labels)
         self.centers[works] = total / count[:, None]
 

@@ -20,18 +20,18 @@ _DEST = "option:"
 
 
 def option(default: Any, help: str, *, flag: str | None = None, choices: Sequence[Any] | None = None) -> Any:
-    """A field of a dataclass that is an option.
+    """Make a field of a dataclass that is an option.
 
     Parameters
     ----------
     default : object
-        Its value where neither file nor flag says otherwise.
+        Its value if neither file nor flag gives one.
     help : str
-        What `--help` says of it.
+        Its text in `--help`.
     flag : str, optional
-        Its flag without "--"; None: the field's name.
+        Its flag without "--"; the field's name by default.
     choices : sequence, optional
-        The values that it may have.
+        Its possible values.
 
     Returns
     -------
@@ -41,7 +41,17 @@ def option(default: Any, help: str, *, flag: str | None = None, choices: Sequenc
 
 
 class Leaf(NamedTuple):
-    """A field that holds no dataclass. path: its name. type: of its value. metadata: of the field."""
+    """A field that is not itself a dataclass.
+
+    Attributes
+    ----------
+    path : str
+        Its dotted name.
+    type : type
+        Of its value.
+    metadata : mapping
+        Of the field.
+    """
 
     path: str
     type: Any
@@ -49,7 +59,19 @@ class Leaf(NamedTuple):
 
 
 def leaves(cls: type, prefix: str = "") -> Iterator[Leaf]:
-    """The fields of a dataclass and of those in it, by their paths."""
+    """List the fields of a dataclass and of the dataclasses in it.
+
+    Parameters
+    ----------
+    cls : type
+        The dataclass.
+    prefix : str
+        Before every path.
+
+    Yields
+    ------
+    Leaf
+    """
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         kind = hints[field.name]
@@ -67,12 +89,13 @@ def add_flags(
     Parameters
     ----------
     parser : argparse.ArgumentParser
+        Where to add them.
     cls : type
         The dataclass.
     prefix : str
         Before the paths of its fields.
     help : mapping of str to str
-        Help texts by path, of fields that are flags though they were not made by `option`.
+        Help texts, by path, of further fields that were not made by `option`.
     """
     for path, kind, metadata in leaves(cls, prefix):
         text = metadata.get("help") or help.get(path)
@@ -92,30 +115,73 @@ def add_flags(
 
 
 def given(args: argparse.Namespace) -> dict[str, Any]:
-    """The options that were given as flags, by path."""
+    """Take the options that were given as flags.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line.
+
+    Returns
+    -------
+    dict
+        {path: value}.
+    """
     found = vars(args).items()
     return {name.removeprefix(_DEST): value for name, value in found if name.startswith(_DEST)}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The options of a TOML file, by path.
+    """Read the options of a TOML file.
+
+    Parameters
+    ----------
+    path : Path
+        A recipe.
+
+    Returns
+    -------
+    dict
+        {path: value}.
 
     Raises
     ------
     UsageError
-        If it cannot be read or is no TOML.
+        If the file cannot be read or is not TOML.
     """
     try:
         with open(path, "rb") as file:
-            return dict(_flattened(tomllib.load(file)))
+            return dict(flattened(tomllib.load(file)))
     except OSError as error:
         raise UsageError(f"recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"recipe {path}: no TOML ({error})") from error
+        raise UsageError(f"recipe {path}: not TOML ({error})") from error
+
+
+def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested tables.
+
+    Parameters
+    ----------
+    table : mapping of str to object
+        Values, and further tables.
+    prefix : str
+        Before each path.
+
+    Yields
+    ------
+    (str, object)
+        Path and value.
+    """
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from flattened(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def build(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
-    """A dataclass with these values for its fields, and defaults for the others.
+    """Make a dataclass with these values for its fields, and defaults for the others.
 
     Parameters
     ----------
@@ -126,10 +192,15 @@ def build(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
     prefix : str
         Before the paths of its fields.
 
+    Returns
+    -------
+    object
+        Of the class.
+
     Raises
     ------
     UsageError
-        If a value is not of its field's type, or none of those that the field may have.
+        If a value is not of its field's type, or not one of its choices.
     """
     hints = typing.get_type_hints(cls)
     found: dict[str, Any] = {}
@@ -143,25 +214,32 @@ def build(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
 
 
 def check_known(values: Mapping[str, Any], known: Sequence[Leaf], *, source: Path) -> None:
-    """Raise UsageError for an option that there is not."""
+    """Check that all options exist.
+
+    Parameters
+    ----------
+    values : mapping
+        {path: value}.
+    known : sequence of Leaf
+        The options that exist.
+    source : Path
+        Where the values were read, for the message.
+
+    Raises
+    ------
+    UsageError
+        If one is unknown.
+    """
     names = {leaf.path for leaf in known}
     odd = sorted(set(values) - names)
     if odd:
         raise UsageError(
-            f"recipe {source}: no such option {', '.join(odd)}; there are {', '.join(sorted(names))}"
+            f"recipe {source}: unknown option {', '.join(odd)}; choose from {', '.join(sorted(names))}"
         )
 
 
-def _flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
 def _inner(kind: Any) -> tuple[type, bool]:
-    """The type of one value, and whether there may be several."""
+    """The type of one value, and whether several are allowed."""
     if typing.get_origin(kind) is tuple:
         return typing.get_args(kind)[0], True
     if isinstance(kind, types.UnionType):

@@ -12,13 +12,32 @@ SMOOTHING_STEPS = 50
 
 
 def read_log(path: Path) -> list[dict]:
-    """Entries of a `log.jsonl` by step; of a step run twice (after a resume) the later one."""
+    """Read a `log.jsonl`.
+
+    Parameters
+    ----------
+    path : Path
+        The log.
+
+    Returns
+    -------
+    list of dict
+        Entries by step. If a step was run twice (after a resume), the later entry.
+    """
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [entry for _, entry in sorted({entry["step"]: entry for entry in entries}.items())]
 
 
 def plot_log(log: Path, *, path: Path) -> None:
-    """Draw the log into a PNG. Needs matplotlib (the extra `plots`)."""
+    """Plot a log as PNG. Needs matplotlib (the extra `plots`).
+
+    Parameters
+    ----------
+    log : Path
+        A `log.jsonl`.
+    path : Path
+        The file to write; it appears whole.
+    """
     from matplotlib.figure import Figure
 
     entries = read_log(log)
@@ -30,7 +49,7 @@ def plot_log(log: Path, *, path: Path) -> None:
         width = min(SMOOTHING_STEPS, len(values))
         smooth = np.convolve(values, np.ones(width) / width, mode="valid")
         left.plot(steps[width - 1 :], smooth / smooth[0], label=term)
-    left.set(xlabel="step", ylabel="loss, share of its start", ylim=(0, None))
+    left.set(xlabel="step", ylabel="loss relative to its start", ylim=(0, None))
     validated = [entry for entry in entries if "validation" in entry]
     for name in validated[0]["validation"] if validated else ():
         right.plot(

@@ -1,6 +1,6 @@
 """From data and a recipe to sources, batches and validation sets.
 
-What a recipe may say stands in `mirex.training.settings`; what data there is decides the sources.
+`mirex.training.settings` lists the options of a recipe; the data given decide the sources.
 """
 
 import dataclasses
@@ -31,7 +31,15 @@ from mirex.training.sources import (
     Source,
 )
 from mirex.training.synthesis.patches import load_patches
-from mirex.training.validation import ValidationSet, anthem_sets, chroma_set, score_set, voiced_set
+from mirex.training.validation import (
+    RecordingSet,
+    ValidationSet,
+    anthem_sets,
+    chroma_set,
+    recording_set,
+    score_set,
+    voiced_set,
+)
 
 SUMMARY = {
     "scores": "split train: MIDI transcriptions, rendered to CQT as new arrangements",
@@ -41,7 +49,18 @@ SUMMARY = {
 
 
 def summary(corpus: Corpus) -> list[str]:
-    """A line for each source: its files' names and what they hold."""
+    """Describe the sources of a corpus.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The data.
+
+    Returns
+    -------
+    list of str
+        For each source, its files' names and what they hold.
+    """
     return [
         f"{', '.join(path.name for path in getattr(corpus, name))}, {SUMMARY[name]}"
         for name in corpus.sources
@@ -50,11 +69,12 @@ def summary(corpus: Corpus) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A corpus whose recordings have been read: what processes that make batches are to be given.
+    """A corpus whose recordings have been read; handed to the processes that make batches.
 
     Attributes
     ----------
     corpus : Corpus
+        The data.
     packed : PackedRecordings or None
         The recordings of a user's CSV.
     """
@@ -69,13 +89,18 @@ def prepare(corpus: Corpus, *, report: Callable[[str], None] = print) -> Prepare
     Parameters
     ----------
     corpus : Corpus
+        The data.
     report : callable
         Called with a line for each recording that is left out.
+
+    Returns
+    -------
+    Prepared
 
     Raises
     ------
     TrainingError
-        If no work has two recordings that can be read.
+        If no work has two readable recordings.
     """
     tables = _tables(corpus)
     if not tables:
@@ -91,15 +116,20 @@ def make_batches(corpus: Corpus | Prepared, *, recipe: Recipe) -> BatchMaker:
     Parameters
     ----------
     corpus : Corpus or Prepared
-        What is not prepared yet is, first.
+        A Corpus is prepared first.
     recipe : Recipe
+        What to learn, and how.
+
+    Returns
+    -------
+    BatchMaker
 
     Raises
     ------
     UsageError
-        Where data and recipe do not fit.
+        If data and recipe do not fit.
     TrainingError
-        Where data cannot be read.
+        If data cannot be read.
     """
     found = corpus if isinstance(corpus, Prepared) else None
     data = found.corpus if found else corpus
@@ -110,12 +140,14 @@ def make_batches(corpus: Corpus | Prepared, *, recipe: Recipe) -> BatchMaker:
     for name, source, wanted in zip(data.sources, sources, recipe.batch.works, strict=True):
         there = int(np.count_nonzero(source.work_weights))
         if wanted > there:
-            raise UsageError(f"{wanted} works of {name} a batch, but there are {there}: give at most so many")
+            raise UsageError(
+                f"{wanted} works of {name} per batch, but there are only {there}; give at most that"
+            )
     return BatchMaker(sources, settings=recipe.batch, seed=recipe.loop.seed, numbering=numbering)
 
 
 def _sources(prepared: Prepared, recipe: Recipe) -> tuple[list[Source], Numbering]:
-    """The sources, those whose works have versions elsewhere mixed, and their works' labels."""
+    """The sources, mixed where their works have versions in others, and their works' labels."""
     corpus = prepared.corpus
     patches = [load_patches(path) for path in corpus.patches]
     made: list[Source] = []
@@ -146,22 +178,40 @@ def _sources(prepared: Prepared, recipe: Recipe) -> tuple[list[Source], Numberin
 
 
 def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    """The history of a run that goes on: each earlier recipe with the step up to which it held.
+    """Extend a run's history: each earlier recipe with the step up to which it held.
 
-    metadata: of the checkpoint. recipe: the one to go on with, as a dictionary.
+    Parameters
+    ----------
+    metadata : dict
+        Of the checkpoint.
+    recipe : dict
+        The one to continue with.
+
+    Returns
+    -------
+    list of dict
+        {"recipe", "until_step"}, earliest first.
     """
     history = list(metadata.get("history", []))
-    # JSON turns tuples into lists; only what it can tell apart counts.
+    # JSON turns tuples into lists, so compare what it makes of both.
     if metadata["recipe"] != json.loads(json.dumps(recipe)):
         history.append({"recipe": metadata["recipe"], "until_step": metadata["step"]})
     return history
 
 
 def unused_seed(training: dict[str, Any]) -> int:
-    """The least seed above all those of the runs behind some weights.
+    """Find the smallest seed above those of all runs behind some weights.
 
-    With a seed of theirs a new run would draw the same works, and of most crops the same ones, once more.
-    training: of the weights' metadata; the oldest weights have neither history nor start.
+    With one of their seeds, a new run would draw the same works, and mostly the same crops, again.
+
+    Parameters
+    ----------
+    training : dict
+        Of the weights' metadata. The oldest weights have neither history nor start.
+
+    Returns
+    -------
+    int
     """
     phases = [phase["recipe"] for phase in training.get("history", [])] + [training["recipe"]]
     earlier = (training.get("started_from") or {}).get("training")
@@ -169,9 +219,27 @@ def unused_seed(training: dict[str, Any]) -> int:
     return max(before, *(recipe["loop"]["seed"] + 1 for recipe in phases))
 
 
-def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSet]:
-    """The quick sets that the corpus has data for; see `mirex.training.validation`."""
-    sets: dict[str, ValidationSet] = {}
+def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSet | RecordingSet]:
+    """Make the quick validation sets that the corpus has data for (`mirex.training.validation`).
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The data.
+    recipe : Recipe
+        Of the network's settings, and whether chroma is voiced.
+
+    Returns
+    -------
+    dict of str to ValidationSet or RecordingSet
+        By name.
+
+    Raises
+    ------
+    TrainingError
+        If data cannot be read.
+    """
+    sets: dict[str, ValidationSet | RecordingSet] = {}
     voiced = bool(corpus.chroma) and recipe.voiced_share > 0
     if corpus.scores or voiced:
         patches = load_patches(corpus.patches[0])
@@ -185,20 +253,35 @@ def validation_sets(corpus: Corpus, *, recipe: Recipe) -> dict[str, ValidationSe
         sets["chroma"] = chroma_set(corpus.chroma[0], works=75, settings=recipe.network)
         if voiced:
             sets["voiced"] = voiced_set(corpus.chroma[0], works=75, patches=patches, settings=recipe.network)
-    return sets
+    archives = [path for path in corpus.recordings if path.suffix == ".npz"]
+    found = recording_set(archives[0], settings=recipe.network) if archives else None
+    return sets | ({"pop": found} if found else {})
 
 
 def check(corpus: Corpus, recipe: Recipe) -> None:
-    """Raise UsageError where recipe and data do not fit, as far as can be told before they are read."""
+    """Check that recipe and data fit, as far as possible before the data are read.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The data.
+    recipe : Recipe
+        The options.
+
+    Raises
+    ------
+    UsageError
+        If they do not fit, or a value is out of range.
+    """
     batch = recipe.batch
     if len(corpus.sources) != len(batch.works) or not corpus.sources:
         raise UsageError(
-            f"works per batch {batch.works} for the sources {corpus.sources}: give one number a source"
+            f"works per batch {batch.works} for the sources {corpus.sources}: give one number per source"
         )
     if min(batch.works) < 0 or batch.versions < 1:
         raise UsageError(
-            f"works per batch {batch.works} of {batch.versions} versions: give no negative number, "
-            "and 1 version or more"
+            f"works per batch {batch.works}, versions {batch.versions}: give works of 0 or more, and 1 "
+            "version or more"
         )
     for name in ("backwards", "mirrored"):
         weight = getattr(recipe, f"{name}_weight")
@@ -228,13 +311,13 @@ def _check_crops(recipe: Recipe) -> None:
     crops, multiple = sum(recipe.batch.works) * recipe.batch.versions, recipe.batch.multiple
     if multiple < 1 or (multiple > 1 and crops < 2 * multiple):
         raise UsageError(
-            f"crops in multiples of {multiple}, {crops} in a batch: give 1, or at most half of them"
+            f"crops in multiples of {multiple}, with {crops} in a batch: give 1, or at most half of them"
         )
-    # Of three, two at least are in one view; one alone there has no batch statistics, and is left out.
+    # Of three, at least two are in one view; a single one has no batch statistics and is dropped.
     if crops < 3:
         raise UsageError(
-            f"{crops} crops in a batch may leave one for each view, which nothing can be learned from: "
-            "give more works or versions"
+            f"{crops} crops in a batch may leave a single one in each view, from which nothing can be "
+            "learned: give more works or versions"
         )
 
 
@@ -247,15 +330,15 @@ def _check_files(corpus: Corpus, recipe: Recipe) -> None:
     voiced = bool(corpus.chroma) and recipe.voiced_share > 0
     sounded = bool(corpus.recordings) and recipe.sounded_share > 0
     if not corpus.patches and (corpus.scores or voiced or sounded):
-        needing = "voiced crops of chroma" if voiced else "crops of recordings that are sounded anew"
+        needing = "voiced crops of chroma" if voiced else "sounded crops of recordings"
         raise UsageError(
-            f"{'scores' if corpus.scores else needing} need note patches: make them with 'mirex patches', "
-            "give them with --patches"
+            f"{'scores' if corpus.scores else needing} need note patches: make them with 'mirex patches' "
+            "and give them with --patches"
         )
 
 
 def _tables(corpus: Corpus) -> list[Path]:
-    """The recordings that are no archives but a user's CSV."""
+    """The recordings given as a user's CSV instead of an archive."""
     return [path for path in corpus.recordings if path.suffix != ".npz"]
 
 

@@ -1,19 +1,23 @@
-"""Sealing: a checkpoint's averaged weights to the weights file of record."""
+"""Sealing: the averaged weights of a checkpoint to a weights file."""
 
 import dataclasses
 import datetime
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from mirex.errors import TrainingError
 from mirex.model import weights
-from mirex.model.network import tensors_of
+from mirex.model.network import TwoViewNetwork, tensors_of
 from mirex.settings import FrontEndSettings, NetworkSettings
+from mirex.training.batches import Batch
 from mirex.training.checkpoint import read_metadata
+from mirex.training.statistics import renew_statistics
 
 LICENCE = "AGPL-3.0-or-later"
 
@@ -27,17 +31,49 @@ def seal(
     chroma_weight: float | None = None,
     start: Path | None = None,
     start_share: float = 0.0,
+    batches: Iterable[Batch] = (),
     date: str | None = None,
     half: bool = True,
 ) -> str:
-    """Write the moving average of a checkpoint as sealed weights; returns their fingerprint.
+    """Write the moving average of a checkpoint as sealed weights.
 
-    results, calibration: go into the metadata as JSON. chroma_weight: of the folded view in the embedding;
-    None: the recipe's. Training does not depend on it. start: the weights that the run started from, of
-    which start_share is mixed into every tensor: the mean of weights before and after further training often
-    generalises better than either (Wortsman et al., CVPR 2022). date: ISO, today if None. Raises
-    TrainingError for a negative weight, a share outside [0, 1) or another start, SettingsMismatch for a
-    checkpoint of a version with other settings.
+    Weights before and after further training, averaged, often generalise better than either (Wortsman et al.,
+    "Robust fine-tuning of zero-shot models", CVPR 2022).
+
+    Parameters
+    ----------
+    checkpoint : Path
+        Of a training run.
+    path : Path
+        The weights file to write; it appears whole.
+    results, calibration : dict, optional
+        For the metadata, as JSON.
+    chroma_weight : float, optional
+        Of the folded view in the embedding; the recipe's by default. Training does not depend on it.
+    start : Path, optional
+        The weights that the run started from, to average with those of the run.
+    start_share : float
+        Their share in every tensor, in [0, 1).
+    batches : iterable of Batch
+        Training batches for recomputing the BatchNorm statistics after averaging; needed if
+        `start_share` is above 0.
+    date : str, optional
+        ISO; today by default.
+    half : bool
+        Store large tensors as float16, not float32.
+
+    Returns
+    -------
+    str
+        The fingerprint of the weights.
+
+    Raises
+    ------
+    TrainingError
+        If the file is not a checkpoint, the weight is negative, the share is out of range, the run started
+        from other weights, or averaging lacks batches.
+    SettingsMismatch
+        If the checkpoint was made by a version with other settings.
     """
     found = read_metadata(checkpoint)
     recipe = found["recipe"]
@@ -65,6 +101,8 @@ def seal(
         tensors = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
     if start is not None or start_share != 0:
         tensors = _mixed(tensors, start=start, share=start_share, origin=found.get("started_from"))
+    if start_share > 0:
+        tensors = _with_new_statistics(tensors, recipe["network"]["embedding_size"], batches)
     settings = NetworkSettings.from_json(json.dumps(recipe["network"]))
     if chroma_weight is not None:
         if not chroma_weight >= 0:
@@ -78,11 +116,11 @@ def seal(
 def _mixed(
     tensors: dict[str, Tensor], *, start: Path | None, share: float, origin: dict[str, Any] | None
 ) -> dict[str, Tensor]:
-    """Tensors with so large a share of those of the start; counters are left as they are."""
+    """Tensors with this share of the start's mixed in; counters are left as they are."""
     if not 0 <= share < 1:
-        raise TrainingError(f"share of the start {share}: give 0 or more, less than 1")
+        raise TrainingError(f"share of the start {share}: give 0 or more, below 1")
     if start is None:
-        raise TrainingError(f"share of the start {share}, but no start: give the weights of the start, too")
+        raise TrainingError(f"share of the start {share}, but no start: also give the weights of the start")
     sealed = weights.load(start)
     wanted = origin["fingerprint"] if origin else "nothing"
     if sealed.fingerprint != wanted:
@@ -94,8 +132,24 @@ def _mixed(
     }
 
 
+def _with_new_statistics(
+    tensors: dict[str, Tensor], embedding_size: int, batches: Iterable[Batch]
+) -> dict[str, Tensor]:
+    """Recompute the network's statistics: the mean of two networks' statistics is meaningless."""
+    views = [(batch.cqt, batch.chroma) for batch in batches]
+    if not views:
+        raise TrainingError(
+            "averaged weights need training batches to recompute the BatchNorm statistics; give the run's "
+            "data"
+        )
+    network = TwoViewNetwork(embedding_size=embedding_size, generator=torch.Generator())
+    network.load_state_dict(tensors, strict=False)
+    renew_statistics(network, views, device="cpu")
+    return tensors_of(network)
+
+
 def _samples(phases: list[dict[str, Any]]) -> int:
-    """Training samples seen, echoes and what `multiple` left out included; the batch may have changed."""
+    """Training samples seen, with echoes and those that `multiple` dropped; the batch may have changed."""
     total, begun = 0, 0
     for phase in phases:
         batch = phase["recipe"]["batch"]

@@ -1,4 +1,4 @@
-"""Whitening fitted on recordings, and sealed into weights.
+"""Fitting a whitening to recordings and sealing it into weights.
 
 No labels are needed: every window of every recording counts once. See `mirex.model.whitening`.
 """
@@ -40,21 +40,21 @@ def whiten(
     Parameters
     ----------
     path : Path
-        Sealed weights; a whitening that they have is replaced.
+        Sealed weights; an existing whitening is replaced.
     recordings : sequence of Path
-        Archives of recordings as CQT levels, of which the training split is used.
+        Archives of recordings as CQT levels; the training split is used.
     output : Path
         The weights file to write.
     power, shrinkage : float
         See `mirex.model.whitening.fit`.
     seed : int
-        Of what rounding to levels took, which is drawn anew.
+        Of the dither that replaces the rounded digits of the levels.
     calibration, results : dict, optional
-        Replace those of the weights' metadata.
+        Replace those in the weights' metadata.
     date : str, optional
-        ISO; that of the weights if None.
+        ISO; that of the weights by default.
     progress : callable, optional
-        Called with the recordings done and all.
+        Called with (done, total) recordings.
 
     Returns
     -------
@@ -96,22 +96,23 @@ def window_vectors(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Array]:
-    """The vectors of each recording's windows, as the network gives them.
+    """Compute the network's vectors of each recording's windows.
 
     Parameters
     ----------
     corpora : sequence of LevelCorpus
+        The recordings.
     sealed : Sealed
         Weights without a whitening.
     seed : int
-        With the recording's place in its archive, of what rounding took.
+        Of the dither, together with the recording's place in its archive.
     progress : callable, optional
-        Called with the recordings done and all.
+        Called with (done, total) recordings.
 
     Yields
     ------
     float32 [windows, dimensions]
-        Of one recording, rows of unit length.
+        One recording's; rows of unit length.
     """
     places = [(number, index) for number, each in enumerate(corpora) for index in each.recordings.tolist()]
     for done, (number, index) in enumerate(places, 1):
@@ -131,10 +132,11 @@ def seal_whitened(
     sealed : Sealed
         The network and its metadata.
     whitening : Whitening
+        To seal in.
     told : dict
-        What the metadata say of the whitening.
+        The whitening's entry in the metadata.
     changes : dict
-        New `calibration`, `results` and `date` of the metadata; None keeps what is there.
+        New `calibration`, `results` and `date` of the metadata; None keeps the old entry.
     output : Path
         The file to write.
 

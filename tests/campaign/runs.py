@@ -12,7 +12,7 @@ from mirex.formats.check import violations
 from mirex.formats.matrix import read_matrix
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFECTS = re.compile(r"Traceback|this is a defect|(?<!mirex: error: )\b\w+Error:")
+DEFECTS = re.compile(r"Traceback|a defect of the program|(?<!mirex: error: )\b\w+Error:")
 
 
 class Setting(NamedTuple):

@@ -41,4 +41,4 @@ def test_the_calibration_is_written_and_sealed(sets, tmp_path, capsys):
 
 def test_a_place_that_cannot_be_written(sets, tmp_path, capsys):
     assert main(["calibrate", str(tmp_path / "none" / "c.json"), *sets]) == 1
-    assert "cannot write the calibration" in capsys.readouterr().err
+    assert "cannot be written" in capsys.readouterr().err

@@ -115,7 +115,7 @@ def test_errors_of_the_system_name_the_file_and_are_no_defect(monkeypatch, capsy
     for error, line in (
         (OSError(5, "Input/output error", "/data/a.wav"), "/data/a.wav: Input/output error"),
         (PermissionError(13, "Permission denied", b"/\xff"), "/\\udcff: Permission denied"),
-        (OSError(28, "No space", "/.m-1.part", None, "/m"), "/m: No space; make room and start again"),
+        (OSError(28, "No space", "/.m-1.part", None, "/m"), "/m: No space; free some space and run again"),
         (OSError(24, "Too many open files"), "Too many open files"),
         (TimeoutError(), "TimeoutError"),
     ):
@@ -187,16 +187,29 @@ def test_a_list_of_which_nothing_can_be_analysed_gives_no_matrix(collection, tmp
     lists = [str(tmp_path / "bad.txt"), str(collection / "collection.txt")]
     for chosen in (lists, lists[::-1]):
         assert main(["query", *chosen, str(tmp_path / "scratch"), str(tmp_path / "matrix.txt")]) == 1
-        assert "bad.txt': none of its 2 files could be analysed" in capsys.readouterr().err
+        assert "bad.txt': none of its 2 files can be analysed" in capsys.readouterr().err
     assert not (tmp_path / "matrix.txt").exists()
     assert main(["extract", str(tmp_path / "scratch"), lists[0]]) == 1
+
+
+def test_a_share_fails_if_nothing_of_it_can_be_analysed_but_not_if_it_is_empty(collection, tmp_path, capsys):
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "list.txt").write_text(f"text.wav\n{collection / 'first.wav'}\n")
+    statuses = []
+    for number in (1, 2, 3):
+        words = ["extract", "--shard", f"{number}/3", str(collection / "scratch"), str(tmp_path / "list.txt")]
+        statuses.append(main(words))
+    assert statuses == [1, 0, 0]
+    told = capsys.readouterr()
+    assert "shard 1 of 3: its only file cannot be analysed" in told.err
+    assert "embeddings of 0 files (shard 3 of 3)" in told.out
 
 
 def test_a_query_is_numbered_where_its_file_is_by_another_path(collection, tmp_path, capsys):
     (tmp_path / "queries.txt").write_text(f"{collection}/./third.wav\n")
     lists = [str(collection / "collection.txt"), str(tmp_path / "queries.txt")]
     assert main(["query", *lists, str(collection / "scratch"), str(tmp_path / "matrix.txt")]) == 0
-    assert "1 queries are files of the collection under other paths" in capsys.readouterr().err
+    assert "1 queries are in the collection under other paths" in capsys.readouterr().err
     matrix = read_matrix(tmp_path / "matrix.txt")
     assert len(matrix.names) == 4
     assert matrix.query_positions.tolist() == [2]
@@ -208,7 +221,7 @@ def test_a_query_that_the_collection_lacks_is_appended(collection, tmp_path, cap
     (tmp_path / "queries.txt").write_text("other.wav\nsecond.wav\n")
     lists = [str(collection / "collection.txt"), str(tmp_path / "queries.txt")]
     assert main(["query", *lists, str(collection / "scratch"), str(tmp_path / "matrix.txt")]) == 0
-    assert "1 queries are missing from the collection" in capsys.readouterr().err
+    assert "1 queries are not in the collection" in capsys.readouterr().err
     matrix = read_matrix(tmp_path / "matrix.txt")
     assert matrix.names[-1] == "other.wav"
     assert matrix.query_positions.tolist() == [4, 1]
@@ -282,7 +295,7 @@ def test_an_empty_scratch_name_is_wrong_usage(collection, tmp_path, monkeypatch,
     lists = [str(collection / name) for name in ("collection.txt", "queries.txt")]
     assert main(["query", *lists, "", str(tmp_path / "matrix.txt")]) == 2
     assert main(["extract", "", lists[0]]) == 2
-    assert capsys.readouterr().err.count("scratch folder '': the name is empty") == 2
+    assert capsys.readouterr().err.count("scratch folder '' has no name") == 2
     assert not list(tmp_path.iterdir())
 
 
@@ -296,7 +309,7 @@ def test_a_disk_that_is_full_is_one_line(collection, monkeypatch, capsys):
         patch.setattr("mirex.formats.matrix.write_matrix", fail)
         assert main(query(collection)) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "cannot be written: No space left on device; make room" in error
+    assert "cannot be written: No space left on device; free some space" in error
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full here")
     with open("/dev/full", "w") as full:
@@ -305,7 +318,7 @@ def test_a_disk_that_is_full_is_one_line(collection, monkeypatch, capsys):
             env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr == "mirex: error: No space left on device; make room and start again\n"
+    assert done.stderr == "mirex: error: No space left on device; free some space and run again\n"
 
 
 def test_an_output_that_is_a_link_stays_one(collection, tmp_path):

@@ -109,5 +109,5 @@ def test_errors_are_errors_of_the_package(files):
     with pytest.raises(EvaluationError, match="resamples"):
         run(files, "--resamples", "0")
     (files / "cliques.tsv").write_text("/elsewhere/x.wav\twork\n")
-    with pytest.raises(EvaluationError, match="are the paths written as in the matrix"):
+    with pytest.raises(EvaluationError, match="write the paths as in the matrix"):
         run(files)

@@ -47,7 +47,7 @@ def build(place, *more):
 
 def test_index_search_touches_no_audio_and_agrees_with_the_list(place, capsys):
     assert build(place) == 0
-    assert "5 songs put into" in capsys.readouterr().out
+    assert "5 songs added to" in capsys.readouterr().out
     query = str(place / "0.wav")
     listed = ranking.search(
         query,
@@ -131,7 +131,7 @@ def test_append_remove_export_describe(place, capsys, caplog):
     (place / "gone.txt").write_text("0.wav\n9.wav\n")
     with caplog.at_level(logging.WARNING, "mirex"):
         assert run(index_command, place, place / "gone.txt", "-o", place / "songs.mirex", "--remove") == 0
-    assert "1 songs were not in the index, first 9.wav" in caplog.text
+    assert "1 songs were not in the index, the first: 9.wav" in caplog.text
     assert Index(place / "songs.mirex").names == ["1.wav", "2.wav"]
     assert run(index_command, place, "-o", place / "songs.mirex", "--export", place / "e.npy") == 0
     assert np.load(place / "e.npy").shape == (2, 2048)
@@ -153,7 +153,7 @@ def test_other_weights_are_refused_before_anything_is_extracted(place, monkeypat
 def test_failures_are_left_out_and_named(place, capsys):
     (place / "list.txt").write_text("0.wav\nbad.wav\n1.wav\n")
     assert build(place) == 0
-    assert "2 songs put into" in capsys.readouterr().out
+    assert "2 songs added to" in capsys.readouterr().out
     assert Index(place / "songs.mirex").names == ["0.wav", "1.wav"]
     assert (place / "scratch" / "failed.tsv").read_text().startswith("bad.wav\t")
 
@@ -162,7 +162,7 @@ def test_an_approximate_search_says_so(place, capsys):
     pytest.importorskip("faiss", reason="faiss is an extra")
     assert build(place, "--approximate") == 0
     output = capsys.readouterr().out
-    assert "links of 5 songs" in output
+    assert "graph of 5 songs" in output
     assert "finds 100.00 % of the 10 nearest" in output
     index = ["--index", place / "songs.mirex", "--scratch", place / "scratch"]
 
@@ -190,7 +190,7 @@ def test_a_graph_is_stale_after_a_change(place, caplog, capsys):
     change = [place / "gone.txt", "-o", place / "songs.mirex"]
     with caplog.at_level(logging.WARNING, "mirex"):
         run(index_command, place, *change, "--remove")
-    assert "songs.mirex.graph is of the index as it was" in caplog.text
+    assert "songs.mirex.graph is out of date" in caplog.text
     query = [place / "0.wav", "--index", place / "songs.mirex", "--scratch", place / "scratch"]
     with pytest.raises(IndexFileError, match="stale"):
         run(search_command, place, *query, "--approximate")
@@ -219,7 +219,7 @@ def test_wrong_usage(place):
         (["-o", index, "--append"], "need a list"),
         (["-o", index, "--remove"], "need a list"),
         ([listed, "-o", index, "--export", "e.npy"], "leave out the list"),
-        (["-o", index, "--export", "e.npy", "--approximate"], "leave out the list, and --approximate"),
+        (["-o", index, "--export", "e.npy", "--approximate"], "leave out the list and --approximate"),
     ):
         with pytest.raises(UsageError, match=message):
             run(index_command, place, *arguments)

@@ -159,10 +159,10 @@ def test_wrong_usage_is_2_and_help_0():
 def test_a_python_that_is_none(audio, scratch, tmp_path):
     (tmp_path / "python").write_text("#!/bin/sh\n")
     for python, why in (
-        ("/bin/false", "is no Python 3.11 or newer"),
+        ("/bin/false", "is not Python 3.11 or newer"),
         ("/no/such/python", "does not exist"),
-        (str(tmp_path), "is a folder; name the interpreter in it, bin/python"),
-        (str(tmp_path / "python"), "may not be run; name one that may, or allow it (chmod +x)"),
+        (str(tmp_path), "is a folder; give the interpreter in it, bin/python"),
+        (str(tmp_path / "python"), "is not executable; make it so (chmod +x) or give another interpreter"),
         ("no-such-python", "is not on the PATH"),
     ):
         done = run(QUERY, *files(audio, scratch), more={"MIREX_PYTHON": python})
@@ -271,7 +271,7 @@ def test_two_runs_share_a_scratch_folder(audio, expected, tmp_path):
 
 
 def test_shares_of_a_list_at_once_are_as_good_as_one_run(audio, expected, tmp_path):
-    """Each share reports what failed without erasing another's."""
+    """Each reports what failed without erasing another's; the second has no good file, and fails."""
     names = [NAMES[0], BAD[0], NAMES[1], NAMES[2], BAD[1], NAMES[3], BAD[2]]
     (tmp_path / "list.txt").write_text("".join(f"{audio / name}\n" for name in names), "utf-8")
     processes = []
@@ -281,10 +281,11 @@ def test_shares_of_a_list_at_once_are_as_good_as_one_run(audio, expected, tmp_pa
         with open(tmp_path / f"{number}.log", "wb") as log:
             parts = [str(part) for part in command]
             processes.append(subprocess.Popen(parts, env=environment(), stdout=log, stderr=log))
-    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert [process.wait() for process in processes] == [0, 1, 0]
     logs = [(tmp_path / f"{number}.log").read_text("utf-8") for number in (1, 2, 3)]
     assert [log.count("failed: ") for log in logs] == [1, 2, 0]
-    assert "embeddings of 2 files (share 1 of 3)" in logs[0]
+    assert "embeddings of 2 files (shard 1 of 3)" in logs[0]
+    assert "list.txt', shard 2 of 3: none of its 2 files can be analysed" in logs[1]
     report = (tmp_path / "shared" / "failed.tsv").read_text("utf-8")
     assert sorted(line.partition("\t")[0] for line in report.splitlines()) == sorted(
         str(audio / name) for name in BAD

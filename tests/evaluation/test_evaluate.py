@@ -97,7 +97,7 @@ def test_a_cliques_file_that_is_no_text(tmp_path):
 
 
 def test_missing_cliques_file(tmp_path):
-    with pytest.raises(EvaluationError, match="cannot read"):
+    with pytest.raises(EvaluationError, match="cannot be read"):
         read_cliques(tmp_path / "none.tsv")
 
 

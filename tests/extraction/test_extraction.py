@@ -68,7 +68,7 @@ def test_embeddings_and_failures(first, paths, scratch):
     np.testing.assert_allclose(norms[good], 1.0, atol=1e-5)
     assert {Path(paths[i]).name: reason for i, reason in first.failures.items()} == {
         "empty.wav": "is empty (0 bytes)",
-        "text.wav": "is not audio in any format that libsndfile or FFmpeg reads",
+        "text.wav": "is not audio in a format that libsndfile or FFmpeg can read",
         "folder.wav": "is a folder, not a file",
         "missing.wav": "no such file",
     }
@@ -191,7 +191,7 @@ def test_what_fails_costs_its_own_file_only(tmp_path, caplog):
         fatal.append(str(write(tmp_path / name, song(number, seconds=1.5 + number / 8))))
     result = extract(fatal, scratch=tmp_path / "scratch", threads=2)
     assert set(result.failures) == {1, 2, 3}
-    assert "perhaps for lack of memory" in result.failures[1]
+    assert "perhaps out of memory" in result.failures[1]
     assert result.failures[2] == "ZeroDivisionError: a defect"
     assert result.failures[3] == "cannot be read: input/output error"
     assert result.computed == 1
@@ -207,7 +207,7 @@ def test_if_nothing_works_for_no_reason_of_the_files_it_is_an_error(tmp_path):
 
 def test_workers_that_cannot_start_are_an_error(paths, tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "COMMAND", [sys.executable, "-c", "raise SystemExit(3)"])
-    with pytest.raises(MirexError, match=r"end as soon as they start \(exit status 3\)"):
+    with pytest.raises(MirexError, match=r"die as soon as they start \(exit status 3\)"):
         extract(paths, scratch=tmp_path, threads=2)
 
 
@@ -317,5 +317,3 @@ def test_works_in_a_program_without_a_main_guard(first, paths, tmp_path):
         check=True,
     )
     assert run.stdout == first.embeddings[index].tobytes()
-
-

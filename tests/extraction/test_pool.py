@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_written_serves_if_it_is_complete(files, tmp_pat
     again = extract([good, missing], scratch=scratch, device="cpu")
     assert again.reused == 1
     assert again.embeddings[0].tobytes() == first.embeddings[0].tobytes()
-    assert "failed.tsv cannot be written: Read-only file system; this log names what failed" in caplog.text
+    assert "failed.tsv cannot be written: Read-only file system; see this log for failures" in caplog.text
     assert f"failed: {missing}: no such file" in caplog.text
     with pytest.raises(StoreError, match="Read-only file system"):
         extract(files("other"), scratch=scratch, device="cpu")
@@ -71,14 +71,14 @@ def test_a_scratch_folder_removed_under_the_run_ends_it(files, tmp_path):
     def remove(done: int, total: int) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
-    with pytest.raises(StoreError, match=r"scratch was removed during the run; start again"):
+    with pytest.raises(StoreError, match=r"scratch was removed during the run; run again"):
         extract(files("a", "b"), scratch=scratch, device="cpu", progress=remove)
     assert not scratch.exists()
 
 
 def test_a_decoder_that_never_ends_costs_its_own_recording(files):
     found = answers(files("endless", "a", "slow", "b"), time_limit=1)
-    reason = "took more than 1 seconds, twice; --time-limit gives more"
+    reason = "took more than 1 seconds, twice; raise --time-limit"
     assert found == {"endless": reason, "a": None, "slow": None, "b": None}
 
 
@@ -132,7 +132,7 @@ def test_a_process_that_cannot_be_started_is_an_error(files, monkeypatch):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(subprocess, "Popen", without_handles)
-    with pytest.raises(MirexError, match=r"Too many open files; raise the limit \(ulimit -n\) or give fewer"):
+    with pytest.raises(MirexError, match=r"Too many open files; raise the limit \(ulimit -n\) or lower"):
         answers(files("a"))
 
 

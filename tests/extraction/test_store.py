@@ -167,7 +167,7 @@ def test_a_full_disk(store, tmp_path, embedding, monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("mirex.extraction.store.write_whole", full)
-    with pytest.raises(StoreError, match=rf"{os.strerror(number)}; make room and start again"):
+    with pytest.raises(StoreError, match=rf"{os.strerror(number)}; free some space and run again"):
         store.put(CONTENT, embedding)
 
 
@@ -175,7 +175,7 @@ def test_a_folder_that_is_removed_is_not_made_anew(store, tmp_path, embedding):
     """The results that it held are gone: who goes on would end without them."""
     store.put(CONTENT, embedding)
     shutil.rmtree(tmp_path / FOLDER)
-    with pytest.raises(StoreError, match="was removed during the run; start again"):
+    with pytest.raises(StoreError, match="was removed during the run; run again"):
         store.put("d" * 64, embedding)
     assert not (tmp_path / FOLDER).exists()
 

@@ -88,7 +88,7 @@ def test_very_short(wav, samples):
 
 
 def test_too_short_for_one_sample(wav):
-    with pytest.raises(AudioError, match="holds no audio samples"):
+    with pytest.raises(AudioError, match="has no audio samples"):
         decode(write(wav, np.full(2, 0.5), rate=192_000))
 
 
@@ -161,7 +161,7 @@ class TestCancellation:
     def test_the_louder_channel_is_used(self, wav, subtype):
         samples = 0.9 * song(0)
         write(wav, np.stack([samples, -1.001 * samples], axis=1), subtype=subtype)
-        with pytest.warns(AudioWarning, match="cancel each other out; channel 2 is used"):
+        with pytest.warns(AudioWarning, match="cancel each other out; only channel 2 is used"):
             np.testing.assert_allclose(decode(wav), -1.001 * samples, atol=1e-4)
 
     def test_one_sample_late_is_left_alone(self, wav):
@@ -197,12 +197,12 @@ def test_truncated_into_the_header(tmp_path):
 def test_an_index_at_the_end_that_is_cut_off(tmp_path):
     path = write_m4a(tmp_path / "a.m4a", song(0))
     os.truncate(path, path.stat().st_size // 2)
-    with pytest.raises(AudioError, match="not audio in any format"):
+    with pytest.raises(AudioError, match="not audio in a format"):
         decode(path)
 
 
 def test_header_without_samples(wav):
-    with pytest.raises(AudioError, match="holds no audio samples"):
+    with pytest.raises(AudioError, match="has no audio samples"):
         decode(write(wav, np.zeros(0)))
 
 
@@ -215,7 +215,7 @@ def test_empty_file(wav):
 def test_text_with_the_name_of_audio(tmp_path):
     for name in ("a.wav", "a.mp3", "a.m4a", "a.au"):
         (tmp_path / name).write_text("This is a list of songs.\n" * 500)
-        with pytest.raises(AudioError, match="not audio in any format"):
+        with pytest.raises(AudioError, match="not audio in a format"):
             decode(tmp_path / name)
 
 
@@ -233,7 +233,7 @@ def test_missing_folder_device_and_odd_names(tmp_path):
         (tmp_path / "none.wav", "no such file"),
         (tmp_path, "is a folder"),
         (Path("/dev/null"), "not a regular file"),
-        (f"{tmp_path}/a\0b", "cannot be a file's path"),
+        (f"{tmp_path}/a\0b", "is not a valid path"),
         (tmp_path / ("x" * 300), "name too long"),
     ):
         with pytest.raises(AudioError, match=reason) as caught:

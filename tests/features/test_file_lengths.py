@@ -101,7 +101,7 @@ def test_a_length_that_is_too_short(make, ending, share):
         decoded = decode(path)
     np.testing.assert_allclose(decoded, whole, atol=1e-6)
     if size:
-        assert any("goes on behind" in str(warning.message) for warning in caught)
+        assert any("continues past" in str(warning.message) for warning in caught)
 
 
 @pytest.mark.parametrize("ending", ["wav", "au", "caf"])
@@ -116,7 +116,7 @@ def test_a_length_that_says_to_the_end(make, ending):
 def test_a_length_that_is_too_long_is_told_of(make):
     path = make("a.wav")
     patch(path, find(path, b"data", skip=4), struct.pack("<I", 2 * path.stat().st_size))
-    with pytest.warns(AudioWarning, match=r"gives only 8\.0 of the 16\.0 seconds"):
+    with pytest.warns(AudioWarning, match=r"has only 8\.0 of the 16\.0 seconds"):
         assert seconds(path) == SECONDS
 
 
@@ -160,7 +160,7 @@ def test_a_link_that_is_damaged_is_named(make):
     first, second = make("a.ogg"), make("b.ogg", start=2.0)
     broken = second.read_bytes()[:300] + bytes(20_000)
     first.write_bytes(first.read_bytes() + broken + second.read_bytes())
-    with pytest.warns(AudioWarning, match="part 2 of 3 is left out"):
+    with pytest.warns(AudioWarning, match="part 2 of 3 was left out"):
         assert seconds(first) == pytest.approx(2 * SECONDS - 2, abs=0.1)
 
 
@@ -226,5 +226,5 @@ def test_what_is_cut_off_is_told_of(make):
     for ending in ("wav", "ogg", "opus", "flac", "mp3"):
         path = make(f"a.{ending}")
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
-        with pytest.warns(AudioWarning, match="gives only|cut off|damaged"):
+        with pytest.warns(AudioWarning, match="has only|cut off|damaged"):
             assert 0.4 * SECONDS < seconds(path) < 0.7 * SECONDS

@@ -9,7 +9,9 @@ import soundfile
 from mirex.errors import AudioError
 from mirex.features import audio, cqt
 from mirex.features.streaming import columns_of_blocks, columns_of_file
+from mirex.features.trimming import trimmed
 from mirex.settings import FrontEndSettings
+from synthesis import song, write, write_m4a
 
 SETTINGS = FrontEndSettings()
 COLUMN = SETTINGS.hop * SETTINGS.frames_per_column
@@ -40,16 +42,33 @@ def test_file(tmp_path, rng):
     path, seen = tmp_path / "a.wav", []
     soundfile.write(path, rng.uniform(-0.5, 0.5, (88200, 2)), 44100)
     found = columns_of_file(path, settings=SETTINGS, progress=lambda done, total: seen.append((done, total)))
-    np.testing.assert_allclose(found, cqt.columns(audio.decode(path), settings=SETTINGS), atol=1e-5)
-    size = path.stat().st_size
-    assert seen[-1] == (size, size)
-    assert seen == sorted(seen)
+    assert found.silences.shape == (0, 2)
+    expected = cqt.columns(audio.decode(path), settings=SETTINGS)
+    np.testing.assert_allclose(found.columns, expected, atol=1e-5)
+    size, passes = path.stat().st_size, [n for n, (done, _) in enumerate(seen) if done == 0]
+    assert len(passes) == 2
+    for part in (seen[: passes[1]], seen[passes[1] :]):
+        assert part[-1] == (size, size)
+        assert part == sorted(part)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
+def test_silence_is_left_out_as_usual(tmp_path, name):
+    """Sound, 10 s of silence, sound, 3 s of silence; libsndfile reads the first file, not the second."""
+    music, silence = song(1, seconds=8), np.zeros(10 * 22050, np.float32)
+    samples = np.concatenate([music, silence, music, silence[: 3 * 22050]])
+    (write_m4a if name == "a.m4a" else write)(tmp_path / name, samples)
+    found = columns_of_file(tmp_path / name, settings=SETTINGS)
+    decoded = audio.decode(tmp_path / name, sample_rate=22050)
+    expected = cqt.columns(trimmed(decoded, settings=SETTINGS), settings=SETTINGS)
+    np.testing.assert_allclose(found.columns, expected, atol=1e-5)
+    np.testing.assert_allclose(found.silences, [[8, 18], [26, 29]], atol=0.15)
 
 
 def test_a_sound_file_is_not_decoded_as_a_whole(tmp_path, rng, monkeypatch):
     soundfile.write(tmp_path / "a.flac", rng.uniform(-0.5, 0.5, 44100), 22050)
     monkeypatch.setattr(audio, "decode", None)
-    assert columns_of_file(tmp_path / "a.flac", settings=SETTINGS).shape == (84, 4)
+    assert columns_of_file(tmp_path / "a.flac", settings=SETTINGS).columns.shape == (84, 4)
 
 
 def test_what_needs_care_is_decoded_as_usual(tmp_path, rng):
@@ -61,7 +80,7 @@ def test_what_needs_care_is_decoded_as_usual(tmp_path, rng):
     for name in ("cancel", "nan", "cut"):
         path = tmp_path / f"{name}.wav"
         with pytest.warns(audio.AudioWarning):
-            found = columns_of_file(path, settings=SETTINGS)
+            found = columns_of_file(path, settings=SETTINGS).columns
         with pytest.warns(audio.AudioWarning):
             expected = cqt.columns(audio.decode(path), settings=SETTINGS)
         np.testing.assert_allclose(found, expected, atol=1e-6)

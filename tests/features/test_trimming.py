@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mirex.features.cqt import columns
-from mirex.features.trimming import trimmed
+from mirex.features.trimming import BlockTrimmer, loudness_limit, trimmed, with_silence
 from mirex.settings import FrontEndSettings
 from synthesis import song
 
@@ -53,6 +53,27 @@ def test_against_a_loop_over_samples(rng, trial):
     expected = [part for part, limit in zip(parts, most, strict=True) if part.any() or len(part) <= limit]
     found = trimmed(signal, settings=SETTINGS)
     assert np.array_equal(found, np.concatenate(expected).astype(np.float32))
+    for size in (1000, 3 * COLUMN + 1, len(signal)):
+        check_in_blocks(signal, [signal[start : start + size] for start in range(0, len(signal), size)])
+
+
+def check_in_blocks(signal, blocks):
+    """What stays is what `trimmed` leaves; what was left out is told, so that times can be found again."""
+    trimmer = BlockTrimmer(limit=loudness_limit(blocks, settings=SETTINGS), settings=SETTINGS)
+    found = np.concatenate([*trimmer.trimmed(blocks), np.empty(0, np.float32)])
+    assert np.array_equal(found, trimmed(signal, settings=SETTINGS))
+    silences = np.array(trimmer.silences, float).reshape(-1, 2)
+    places = with_silence(np.arange(float(len(found))), silences).astype(int)
+    assert np.array_equal(signal[places], found)
+
+
+def test_the_limit_does_not_depend_on_blocks(rng):
+    signal = rng.uniform(-1, 1, 50_000).astype(np.float32)
+    limits = [
+        loudness_limit(np.split(signal, range(size, 50_000, size)), settings=SETTINGS)
+        for size in (100, 5000, 50_000)
+    ]
+    assert np.ptp(limits) < 1e-9
 
 
 @pytest.mark.parametrize("samples", [1, 100, 50_000])

@@ -126,7 +126,7 @@ def test_repeated_violations_are_counted_not_listed(tmp_path: Path) -> None:
     errors = [line for line in lines if line[1] == "error"]
     assert len(errors) == SHOWN + 1
     assert [line for line, _, _ in errors] == [8, 9, 10, 11, 12, 107]
-    assert errors[-1][2] == "not a finite number: 95 more line(s), this is the last"
+    assert errors[-1][2] == "not a finite number: 95 more, of which this is the last"
 
 
 def test_rows_in_another_order_are_found_with_the_query_list(tmp_path: Path) -> None:

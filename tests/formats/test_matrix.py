@@ -159,13 +159,13 @@ def test_percent_8f_keeps_the_order_of_float32_values(rng: np.random.Generator) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"names": ("a\tb", "c", "d")}, r"name 'a\\tb' holds one of"),
-        ({"names": ("a\nb", "c", "d")}, "holds one of"),
-        ({"names": ("a\r", "c", "d")}, "holds one of"),
+        ({"names": ("a\tb", "c", "d")}, r"name 'a\\tb' contains one of"),
+        ({"names": ("a\nb", "c", "d")}, "contains one of"),
+        ({"names": ("a\r", "c", "d")}, "contains one of"),
         ({"names": ("a", "", "d")}, "is blank"),
         ({"names": ("a", "\ud800", "d")}, "cannot be written as UTF-8"),
         ({"system": ""}, "system '' is blank"),
-        ({"system": "two\nlines"}, "holds one of"),
+        ({"system": "two\nlines"}, "contains one of"),
         ({"query_positions": ()}, "at least one query"),
         ({"query_positions": (0, 3)}, "query position 3 is not one of the 3 names"),
         ({"query_positions": (-1, 0)}, "query position -1"),
@@ -354,7 +354,7 @@ def test_refuses_what_is_no_matrix(tmp_path: Path, text: bytes, message: str) ->
 
 
 def test_a_missing_matrix_names_its_path(tmp_path: Path) -> None:
-    with pytest.raises(MatrixFormatError, match=r"no-such.txt.*cannot read it"):
+    with pytest.raises(MatrixFormatError, match=r"no-such.txt.*cannot be read"):
         read_matrix(tmp_path / "no-such.txt")
 
 

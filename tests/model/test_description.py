@@ -40,7 +40,7 @@ METADATA = {
 
 def test_what_they_are_stands_in_few_lines():
     lines = description.describe(METADATA).splitlines()
-    assert lines[0] == f"weights {'a' * 16}, of 2026-01-02"
+    assert lines[0] == f"weights {'a' * 16}, date 2026-01-02"
     assert "licence: a licence" in lines
     assert any("3,500 samples in 2 runs" in line and "the last 20 steps" in line for line in lines)
     assert [line for line in lines if line.startswith("trained on: ")] == [
@@ -55,16 +55,16 @@ def test_what_they_are_stands_in_few_lines():
 
 def test_history_goes_from_the_first_run_to_the_last_and_names_changes():
     assert description.history(METADATA).splitlines() == [
-        f"run 1: from nothing to {'f' * 16}, 10 steps, 1,000 samples, 7 works",
+        f"run 1: from scratch to {'f' * 16}, 10 steps, 1,000 samples, 7 works",
         "  to step 10:",
         "    loop.rate = 0.1",
         "    loop.seed = 1",
         "    old = true",
-        f"run 2: from {'f' * 16}, of which 25 % are in the result, to {'a' * 16}, 20 steps, 2,500 samples, "
-        "9 works",
+        f"run 2: from {'f' * 16}, of which 25 % is mixed into the result, to {'a' * 16}, 20 steps, "
+        "2,500 samples, 9 works",
         "  to step 5:",
         "    loop.seed = 2 (before: 1)",
-        "    old left out (before: true)",
+        "    old removed (before: true)",
         "  to step 20:",
         "    loop.rate = 0.5 (before: 0.1)",
     ]
@@ -73,8 +73,8 @@ def test_history_goes_from_the_first_run_to_the_last_and_names_changes():
 def test_weights_that_say_nothing_of_training():
     silent = {"content_sha256": "a" * 64}
     assert description.runs(silent) == []
-    assert "nothing" in description.history(silent)
-    assert "trained: nothing is said of it" in description.describe(silent)
+    assert "do not describe" in description.history(silent)
+    assert "trained: unknown" in description.describe(silent)
 
 
 @pytest.mark.parametrize(

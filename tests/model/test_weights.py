@@ -44,9 +44,7 @@ def flip(source: Path, target: Path, position: int) -> None:
     target.write_bytes(data)
 
 
-def edit_metadata(
-    source: Path, target: Path, changes: dict[str, str | None], *, rehash: bool = True
-) -> None:
+def edit_metadata(source: Path, target: Path, changes: dict[str, str | None], *, rehash: bool = True) -> None:
     """Write the same tensors with other metadata; None takes an entry away.
 
     rehash: as a careful forger would, so that the checks behind the metadata's own hash are met.
@@ -308,7 +306,7 @@ def test_missing_tensor(damaged, name):
     state = random_state()
     del state[name]
     save_state(state, damaged)
-    with pytest.raises(WeightsError, match=f"1 tensors are missing, first {name}"):
+    with pytest.raises(WeightsError, match=f"1 tensors are missing, the first: {name}"):
         weights.load(damaged)
 
 

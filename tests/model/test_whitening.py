@@ -68,7 +68,7 @@ def test_applied_vectors_have_unit_length(rng):
 
 @pytest.mark.parametrize("options", [{"power": 0.1}, {"power": -0.6}, {"shrinkage": 0.0}, {"shrinkage": 1.5}])
 def test_numbers_out_of_range(rng, options):
-    with pytest.raises(TrainingError, match="give -0.5 to 0"):
+    with pytest.raises(TrainingError, match="give a power from -0.5 to 0"):
         fit([skewed(rng, count=9)], **options)
 
 

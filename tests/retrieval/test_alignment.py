@@ -103,7 +103,7 @@ def test_very_short_recordings(rng, columns):
 
 
 def test_no_column_at_all(rng):
-    with pytest.raises(AudioError, match="single column"):
+    with pytest.raises(AudioError, match="without any columns"):
         alignment.cross_similarity(np.zeros((84, 0), dtype=np.float32), melody(rng))
 
 
@@ -169,9 +169,9 @@ def test_picture_is_written(rng, tmp_path):
     names = ("a $tricky_name.wav", "b" * 100)
     plots.save(plots.similarity_figure(result, names=names, seconds_per_column=0.464), tmp_path / "p.png")
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(MirexError, match="cannot write"):
+    with pytest.raises(MirexError, match="cannot be written"):
         plots.save(plots.new_figure(1, 1), tmp_path / "none" / "p.png")
-    with pytest.raises(MirexError, match="cannot write"):
+    with pytest.raises(MirexError, match="cannot be written"):
         plots.save(plots.new_figure(1, 1), tmp_path / "p.xyz")
 
 

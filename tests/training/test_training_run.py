@@ -28,6 +28,7 @@ from mirex.training.plot import plot_log, read_log
 from mirex.training.recipe import changed_recipes, make_batches, unused_seed, validation_sets
 from mirex.training.seal import seal
 from mirex.training.settings import BatchSettings, Corpus, LoopSettings, Recipe
+from mirex.training.statistics import renew_statistics
 from mirex.training.synthesis.patches import save_patches
 
 LOOP = LoopSettings(steps=4, decay_steps=2, warmup_steps=1, validate_every=4, checkpoint_every=2)
@@ -152,19 +153,37 @@ def continued(corpus, finished, tmp_path_factory):
     return start, checkpoint
 
 
-def test_a_share_of_the_start_is_mixed_into_every_tensor(continued, tmp_path):
+def test_a_share_of_the_start_is_mixed_into_every_parameter(continued, corpus, tmp_path):
     start, checkpoint = continued
     after, mixed = tmp_path / "after", tmp_path / "mixed"
     fingerprint = seal(checkpoint, path=after, half=False)
     assert seal(checkpoint, path=after, half=False, start=start, start_share=0.0) == fingerprint
-    seal(checkpoint, path=mixed, half=False, start=start, start_share=0.4)
+    batches = [make_batches(corpus, recipe=RECIPE).batch(1)]
+    seal(checkpoint, path=mixed, half=False, start=start, start_share=0.4, batches=batches)
     found = weights.load(mixed)
     old, new, mean = (tensors_of(each.network) for each in (weights.load(start), weights.load(after), found))
-    for name in mean:
-        if mean[name].is_floating_point():
-            torch.testing.assert_close(mean[name], 0.4 * old[name] + 0.6 * new[name])
+    for name, _ in found.network.named_parameters():
+        torch.testing.assert_close(mean[name], 0.4 * old[name] + 0.6 * new[name])
     assert any(not torch.equal(old[name], new[name]) for name in mean)
     assert json.loads(found.metadata["training"])["start_share"] == 0.4
+
+
+def test_averaged_weights_get_statistics_of_their_own(continued, corpus, tmp_path):
+    start, checkpoint = continued
+    path = tmp_path / "mixed"
+    batch = make_batches(corpus, recipe=RECIPE).batch(1)
+    seal(checkpoint, path=path, half=False, start=start, start_share=0.4, batches=[batch])
+    network = weights.load(path).network
+    before = {name: tensor.clone() for name, tensor in tensors_of(network).items()}
+    renew_statistics(network, [(batch.cqt, batch.chroma)], device="cpu")
+    for name, tensor in tensors_of(network).items():
+        torch.testing.assert_close(tensor, before[name], rtol=1e-3, atol=1e-5)
+    with pytest.raises(TrainingError, match="need training batches"):
+        seal(checkpoint, path=path, start=start, start_share=0.4)
+    command = ["seal", str(checkpoint), str(tmp_path / "by command"), "--full", "--start", str(start)]
+    command += ["--start-share", "0.4", "--statistics-batches", "1", "--chroma", str(corpus.chroma[0])]
+    assert main(command) == 0  # the batch after the run's one step, which is the same
+    assert weights.load(tmp_path / "by command").fingerprint == weights.load(path).fingerprint
 
 
 def test_only_the_weights_that_the_run_started_from_are_mixed_in(continued, finished, tmp_path):
@@ -205,7 +224,7 @@ def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_pa
     assert trainer.start_from(path)["fingerprint"] == fingerprint
     sealed = tensors_of(weights.load(path).network)
     assert all(torch.equal(value, sealed[name]) for name, value in tensors_of(trainer.network).items())
-    with pytest.raises(TrainingError, match="256 dimensions cannot begin a network of 512"):
+    with pytest.raises(TrainingError, match="have 256 dimensions, the network 512"):
         Trainer(9, settings=LOOP, embedding_size=512).start_from(path)
 
 
@@ -246,7 +265,7 @@ def test_echoes_less_than_none_are_refused(corpus):
 @pytest.mark.parametrize("multiple", [0, 3])
 def test_a_multiple_that_leaves_no_crops_is_refused(corpus, multiple):
     batch = dataclasses.replace(RECIPE.batch, multiple=multiple)
-    with pytest.raises(UsageError, match=f"multiples of {multiple}, 4 in a batch: give 1"):
+    with pytest.raises(UsageError, match=f"multiples of {multiple}, with 4 in a batch: give 1"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
 
 
@@ -402,7 +421,7 @@ def test_no_seed_of_any_run_behind_the_weights_is_used_again():
 
 
 def test_recipe_and_data_must_fit(corpus):
-    with pytest.raises(UsageError, match="one number a source"):
+    with pytest.raises(UsageError, match="one number per source"):
         make_batches(corpus, recipe=Recipe())
 
 

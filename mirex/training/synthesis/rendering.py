@@ -1,10 +1,8 @@
 """Rendering: notes to CQT columns without audio, by adding note patches in power.
 
-Sounds of different notes have unrelated phases, so their power adds on average. A note longer than
-its patch goes on fading as the patch's last second does; a note that ends is released over a few frames.
+Sounds of different notes have unrelated phases, so their powers add on average. A note longer than
+its patch continues to fade as in the patch's last second; a note that ends is released over a few frames.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
@@ -22,18 +20,18 @@ MARGIN_BINS = 3  # a note's power below its fundamental that is kept
 def render(
     notes: Notes,
     *,
-    patches: NDArray[np.float32] | Sequence[NDArray[np.float32]],
+    patches: NDArray[np.float32],
     columns: int,
     release: float = 0.2,
 ) -> NDArray[np.float32]:
-    """CQT columns of notes.
+    """Render notes as CQT columns.
 
     Parameters
     ----------
     notes : Notes
         Times in seconds from the first column.
-    patches : float32 [129, 84, PATCH_FRAMES, 84]
-        Power (`load_patches`).
+    patches : float32 [programs, 84, PATCH_FRAMES, 84]
+        Power, as `load_patches` gives it: one array, which holds every program of the notes.
     columns : int
         Number of columns to render.
     release : float
@@ -48,7 +46,7 @@ def render(
     power = np.zeros((frames, BINS), np.float32)
     first = np.floor(notes.onset / FRAME_SECONDS + 0.5).astype(np.int64) - PRE_FRAMES
     length = np.maximum(np.round(notes.duration / FRAME_SECONDS), 1).astype(np.int64) + PRE_FRAMES
-    # FluidSynth's velocity curve: amplitude goes with the square of the velocity.
+    # FluidSynth's velocity curve: amplitude is proportional to the square of the velocity.
     gain = ((notes.velocity / REFERENCE_VELOCITY) ** 4).astype(np.float32)
     _add(power, first, length, notes.pitch - LOWEST_PITCH, notes.program, gain, patches, np.float32(release))
     magnitude = np.sqrt(power).reshape(columns, FRAMES_PER_COLUMN, BINS).mean(axis=1)
