@@ -40,10 +40,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="folder of 'mirex extract'; with --index, keeps embeddings of queries",
     )
     parser.add_argument(
-        "--approximate", action="store_true",
-        help="search by the graph of 'mirex index --approximate': faster in a very large index, but may miss "
-        "some of the nearest; the output says how many. Distances are exact. Needs mirex[faiss]",
-    )  # fmt: skip
+        "--approximate",
+        action="store_true",
+        help="search only where the graph of 'mirex index --approximate' leads: faster in a very large "
+        "index, but may miss near recordings; the output states the measured recall. Distances are exact. "
+        "Needs mirex[faiss]",
+    )
     parser.add_argument("--top", type=int, default=10, metavar="N", help="matches to list (default 10)")
     parser.add_argument(
         "--format", choices=("text", "json", "csv"), default="text", help="output format (default text)"
@@ -189,7 +191,7 @@ def as_csv(rankings: "Sequence[Ranking]", *, many: bool) -> str:
     Returns
     -------
     str
-        An unknown probability is an empty field. The last column of an approximate search has its recall.
+        An unknown probability is an empty field. The last column of an approximate search is its recall.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

@@ -23,9 +23,8 @@ from mirex._typing import Array
 from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import BINS, at_least, chroma_view, cqt_view, profile_view, windows, without_silence
-from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
-from mirex.model.whitening import Whitening, unit
+from mirex.model.whitening import unit
 from mirex.settings import NetworkSettings
 
 BLOCK = 16  # windows at a time: bounds memory, whatever the recording's length
@@ -90,15 +89,15 @@ def embed_together(columns: Sequence[Array], *, sealed: Sealed) -> Array:
         ends = np.cumsum([len(part) for part in together])
         padding = np.zeros((-ends[-1] % SHARED_BLOCK, *kind[1]), np.float32)
         filled = np.concatenate([*together, padding])
-        vectors = _vectors(filled, *_network(sealed, folded=kind[0]), block=SHARED_BLOCK)
+        vectors = _outputs(filled, sealed, folded=kind[0], block=SHARED_BLOCK)
         for (row, number), own in zip(places, np.split(vectors, ends), strict=False):
-            found[row][number] = own
+            found[row][number] = _whitened(own, sealed, folded=kind[0])
     joined = [_joined(parts, vectors, settings) for parts, vectors in zip(played, found, strict=True)]
     return np.array(joined, np.float32).reshape(len(columns), settings.embedding_size)
 
 
-def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
-    """Embed each window of a recording's CQT view.
+def embed_windows(columns: Array, *, sealed: Sealed, folded: bool = False) -> Array:
+    """Embed each window of one of a recording's views.
 
     Parameters
     ----------
@@ -106,12 +105,14 @@ def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
         As in `embed`.
     sealed : Sealed
         As in `embed`.
+    folded : bool
+        The chroma view instead of the CQT view.
 
     Returns
     -------
     float32 [windows, 2048]
-        Rows of unit length, of the first playing, one window every `window_hop` steps. Silence is removed and
-        counts no steps.
+        Rows of unit length, of the first playing, one window every `window_hop` (`chroma_window_hop`) steps.
+        Silence is removed and counts no steps.
 
     Raises
     ------
@@ -119,9 +120,8 @@ def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
         As in `embed`.
     """
     kept = _checked(columns, sealed.settings)
-    view = cqt_view(kept, settings=sealed.settings)
-    found = _windows(view, folded=False, settings=sealed.settings)
-    return _vectors(found, sealed.network.cqt, sealed.whitening)
+    view = (chroma_view if folded else cqt_view)(kept, settings=sealed.settings)
+    return _vectors(_windows(view, folded=folded, settings=sealed.settings), sealed, folded=folded)
 
 
 def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
@@ -145,12 +145,12 @@ def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
         _windows(each, folded=True, settings=settings)
         for each in playings(view, folded=True, settings=settings)
     ]
-    return _mean_of_playings([_vectors(found, *_network(sealed, folded=True)) for found in played])
+    return _mean_of_playings([_vectors(found, sealed, folded=True) for found in played])
 
 
 def _embed_one(columns: Array, sealed: Sealed) -> Array:
     parts = _played(_checked(columns, sealed.settings), sealed.settings)
-    vectors = [_vectors(found, *_network(sealed, folded=folded)) for folded, found in parts]
+    vectors = [_vectors(found, sealed, folded=folded) for folded, found in parts]
     return _joined(parts, vectors, sealed.settings)
 
 
@@ -193,11 +193,6 @@ def _mean_of_playings(vectors: Sequence[Array]) -> Array:
     return unit(np.mean([unit(each.mean(axis=0)) for each in vectors], axis=0))
 
 
-def _network(sealed: Sealed, *, folded: bool) -> tuple[ResNet50IBN, Whitening | None]:
-    """What turns windows of a view into vectors."""
-    return (sealed.network.chroma, None) if folded else (sealed.network.cqt, sealed.whitening)
-
-
 def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
     """Windows of a view, which is repeated if it is short."""
     long = at_least(view, steps=settings.min_steps)
@@ -206,14 +201,24 @@ def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
     return windows(long, steps=settings.window_steps, hop=settings.window_hop)
 
 
-def _vectors(found: Array, network: ResNet50IBN, whitening: Whitening | None, *, block: int = BLOCK) -> Array:
-    """Windows, float32 [windows, bins, steps], to vectors of unit length, block by block."""
+def _vectors(found: Array, sealed: Sealed, *, folded: bool) -> Array:
+    """Windows, float32 [windows, bins, steps], to whitened vectors of unit length, block by block."""
+    return _whitened(_outputs(found, sealed, folded=folded, block=BLOCK), sealed, folded=folded)
+
+
+def _outputs(found: Array, sealed: Sealed, *, folded: bool, block: int) -> Array:
+    """The network's vectors of windows, at unit length."""
+    network = sealed.network.chroma if folded else sealed.network.cqt
     blocks = []
     for start in range(0, len(found), block):
         x = torch.from_numpy(found[start : start + block, None]).to(network.device)
         with torch.inference_mode(), full_precision():
             blocks.append(network(x)[1].cpu().numpy())
-    vectors = unit(np.concatenate(blocks))
+    return unit(np.concatenate(blocks))
+
+
+def _whitened(vectors: Array, sealed: Sealed, *, folded: bool) -> Array:
+    whitening = sealed.chroma_whitening if folded else sealed.whitening
     return vectors if whitening is None else whitening.apply(vectors)
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from mirex.errors import IndexFileError
 from mirex.files import appearing_whole
+from mirex.untrusted import parse_json
 
 FORMAT = "mirex-index-1"
 FINGERPRINTS = ("front_end", "cqt", "weights")
@@ -175,7 +176,7 @@ def read(path: str | os.PathLike[str]) -> Mapped:
         raise IndexFileError(f"{name}: no such index; make one with 'mirex index'") from None
     except OSError as error:
         raise IndexFileError(f"{name} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise IndexFileError(f"{name}: not an index of 'mirex index', or damaged ({error})") from error
     try:
         _check(mapped)
@@ -220,7 +221,7 @@ def map_file(path: str | os.PathLike[str], *, form: str) -> Mapped:
                 pass
         except SafetensorError as error:
             raise ValueError(str(error)) from error
-        header = json.loads(text)
+        header = parse_json(text)
         metadata = header.pop("__metadata__", {})
         if metadata.get("format") != form:
             raise ValueError(f"its format is not {form!r}")

@@ -245,7 +245,7 @@ def search_index(
     prior : float, optional
         Expected share of versions in the collection, in (0, 1); that of one version by default.
     approximate : bool
-        Search by the index's graph (`mirex.retrieval.graph`).
+        Search only where the index's graph leads (`mirex.retrieval.graph`).
     options
         Of `mirex.extract`.
 

@@ -8,6 +8,17 @@ algorithm", ISMIR 2003), as it comes: 15 s of the set are looked up every 5 s, a
 in their middle. The index holds a rendering of one version of each of the first validation works of the
 scores, and the demo. A set plays 75 s of each, changed in one way, among as much of works that are not in the
 index; with cross-fades, and noise between.
+
+Measured with OPL-3_FM_128M.sf2, which training has not heard, and --backend openvino; index of 24 songs.
+Shares of the time: of works in the index, named rightly and wrongly; of the rest, rightly left unnamed.
+
+| what plays | scan: right | wrong | unnamed | audfprint2: right | wrong | unnamed |
+|---|---|---|---|---|---|---|
+| the same recording | 0.910 | 0.017 | 0.826 | 0.969 | 0.011 | 0.872 |
+| ... with noise, 10 dB below | 0.878 | 0.020 | 0.960 | 0.612 | 0.013 | 0.952 |
+| ... two semitones higher | 0.912 | 0.019 | 0.800 | 0.095 | 0.003 | 0.990 |
+| ... 8 % faster | 0.892 | 0.023 | 0.885 | 0.136 | 0.000 | 0.981 |
+| another version | 0.813 | 0.008 | 0.744 | 0.265 | 0.002 | 0.981 |
 """
 
 import argparse

@@ -214,7 +214,7 @@ def test_wrong_usage(place):
     before = (place / "songs.mirex").read_bytes()
     index, listed = place / "songs.mirex", place / "list.txt"
     for arguments, message in (
-        ([listed, "-o", index, "--scratch", place / "scratch"], "there already"),
+        ([listed, "-o", index, "--scratch", place / "scratch"], "already exists"),
         ([listed, "-o", place / "new.mirex"], "--scratch"),
         (["-o", index, "--append"], "need a list"),
         (["-o", index, "--remove"], "need a list"),

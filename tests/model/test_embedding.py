@@ -98,6 +98,19 @@ def test_embedding_is_the_weighted_sum_of_two_views(sealed, recordings):
     np.testing.assert_allclose(found, unit(first + 0.5 * second), atol=1e-5)
 
 
+def test_each_view_has_a_whitening_of_its_own(whitened, rng):
+    vectors = rng.normal(size=(50, 2048)).astype(np.float32)
+    both = whitened._replace(chroma_whitening=fit([vectors]))
+    both = with_settings(both, chroma_weight=0.5)
+    columns = rng.random((84, 200)).astype(np.float32)
+    plain = both._replace(whitening=None, chroma_whitening=None)
+    views = [
+        unit(white.apply(embed_windows(columns, sealed=plain, folded=folded)).mean(axis=0))
+        for folded, white in ((False, both.whitening), (True, both.chroma_whitening))
+    ]
+    np.testing.assert_allclose(embed([columns], sealed=both)[0], unit(views[0] + 0.5 * views[1]), atol=1e-5)
+
+
 def test_a_view_is_the_mean_of_two_playings(sealed, recordings):
     sealed = with_settings(sealed, second_longer=1.1, min_steps=1)
     view = cqt_view(recordings[2], settings=sealed.settings)
@@ -202,27 +215,27 @@ def test_recordings_may_share_blocks(sealed, recordings, monkeypatch):
     )
     recordings, block = [*recordings, recordings[0][:, :6]], 7
     sizes = []
-    vectors = embedding._vectors
+    outputs = embedding._outputs
 
-    def watched(found, *arguments, block):
+    def watched(found, sealed, *, folded, block):
         sizes.append(len(found))
-        return vectors(found, *arguments, block=block)
+        return outputs(found, sealed, folded=folded, block=block)
 
     expected = embed(recordings, sealed=short)
     monkeypatch.setattr(embedding, "SHARED_BLOCK", block)
-    monkeypatch.setattr(embedding, "_vectors", watched)
+    monkeypatch.setattr(embedding, "_outputs", watched)
     np.testing.assert_allclose(embed_together(recordings, sealed=short), expected, rtol=0, atol=1e-5)
     assert sum(sizes) % block == 0, "blocks are all of one size"
     assert max(sizes) > 10, "windows of different recordings go together"
     assert embed_together([], sealed=short).shape == (0, 2048)
 
 
-def test_company_in_a_block_changes_no_byte(sealed, recordings, monkeypatch):
+def test_company_in_a_block_changes_no_byte(whitened, recordings, monkeypatch):
     monkeypatch.setattr(embedding, "SHARED_BLOCK", 4)
-    together = embed_together(recordings, sealed=sealed)
-    assert embed_together(recordings[::-1], sealed=sealed)[::-1].tobytes() == together.tobytes()
+    together = embed_together(recordings, sealed=whitened)
+    assert embed_together(recordings[::-1], sealed=whitened)[::-1].tobytes() == together.tobytes()
     for index, columns in enumerate(recordings):
-        assert embed_together([columns], sealed=sealed)[0].tobytes() == together[index].tobytes()
+        assert embed_together([columns], sealed=whitened)[0].tobytes() == together[index].tobytes()
 
 
 def test_what_cannot_be_embedded_is_an_error_for_all_together(sealed, recordings):
