@@ -42,7 +42,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--approximate",
         action="store_true",
-        help="build or update FILE.graph, the graph for 'mirex search --approximate', and measure its "
+        help="make or update the graph for 'mirex search --approximate' in FILE.graph, and measure its "
         "recall; needs mirex[faiss]",
     )
     add_extraction_options(parser)
@@ -129,14 +129,25 @@ def _link(args: argparse.Namespace) -> int:
 
 
 def graph_text(graph: "Graph") -> str:
-    """What a graph is good for, for a terminal."""
+    """Describe a graph for a terminal.
+
+    Parameters
+    ----------
+    graph : Graph
+        Of an index.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     from mirex.retrieval.graph_file import path_of
 
     found = graph.recall
     return (
-        f"{path_of(graph.index.path)}: graph of {len(graph.links.levels):,} songs for approximate search. It "
-        f"finds {100 * found.share:.2f} % of the {found.top} nearest songs that exact search finds, measured "
-        f"with {found.queries} songs of the index, moved by noise to a distance of {found.distance:g}"
+        f"{path_of(graph.index.path)}: links of {len(graph.links.levels):,} songs for approximate search. It "
+        f"finds {100 * found.share:.2f} % of the {found.top} nearest that exact search finds, measured with "
+        f"{found.queries} songs of the index, moved by noise to a distance of {found.distance:g}"
     )
 
 
@@ -144,7 +155,7 @@ def _mention_stale_graph(index: str) -> None:
     from mirex.retrieval.graph_file import path_of
 
     if path_of(index).exists():
-        log.warning("%s is out of date; update it with --approximate", path_of(index))
+        log.warning("%s is outdated; update it with --approximate", path_of(index))
 
 
 def _describe(args: argparse.Namespace) -> int:

@@ -162,7 +162,7 @@ def test_an_approximate_search_says_so(place, capsys):
     pytest.importorskip("faiss", reason="faiss is an extra")
     assert build(place, "--approximate") == 0
     output = capsys.readouterr().out
-    assert "graph of 5 songs" in output
+    assert "links of 5 songs" in output
     assert "finds 100.00 % of the 10 nearest" in output
     index = ["--index", place / "songs.mirex", "--scratch", place / "scratch"]
 
@@ -190,9 +190,9 @@ def test_a_graph_is_stale_after_a_change(place, caplog, capsys):
     change = [place / "gone.txt", "-o", place / "songs.mirex"]
     with caplog.at_level(logging.WARNING, "mirex"):
         run(index_command, place, *change, "--remove")
-    assert "songs.mirex.graph is out of date" in caplog.text
+    assert "songs.mirex.graph is outdated" in caplog.text
     query = [place / "0.wav", "--index", place / "songs.mirex", "--scratch", place / "scratch"]
-    with pytest.raises(IndexFileError, match="stale"):
+    with pytest.raises(IndexFileError, match="outdated"):
         run(search_command, place, *query, "--approximate")
     assert run(search_command, place, *query) == 0, "exact search needs no graph"
     run(index_command, place, *change, "--scratch", place / "scratch", "--append", "--approximate")
