@@ -4,9 +4,9 @@ Files are identified by content: a recording that is listed twice, or under two 
 What the store has is reused. The rest goes to worker processes (`mirex.extraction.pool`), on this machine
 or on a cluster (`mirex.extraction.cluster`). Each result is stored as soon as it arrives, so a run
 that ends early loses at most the recordings that were being analysed. On the CPU the workers compute the
-embedding too, each on one thread; with CUDA they compute the columns, and this process embeds them one
-recording at a time. Either way a result depends on its recording alone: not on threads, order, or what was
-reused.
+embedding too, each on one thread; with CUDA they compute the columns, and this process embeds them
+(`mirex.extraction.device`). Either way a result depends on its recording alone: not on threads, order, or
+what was reused.
 
 A file that fails is not an error (unless `strict`): its embedding is all zeros, and the reason is
 logged and written to the scratch folder's report (`mirex.extraction.report`).
@@ -20,7 +20,7 @@ import math
 import os
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +28,13 @@ from numpy.typing import NDArray
 from mirex.errors import AudioError, MirexError, UsageError
 from mirex.extraction import pool, report
 from mirex.extraction.contents import identify
+from mirex.extraction.device import Device, in_batches
 from mirex.extraction.store import Entry, Store
-from mirex.extraction.worker import Arrays, embedded
 from mirex.features import short
 from mirex.features.cqt import IMPLEMENTATIONS
 from mirex.logs import printable
 from mirex.model.backend import check
 from mirex.settings import FrontEndSettings
-
-if TYPE_CHECKING:
-    from mirex.model.weights import Sealed
 
 REPORT = report.NAME
 DEVICES = ("auto", "cpu", "cuda")
@@ -405,12 +402,10 @@ def _answers(locations: Sequence[str], plan: _Plan) -> Generator[tuple[int, pool
     if not locations:
         return
     on_cuda = plan.weights is not None and resolve_device(plan.device) == "cuda"
-    embed = _cuda_embedder(plan) if on_cuda else None
+    device = Device(plan.weights, "cuda") if plan.weights and on_cuda else None
     setup = plan.worker_setup(on_cuda=on_cuda)
     with contextlib.closing(_analysed(locations, setup, plan)) as answers:
-        for job, answer in answers:
-            if embed and answer.failure is None:
-                answer = _embedded(answer, embed)
+        for job, answer in in_batches(answers, device) if device else answers:
             yield job, _checked(answer)
 
 
@@ -426,55 +421,11 @@ def _analysed(
     )
 
 
-def _embedded(answer: pool.Answer, embed: Callable[[np.ndarray], Arrays]) -> pool.Answer:
-    """The answer with an embedding; an exception fails this recording only, as it does in a worker."""
-    try:
-        return dataclasses.replace(answer, arrays={**answer.arrays, **embed(answer.arrays["columns"])})
-    except AudioError as error:
-        return pool.Answer(failure=str(error))
-    except MirexError:
-        raise
-    except Exception as error:
-        return pool.Answer(failure=f"{type(error).__name__}: {error}", unexpected=True)
-
-
 def _checked(answer: pool.Answer) -> pool.Answer:
     embedding = answer.arrays.get("embedding")
     if embedding is not None and not np.isfinite(embedding).all():
         return pool.Answer(failure="its embedding is not finite", unexpected=True)
     return answer
-
-
-def _cuda_embedder(plan: _Plan) -> Callable[[np.ndarray], Arrays]:
-    from mirex.model import weights
-
-    sealed = weights.load(plan.weights, device="cuda")
-
-    def embed(columns: np.ndarray) -> Arrays:
-        try:
-            return embedded(columns, sealed)
-        except AudioError:
-            raise
-        except Exception as error:
-            _end_without_device(sealed, error)
-            raise
-
-    return embed
-
-
-def _end_without_device(sealed: "Sealed", cause: Exception) -> None:
-    """End the run if the device is lost: after some errors it fails for every recording in this process."""
-    import torch
-
-    try:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        torch.ones(1, device=next(sealed.network.parameters()).device).add(1).item()
-    except Exception:
-        raise MirexError(
-            f"the CUDA device has stopped working ({' '.join(str(cause).split())}); finished work is "
-            "kept, so run the same command again to resume, with --device cpu if this happens again"
-        ) from cause
 
 
 def resolve_device(device: str) -> str:

@@ -7,8 +7,10 @@ and normalised again. The vector of a playing is the mean over its windows, that
 playings, and the embedding is the weighted sum over the views; each is normalised to unit length. Embeddings
 are compared by cosine similarity.
 
-The network runs on one recording at a time, in blocks of windows. So an embedding's bytes depend on the
-recording alone, not on what else is in the list.
+On a CPU the network runs on one recording at a time, in blocks of windows. So an embedding's bytes depend on
+the recording alone, not on what else is in the list. A GPU needs more work at a time than a recording has:
+there the windows of several recordings share blocks, which are all of one size, so that what is computed for
+a window does not depend on its company.
 """
 
 from collections.abc import Sequence
@@ -26,6 +28,7 @@ from mirex.model.whitening import unit
 from mirex.settings import NetworkSettings
 
 BLOCK = 16  # windows at a time: bounds memory, whatever the recording's length
+SHARED_BLOCK = 64  # windows of several recordings at a time
 
 
 def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
@@ -52,6 +55,45 @@ def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
     for index, each in enumerate(columns):
         result[index] = _embed_one(each, sealed)
     return result
+
+
+def embed_together(columns: Sequence[Array], *, sealed: Sealed) -> Array:
+    """Embed recordings whose windows share the network's blocks, as a GPU needs it.
+
+    Parameters
+    ----------
+    columns, sealed
+        As for `embed`.
+
+    Returns
+    -------
+    float32 [recordings, 2048]
+        Rows of unit length, those of `embed` within 1e-5 for each value.
+
+    Raises
+    ------
+    AudioError
+        As for `embed`; nothing is embedded then.
+    """
+    settings = sealed.settings
+    played = [_played(_checked(each, settings), settings) for each in columns]
+    found = [[np.empty(0, np.float32)] * len(parts) for parts in played]
+    for kind in {(folded, part.shape[1:]) for parts in played for folded, part in parts}:
+        places = [
+            (row, number)
+            for row, parts in enumerate(played)
+            for number, (folded, part) in enumerate(parts)
+            if (folded, part.shape[1:]) == kind
+        ]
+        together = [played[row][number][1] for row, number in places]
+        ends = np.cumsum([len(part) for part in together])
+        padding = np.zeros((-ends[-1] % SHARED_BLOCK, *kind[1]), np.float32)
+        filled = np.concatenate([*together, padding])
+        vectors = _outputs(filled, sealed, folded=kind[0], block=SHARED_BLOCK)
+        for (row, number), own in zip(places, np.split(vectors, ends), strict=False):
+            found[row][number] = _whitened(own, sealed, folded=kind[0])
+    joined = [_joined(parts, vectors, settings) for parts, vectors in zip(played, found, strict=True)]
+    return np.array(joined, np.float32).reshape(len(columns), settings.embedding_size)
 
 
 def embed_windows(columns: Array, *, sealed: Sealed, folded: bool = False) -> Array:
@@ -97,18 +139,19 @@ def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
     float32 [2048]
         Of unit length. Comparable only with other embeddings of profiles.
     """
-    view = profile_view(profile, settings=sealed.settings)
-    return _of_view(view, sealed, folded=True)
+    settings = sealed.settings
+    view = profile_view(profile, settings=settings)
+    played = [
+        _windows(each, folded=True, settings=settings)
+        for each in playings(view, folded=True, settings=settings)
+    ]
+    return _mean_of_playings([_vectors(found, sealed, folded=True) for found in played])
 
 
 def _embed_one(columns: Array, sealed: Sealed) -> Array:
-    settings = sealed.settings
-    kept = _checked(columns, settings)
-    found = _of_view(cqt_view(kept, settings=settings), sealed, folded=False)
-    if settings.chroma_weight > 0:
-        folded = _of_view(chroma_view(kept, settings=settings), sealed, folded=True)
-        found = unit(found + settings.chroma_weight * folded)
-    return found
+    parts = _played(_checked(columns, sealed.settings), sealed.settings)
+    vectors = [_vectors(found, sealed, folded=folded) for folded, found in parts]
+    return _joined(parts, vectors, sealed.settings)
 
 
 def _checked(columns: Array, settings: NetworkSettings) -> Array:
@@ -120,14 +163,34 @@ def _checked(columns: Array, settings: NetworkSettings) -> Array:
     return without_silence(columns, settings=settings)
 
 
-def _of_view(view: Array, sealed: Sealed, *, folded: bool) -> Array:
-    """A view's vector from its playings."""
-    settings = sealed.settings
-    found = [
-        unit(_vectors(_windows(played, folded=folded, settings=settings), sealed, folded=folded).mean(axis=0))
+def _played(kept: Array, settings: NetworkSettings) -> list[tuple[bool, Array]]:
+    """Each playing of each view as (folded, windows)."""
+    views = [(False, cqt_view(kept, settings=settings))]
+    if settings.chroma_weight > 0:
+        views.append((True, chroma_view(kept, settings=settings)))
+    return [
+        (folded, _windows(played, folded=folded, settings=settings))
+        for folded, view in views
         for played in playings(view, folded=folded, settings=settings)
     ]
-    return unit(np.mean(found, axis=0))
+
+
+def _joined(
+    parts: Sequence[tuple[bool, Array]], vectors: Sequence[Array], settings: NetworkSettings
+) -> Array:
+    """The embedding from the vectors of each playing's windows."""
+    views = [
+        _mean_of_playings(
+            [each for (folded, _), each in zip(parts, vectors, strict=True) if folded == wanted]
+        )
+        for wanted in ((False, True) if settings.chroma_weight > 0 else (False,))
+    ]
+    return views[0] if len(views) == 1 else unit(views[0] + settings.chroma_weight * views[1])
+
+
+def _mean_of_playings(vectors: Sequence[Array]) -> Array:
+    """A view's vector from those of its playings' windows."""
+    return unit(np.mean([unit(each.mean(axis=0)) for each in vectors], axis=0))
 
 
 def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
@@ -139,15 +202,23 @@ def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
 
 
 def _vectors(found: Array, sealed: Sealed, *, folded: bool) -> Array:
-    """Windows, float32 [windows, bins, steps], to vectors of unit length, block by block."""
+    """Windows, float32 [windows, bins, steps], to whitened vectors of unit length, block by block."""
+    return _whitened(_outputs(found, sealed, folded=folded, block=BLOCK), sealed, folded=folded)
+
+
+def _outputs(found: Array, sealed: Sealed, *, folded: bool, block: int) -> Array:
+    """The network's vectors of windows, at unit length."""
     network = sealed.network.chroma if folded else sealed.network.cqt
-    whitening = sealed.chroma_whitening if folded else sealed.whitening
     blocks = []
-    for start in range(0, len(found), BLOCK):
-        x = torch.from_numpy(found[start : start + BLOCK, None]).to(network.device)
+    for start in range(0, len(found), block):
+        x = torch.from_numpy(found[start : start + block, None]).to(network.device)
         with torch.inference_mode(), full_precision():
             blocks.append(network(x)[1].cpu().numpy())
-    vectors = unit(np.concatenate(blocks))
+    return unit(np.concatenate(blocks))
+
+
+def _whitened(vectors: Array, sealed: Sealed, *, folded: bool) -> Array:
+    whitening = sealed.chroma_whitening if folded else sealed.whitening
     return vectors if whitening is None else whitening.apply(vectors)
 
 

@@ -239,11 +239,24 @@ def test_a_missing_cuda_is_an_error(paths, tmp_path):
 
 def test_workers_compute_columns_and_this_process_embeds_them(first, paths, tmp_path, monkeypatch):
     """The way of the data with CUDA, with the CPU in its place."""
+    from mirex.model import embedding
+
     load = weights.load
     monkeypatch.setattr("mirex.extraction.extract.resolve_device", lambda device: "cuda")
     monkeypatch.setattr(weights, "load", lambda path, device: load(path))
     good = [i for i in range(len(paths)) if i not in first.failures]
+    together = []
+    embed_together = embedding.embed_together
+
+    def watched(columns, *, sealed):
+        together.append(len(columns))
+        return embed_together(columns, sealed=sealed)
+
+    monkeypatch.setattr(embedding, "embed_together", watched)
+    monkeypatch.setattr(embedding, "embed", None)
+    monkeypatch.setattr("mirex.extraction.device.TOGETHER", 3)
     result = extract([paths[i] for i in good], scratch=tmp_path, device="cuda")
+    assert together == [3, *[3] * (SONGS // 3 - 1), *[SONGS % 3][: SONGS % 3]]
     assert result.computed == SONGS
     np.testing.assert_allclose(result.embeddings, first.embeddings[good], atol=1e-5)
     np.testing.assert_allclose(result.seconds, first.seconds[good], atol=1e-3)
@@ -263,6 +276,7 @@ def test_an_exception_on_the_device_costs_its_own_file_only(first, paths, tmp_pa
     monkeypatch.setattr("mirex.extraction.extract.resolve_device", lambda device: "cuda")
     monkeypatch.setattr(weights, "load", lambda path, device: load(path))
     monkeypatch.setattr(embedding, "embed", failing)
+    monkeypatch.setattr(embedding, "embed_together", lambda columns, *, sealed: 1 / 0)
     good = [path for path in paths if "song" in path]
     result = extract(good, scratch=tmp_path, device="cuda")
     assert result.failures == {3: "RuntimeError: CUDA error: out of luck"}
@@ -282,6 +296,7 @@ def test_a_device_that_has_stopped_working_ends_the_run(paths, tmp_path, monkeyp
     monkeypatch.setattr("mirex.extraction.extract.resolve_device", lambda device: "cuda")
     monkeypatch.setattr(weights, "load", lambda path, device: load(path))
     monkeypatch.setattr(embedding, "embed", failing)
+    monkeypatch.setattr(embedding, "embed_together", failing)
     with pytest.raises(MirexError, match=r"stopped working \(CUDA error: an illegal.*--device cpu"):
         extract([path for path in paths if "song" in path], scratch=tmp_path, device="cuda")
 

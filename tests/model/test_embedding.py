@@ -11,8 +11,8 @@ import make_vectors
 from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import chroma_view, cqt_view
-from mirex.model import weights
-from mirex.model.embedding import embed, embed_windows
+from mirex.model import embedding, weights
+from mirex.model.embedding import embed, embed_together, embed_windows
 from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
 from mirex.model.whitening import fit
@@ -209,6 +209,41 @@ def test_threads_change_rounding_only(sealed, recordings):
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5)
 
 
+def test_recordings_may_share_blocks(sealed, recordings, monkeypatch):
+    """Of several windows, and of one that is shorter than the others."""
+    short = with_settings(
+        sealed, min_steps=20, window_steps=12, window_hop=6, chroma_window_steps=24, chroma_window_hop=5
+    )
+    recordings, block = [*recordings, recordings[0][:, :6]], 7
+    sizes = []
+    outputs = embedding._outputs
+
+    def watched(found, sealed, *, folded, block):
+        sizes.append(len(found))
+        return outputs(found, sealed, folded=folded, block=block)
+
+    expected = embed(recordings, sealed=short)
+    monkeypatch.setattr(embedding, "SHARED_BLOCK", block)
+    monkeypatch.setattr(embedding, "_outputs", watched)
+    np.testing.assert_allclose(embed_together(recordings, sealed=short), expected, rtol=0, atol=1e-5)
+    assert sum(sizes) % block == 0, "blocks are all of one size"
+    assert max(sizes) > 10, "windows of different recordings go together"
+    assert embed_together([], sealed=short).shape == (0, 2048)
+
+
+def test_company_in_a_block_changes_no_byte(whitened, recordings, monkeypatch):
+    monkeypatch.setattr(embedding, "SHARED_BLOCK", 4)
+    together = embed_together(recordings, sealed=whitened)
+    assert embed_together(recordings[::-1], sealed=whitened)[::-1].tobytes() == together.tobytes()
+    for index, columns in enumerate(recordings):
+        assert embed_together([columns], sealed=whitened)[0].tobytes() == together[index].tobytes()
+
+
+def test_what_cannot_be_embedded_is_an_error_for_all_together(sealed, recordings):
+    with pytest.raises(AudioError, match="finite"):
+        embed_together([*recordings, np.full((84, 9), np.nan, np.float32)], sealed=sealed)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(sealed, recordings):
     on_cuda = sealed._replace(network=random_network().cuda())
@@ -216,6 +251,8 @@ def test_cuda_agrees_with_the_cpu(sealed, recordings):
     assert (found * expected).sum(axis=1).min() > 0.9999
     alone = embed(recordings[:1], sealed=on_cuda)
     assert alone.tobytes() == found[:1].tobytes()
+    together = embed_together(recordings, sealed=on_cuda)
+    assert (together * expected).sum(axis=1).min() > 0.9999
 
 
 # --- the shipped weights ------------------------------------------------------------------------

@@ -1,0 +1,170 @@
+"""Embeddings on a GPU, by the process that collects what the workers compute.
+
+The windows of one recording are too few to keep a GPU busy. So columns wait for those of a few others, while
+the workers decode the next ones. What is computed for a recording does not depend on which others they are
+(`mirex.model.embedding.embed_together`). If a batch fails, its recordings are embedded one by one, so that an
+exception fails one recording only, as it does in a worker.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mirex.errors import AudioError, MirexError
+from mirex.extraction.pool import Answer
+from mirex.extraction.worker import Arrays, embedded
+
+if TYPE_CHECKING:
+    from mirex.model.weights import Sealed
+
+TOGETHER = 16
+"""Recordings embedded together: one of 210 s has four windows of 96 steps, a block of the network 64."""
+
+
+class Device:
+    """The network on a device.
+
+    Parameters
+    ----------
+    path : Path
+        The weights.
+    device : str
+        As PyTorch names it.
+
+    Raises
+    ------
+    WeightsError
+        If the weights cannot be loaded.
+    """
+
+    def __init__(self, path: Path, device: str) -> None:
+        from mirex.model import weights
+
+        self._sealed = weights.load(path, device=device)
+
+    def embed(self, columns: np.ndarray) -> Arrays:
+        """Embed one recording.
+
+        Parameters
+        ----------
+        columns : float32 [84, columns]
+
+        Returns
+        -------
+        dict
+            As `mirex.extraction.worker.embedded` gives it.
+
+        Raises
+        ------
+        MirexError
+            If the device has stopped working: after some errors it fails for every recording in this process.
+        Exception
+            Any other that it raises.
+        """
+        try:
+            return embedded(columns, self._sealed)
+        except AudioError:
+            raise
+        except Exception as error:
+            _end_without_device(self._sealed, error)
+            raise
+
+    def embed_together(self, columns: Sequence[np.ndarray]) -> list[Arrays]:
+        """Embed recordings that share the network's blocks.
+
+        Parameters
+        ----------
+        columns : sequence of float32 [84, columns]
+
+        Returns
+        -------
+        list of dict
+            As `embed` gives them, within the rounding of float32.
+
+        Raises
+        ------
+        Exception
+            Any, if one of them fails.
+        """
+        from mirex.features.short import seconds_of_sound
+        from mirex.model.embedding import embed_together
+
+        sealed = self._sealed
+        return [
+            {
+                "embedding": embedding,
+                "seconds": np.array(
+                    seconds_of_sound(each, front_end=sealed.front_end, settings=sealed.settings)
+                ),
+            }
+            for each, embedding in zip(columns, embed_together(columns, sealed=sealed), strict=True)
+        ]
+
+
+def in_batches(answers: Iterable[tuple[int, Answer]], device: Device) -> Iterator[tuple[int, Answer]]:
+    """Add embeddings to answers that have columns.
+
+    Parameters
+    ----------
+    answers : iterable of (int, Answer)
+        As `mirex.extraction.pool.run` yields them.
+    device : Device
+
+    Yields
+    ------
+    tuple of int and Answer
+        The same, in no certain order; failures at once.
+    """
+    waiting: list[tuple[int, Answer]] = []
+    for job, answer in answers:
+        if answer.failure is not None:
+            yield job, answer
+            continue
+        waiting.append((job, answer))
+        if len(waiting) == TOGETHER:
+            yield from _embedded_together(waiting, device)
+            waiting = []
+    if waiting:
+        yield from _embedded_together(waiting, device)
+
+
+def _embedded_together(waiting: Sequence[tuple[int, Answer]], device: Device) -> Iterator[tuple[int, Answer]]:
+    try:
+        found = device.embed_together([answer.arrays["columns"] for _, answer in waiting])
+    except Exception:  # which of them it was is found out one by one
+        for job, answer in waiting:
+            yield job, _embedded(answer, device)
+        return
+    for (job, answer), arrays in zip(waiting, found, strict=True):
+        yield job, dataclasses.replace(answer, arrays={**answer.arrays, **arrays})
+
+
+def _embedded(answer: Answer, device: Device) -> Answer:
+    """The answer with an embedding; an exception fails this recording only, as it does in a worker."""
+    try:
+        arrays = device.embed(answer.arrays["columns"])
+        return dataclasses.replace(answer, arrays={**answer.arrays, **arrays})
+    except AudioError as error:
+        return Answer(failure=str(error))
+    except MirexError:
+        raise
+    except Exception as error:
+        return Answer(failure=f"{type(error).__name__}: {error}", unexpected=True)
+
+
+def _end_without_device(sealed: "Sealed", cause: Exception) -> None:
+    """End the run if the device is lost."""
+    import torch
+
+    try:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        torch.ones(1, device=next(sealed.network.parameters()).device).add(1).item()
+    except Exception:
+        raise MirexError(
+            f"the CUDA device has stopped working ({' '.join(str(cause).split())}); finished work is "
+            "kept, so run the same command again to resume, with --device cpu if this happens again"
+        ) from cause
