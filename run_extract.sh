@@ -1,5 +1,5 @@
 #!/bin/sh
-# Audio files to embeddings in a scratch folder:
+# Compute the embeddings of audio files in a scratch folder:
 #   run_extract.sh [-numThreads N] [--device auto|cpu|cuda] [options] <scratch_folder> <file_list>
 # --help shows all options. Exit status: 0 complete, 1 failed, 2 usage error.
 set -eu

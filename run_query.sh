@@ -1,5 +1,5 @@
 #!/bin/sh
-# Collection and query list to a distance matrix, extracting what the working directory lacks:
+# Write the distance matrix of a collection and a query list; first extract what the working directory lacks:
 #   run_query.sh [-numThreads N] [--device auto|cpu|cuda] [options] \
 #       <collection_list> <query_list> <working_directory> <output_file>
 # --help shows all options. Exit status: 0 complete, 1 failed, 2 usage error.

@@ -1,4 +1,4 @@
-"""Packaging: `pip install .` gives the `mirex` command, with the weights inside."""
+"""Packaging: `pip install .` installs the `mirex` command together with the weights."""
 
 import re
 from pathlib import Path
@@ -9,13 +9,13 @@ HERE = Path(__file__).parent
 
 
 def requirements(path: str) -> list[str]:
-    """The lines of a requirements file, without comments."""
+    """Read the lines of a requirements file, without comments."""
     lines = [line.partition("#")[0].strip() for line in (HERE / path).read_text("utf-8").splitlines()]
     return [line for line in lines if line]
 
 
 def version() -> str:
-    """The version that the package states; read, not imported."""
+    """Read the package's version without importing it."""
     match = re.search(r'__version__ = "(.+?)"', (HERE / "mirex/__init__.py").read_text("utf-8"))
     assert match
     return match[1]
@@ -33,6 +33,7 @@ setup(
     install_requires=requirements("mirex/bootstrap/requirements.txt"),
     extras_require={
         "cluster": ["dask>=2024.1", "distributed>=2024.1"],
+        "faiss": ["faiss-cpu>=1.15.1,<1.16"],
         "fast": ["openvino>=2026.0,<2027"],
         "export": ["onnx>=1.17", "onnxscript>=0.5"],
         "parquet": ["pyarrow>=14"],

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return _report("interrupted; finished work is kept, so run the same command again to resume", 1)
         except BrokenPipeError:
-            _drop_unwritten_output()  # whoever read it has gone
+            _drop_unwritten_output()  # the reader has gone
             return 1
         except OSError as error:
             status = _report(_describe(error), 1)
@@ -127,7 +127,7 @@ def _describe(error: OSError) -> str:
     from mirex.logs import printable
 
     reason = error.strerror or str(error) or type(error).__name__
-    names = (error.filename2, error.filename)  # a file that is renamed is known by where it was to go
+    names = (error.filename2, error.filename)  # a file that was to be renamed is known by its destination
     name = next((printable(os.fsdecode(name)) for name in names if isinstance(name, str | bytes)), None)
     advice = "; free some space and run again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
     return f"{f'{name}: ' if name else ''}{reason}{advice}{_notes(error)}"

@@ -80,7 +80,7 @@ def run_demo(folder: Path) -> Made:
     from mirex.formats.matrix import read_matrix, write_matrix
     from mirex.retrieval.distance import distance_matrix
 
-    new_figure(1, 1)  # without matplotlib: say so before the work, not after it
+    new_figure(1, 1)  # report a missing matplotlib before the work, not after it
     names = sorted(str(path) for path in demo_folder().glob("*.ogg"))
     made = Made(folder / "matrix.txt", folder / "report.html")
     try:

@@ -21,7 +21,7 @@ class ListFileError(MirexError):
 
 
 class AudioError(MirexError):
-    """A recording cannot be decoded, or holds nothing that can be analysed."""
+    """A recording cannot be decoded, or has nothing that can be analysed."""
 
 
 class WeightsError(MirexError):

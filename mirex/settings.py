@@ -118,7 +118,7 @@ class FrontEndSettings(Settings):
         return self.hop * self.frames_per_column / self.sample_rate
 
 
-# The front end's numbers where no settings are at hand, such as the shape of what a file holds.
+# The front end's numbers for code without settings, such as for the shapes in a file.
 SAMPLE_RATE = FrontEndSettings.sample_rate
 HOP = FrontEndSettings.hop
 BINS = FrontEndSettings.bins

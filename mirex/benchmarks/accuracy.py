@@ -28,7 +28,7 @@ from mirex.model.weights import Sealed
 FIGURES = ("map", "mr1", "rank_1")
 VIEWS = ("both views", "CQT view", "chroma view")
 AnyClip = Clip | ProfileClip
-CHROMA_ONLY = 1e9  # weight beside which the other view's 1.0 is lost
+CHROMA_ONLY = 1e9  # so large that the other view's weight of 1.0 vanishes
 
 
 class Embedding:
@@ -288,7 +288,15 @@ class Measured(NamedTuple):
 
 
 class EvaluatedSet(NamedTuple):
-    """A set as evaluated: its size, and the clique of each query, int64 [queries]."""
+    """A set as evaluated.
+
+    Attributes
+    ----------
+    recordings : int
+        Size of the set.
+    query_cliques : int64 [queries]
+        The clique of each query.
+    """
 
     recordings: int
     query_cliques: NDArray[np.int64]

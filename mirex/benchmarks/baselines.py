@@ -31,9 +31,9 @@ from mirex.retrieval.distance import distance_matrix
 Progress = Callable[[int, int], None]
 
 STACK_FRAMES = 9  # Essentia's default
-MIN_FRAMES = 12  # Essentia stacks 9 frames and wants 2 more
+MIN_FRAMES = 12  # Essentia stacks 9 frames and needs 2 more
 PATCH_FRAMES = 75
-PROFILE_COLUMNS = 2  # CQT columns that a step of a profile is as long as
+PROFILE_COLUMNS = 2  # CQT columns per step of a profile
 NO_MATCH = 1e6  # distance of a pair without any similar frames; finite, so that means can be taken
 
 
@@ -154,7 +154,7 @@ class Qmax:
     ) -> Array:
         distance = _qmax_distance(stack=-(-STACK_FRAMES // self._columns_per_frame))
         result = np.zeros((len(queries), len(references)), np.float32)
-        # Of a pair within one list only one order is computed: Qmax is the same for the other.
+        # Within one list only one order of a pair is computed: Qmax is the same for the other.
         within = queries is references
         for row, query in enumerate(queries):
             for column in range(row) if within else range(len(references)):

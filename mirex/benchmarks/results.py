@@ -31,7 +31,7 @@ from mirex.untrusted import parse_json
 
 ARRAYS = ("average_precision", "first_rank")
 WIDTH = 110
-SHORT_NAMES = {"ours": "mirex", "qmax": "Qmax"}  # whatever view or frames a set is seen with
+SHORT_NAMES = {"ours": "mirex", "qmax": "Qmax"}  # for any view or number of frames
 
 
 def fingerprint(conditions: Mapping[str, Any]) -> str:
@@ -86,9 +86,9 @@ class Results:
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError) as error:
-            raise EvaluationError(f"{path}: no results to add to ({error}); name another file") from error
+            raise EvaluationError(f"{path}: not a results file ({error}); name another file") from error
         if not isinstance(content, dict) or not {"made", "tables"} <= set(content):
-            raise EvaluationError(f"{path}: JSON, but no results of this command; name another file")
+            raise EvaluationError(f"{path}: JSON, but not results of this command; name another file")
         return cls(content)
 
     def save(self, path: Path) -> None:
@@ -107,7 +107,9 @@ class Results:
         try:
             write_whole(path, self.text())
         except OSError as error:
-            raise EvaluationError(f"{path}: cannot be written ({error.strerror})") from error
+            raise EvaluationError(
+                f"{path}: cannot be written ({error.strerror}); name another file"
+            ) from error
 
     def text(self) -> str:
         """Format the content as indented JSON; the numbers of an array share lines.

@@ -290,7 +290,7 @@ def _known(
     for key in systems.keys() & set(BASELINES):
         there = [results.measured(title, source=source).get(key) for title in titles]
         if titles and all(each is not None and each.settings == systems[key].settings for each in there):
-            log.info("%s: %s is kept, it was measured on the same recordings", name, systems[key].name)
+            log.info("%s: %s is kept, since it was measured on the same recordings", name, systems[key].name)
             kept[key] = titles
     return kept
 
@@ -322,7 +322,7 @@ def _put(
     """Put new values into the results, beside the old ones of the same recordings."""
     old = results.measured(title, source=source)
     test_set = next((found for found, _ in new.values()), None) or results.test_set(title, source=source)
-    assert test_set is not None  # nothing new: then it is there
+    assert test_set is not None  # without new values, the results have it
     merged = old | {key: measured for key, (_, measured) in new.items()}
     order = [*keys, *(key for key in merged if key not in keys)]
     if "ours" in merged and "ours" not in keys:
@@ -428,7 +428,7 @@ def load(name: str, options: Options, *, watch: Watch) -> tuple[Sequence[AnyClip
         progress = watch("audio and front end")
         clips = to_clips(recordings, front_end=options.front_end, progress=lambda done: progress(done, total))
     if not clips:
-        raise EvaluationError(f"{name}: no recordings in the files given")
+        raise EvaluationError(f"{name}: the files given have no recordings")
     return clips, [Part(name, np.ones(len(clips), bool))]
 
 
@@ -442,7 +442,7 @@ def _public_clips(name: str, options: Options, *, watch: Watch) -> list[AnyClip]
             samples = decode(track.audio_path)
             clips.append(Clip(track.track_id, track.work_id, columns(samples, settings=options.front_end)))
         except AudioError as error:
-            log.warning("%s: left out, %s", track.track_id, error)
+            log.warning("%s: left out: %s", track.track_id, error)
         progress(done, len(tracks))
     return clips
 

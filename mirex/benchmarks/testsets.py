@@ -60,7 +60,7 @@ def demo_names(folder: Path) -> list[str]:
     try:
         return (folder / "collection.txt").read_text("utf-8").split()
     except OSError as error:
-        raise EvaluationError(f"{folder}: no demo ({error}); give its folder with --demo") from error
+        raise EvaluationError(f"{folder}: not the demo ({error}); give its folder with --demo") from error
 
 
 def demo_recordings(folder: Path) -> Iterator[Recording]:

@@ -2,23 +2,24 @@
 
 Runs before anything is installed: standard library only, no import of this package.
 
-1. The private environment, `.venv` beside the scripts, if it is whole.
-2. Else the interpreter that runs this (`python3`), if it has all that is needed.
-3. Else the private environment is built, or brought up to date when the pinned versions have changed.
+1. Use the private environment, `.venv` beside the scripts, if it is complete.
+2. Otherwise use the interpreter that runs this (`python3`), if it has all requirements.
+3. Otherwise build the private environment, or update it if the pinned versions have changed.
 
-With MIREX_PYTHON set, step 2 comes first. A stamp, written last, tells a whole environment from one
-whose installation was interrupted; it is trusted only if the environment's own Python starts, is of the kind
-that the environment was made with, and reports every requirement. A lock keeps two first uses apart.
+With MIREX_PYTHON set, step 2 comes first. A stamp, written last, distinguishes a complete environment from
+one whose installation was interrupted. It is trusted only if the environment's own Python starts, is of the
+kind that the environment was made with, and has every requirement. A lock keeps simultaneous first runs
+apart.
 
-What is needed stands in two files of a folder: requirements.txt (direct, with the lowest version)
-and constraints.txt (everything, pinned).
+Each folder lists its requirements in two files: requirements.txt (direct ones, with the lowest version)
+and constraints.txt (all of them, pinned).
 
-The user's Python and pip settings are not for this environment: PYTHONPATH serves only where the user's own
-interpreter lacks packages without it (a second line, "PYTHONPATH", then follows the interpreter's); of pip's
-settings those that say where packages come from hold, and none that say where they go.
+The user's Python and pip settings do not apply to this environment. PYTHONPATH is used only if the user's own
+interpreter lacks packages without it; a second line, "PYTHONPATH", then follows the interpreter's. Of pip's
+settings, those that say where packages come from are kept, and those that say where they go are not.
 
-Usage: environment.py [folder ...]: more folders with such files, for the tests.
-       environment.py --report folder ...: what this interpreter is and lacks, as JSON.
+Usage: environment.py [folder ...]: with further folders of requirements, for the tests.
+       environment.py --report folder ...: print what this interpreter is and lacks, as JSON.
 """
 
 import ast
@@ -41,7 +42,7 @@ from typing import NoReturn
 FOLDER = Path(__file__).resolve().parent
 USER_PATH = "MIREX_USER_PYTHONPATH"  # where environment.sh puts the user's PYTHONPATH
 
-# Of pip's settings, those that say how packages are reached.
+# Pip's settings that say how to reach packages.
 PIP_SETTINGS = frozenset({
     "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "client-cert",
     "timeout", "retries", "resume-retries", "cache-dir", "no-cache-dir", "keyring-provider", "use-feature",
@@ -60,7 +61,7 @@ _PRE = {"a": 0, "alpha": 0, "b": 1, "beta": 1}  # else a candidate, 2
 
 
 class EnvironmentFailure(Exception):
-    """No environment; the message says what to do."""
+    """There is no usable environment; the message says what to do."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("error: interrupted; run the same command again to set up what is missing")
+        say("error: interrupted; run the same command again to finish the setup")
         return 1
     print(python)
     if python == sys.executable and missing(folders):
@@ -130,7 +131,7 @@ def choose(environment: Path, folders: Sequence[Path], *, prefer_this: bool) -> 
         return sys.executable
     if prefer_this:
         lacks = ", ".join(lacking)
-        say(f"warning: MIREX_PYTHON={sys.executable} lacks {lacks}; {environment} is used instead")
+        say(f"warning: MIREX_PYTHON={sys.executable} lacks {lacks}; using {environment} instead")
         whole = is_whole(environment, folders)
     if not whole:
         build(environment, folders)
@@ -138,7 +139,7 @@ def choose(environment: Path, folders: Sequence[Path], *, prefer_this: bool) -> 
 
 
 def _user_path_has_all(folders: Sequence[Path]) -> bool:
-    """Whether this interpreter has all that is needed with the user's PYTHONPATH."""
+    """Whether this interpreter has all requirements with the user's PYTHONPATH."""
     parts = [part for part in os.environ.get(USER_PATH, "").split(os.pathsep) if part]
     return bool(parts) and not missing(folders, path=[*parts, *sys.path])
 
@@ -203,7 +204,12 @@ def is_met(requirement: str, *, path: Sequence[str] | None = None) -> bool:
         # The first on the path is the one that is imported.
         version = next((distribution.metadata["Version"] for distribution in found), None)
         return version is not None and (not lowest or version_key(version) >= version_key(lowest))
-    except (ValueError, TypeError, KeyError, OSError):  # no version; or what a removal left has none
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        OSError,
+    ):  # not a version; or the remains of a removed package have none
         return False
 
 
@@ -229,7 +235,7 @@ def version_key(version: str) -> tuple[object, ...]:
     """
     match = _VERSION.fullmatch(version.strip())
     if not match:
-        raise ValueError(f"{version!r} is no version")
+        raise ValueError(f"{version!r} is not a version")
     release = tuple(map(int, match["release"].split(".")))
     while len(release) > 1 and release[-1] == 0:
         release = release[:-1]
@@ -321,7 +327,7 @@ def stamp(environment: Path, folder: Path) -> Path:
 
 
 def _read_stamp(environment: Path, folder: Path) -> tuple[str, str] | None:
-    """(hash of the pins, identity) as noted; the identity is empty in stamps of earlier versions."""
+    """(hash of the pins, identity) from the stamp; the identity is empty in stamps of earlier versions."""
     try:
         pins, _, told = stamp(environment, folder).read_text("utf-8").partition("\n")
     except (OSError, ValueError):
@@ -367,35 +373,35 @@ def build(environment: Path, folders: Sequence[Path]) -> None:
     lock = environment.with_name(environment.name + ".lock")
     if os.path.lexists(environment) and not lock.exists():
         raise EnvironmentFailure(
-            f"{environment} was not made by this script and lacks packages; move it away, or name an "
-            "interpreter that has them in MIREX_PYTHON"
+            f"{environment} was not made by this script and lacks packages; move it away, or set "
+            "MIREX_PYTHON to an interpreter that has them"
         )
     try:
         with open(lock, "a") as file:
             _wait_for(lock, file.fileno())
-            # The programs that are started hold it too: should this one be killed, they still work.
+            # Programs started from here hold the lock too, since they keep working if this one is killed.
             os.set_inheritable(file.fileno(), True)
             if not is_whole(environment, folders):  # another run may have built it meanwhile
                 install(environment, folders)
     except OSError as error:
         raise EnvironmentFailure(
-            f"the private environment {environment} cannot be made: {error.strerror or error}; "
-            f"{_if_full(environment)}name an interpreter that has the packages in MIREX_PYTHON"
+            f"the private environment {environment} cannot be created: {error.strerror or error}; "
+            f"{_if_full(environment)}set MIREX_PYTHON to an interpreter that has the packages"
         ) from error
 
 
 def _wait_for(lock: Path, descriptor: int) -> None:
-    """Take the lock; on file systems without locks go on, with a warning."""
+    """Take the lock; on file systems without locks continue, with a warning."""
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("waiting for another run that sets up the environment")
+            say("waiting for another run to set up the environment")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         say(
-            f"warning: {lock} cannot be locked ({error.strerror}); until the environment is ready, start no "
-            "other run"
+            f"warning: {lock} cannot be locked ({error.strerror}); do not start another run until the "
+            "environment is ready"
         )
 
 
@@ -417,7 +423,7 @@ def install(environment: Path, folders: Sequence[Path]) -> None:
     EnvironmentFailure
         If pip fails, or packages are still missing afterwards.
     """
-    say(f"setting up {environment} (only this once; it takes some minutes)")
+    say(f"setting up {environment} (only once; takes a few minutes)")
     stamps = [stamp(environment, folder) for folder in folders]
     updatable = _is_updatable(environment, folders)
     for path in stamps:
@@ -430,7 +436,7 @@ def install(environment: Path, folders: Sequence[Path]) -> None:
         lacking = ", ".join(found[1]) if found else "a Python that starts"
         raise EnvironmentFailure(
             f"pip reported no error, but {environment} lacks {lacking}; remove that folder and run the same "
-            "command again, or name an interpreter that has the packages in MIREX_PYTHON"
+            "command again, or set MIREX_PYTHON to an interpreter that has the packages"
         )
     for path, folder in zip(stamps, folders, strict=True):
         path.write_text(f"{pins_hash(folder)}\n{found[0]}\n", "utf-8")
@@ -438,7 +444,7 @@ def install(environment: Path, folders: Sequence[Path]) -> None:
 
 
 def _is_updatable(environment: Path, folders: Sequence[Path]) -> bool:
-    """Whether it was whole once, and still has the Python that it was made with."""
+    """Whether it was complete once, and still has the Python that it was made with."""
     noted = [note for folder in folders if (note := _read_stamp(environment, folder))]
     found = report(environment, folders) if noted else None
     return found is not None and all(note[1] in ("", found[0]) for note in noted)
@@ -462,23 +468,23 @@ def create(environment: Path) -> None:
     if status:
         why = " ".join(output.split())[-200:]
         raise EnvironmentFailure(
-            f"{sys.executable} cannot make environments (on Debian: apt install python3-venv); "
-            f"{_if_full(environment)}or name another interpreter in MIREX_PYTHON ({why})"
+            f"{sys.executable} cannot create environments (on Debian: apt install python3-venv); "
+            f"{_if_full(environment)}or set MIREX_PYTHON to another interpreter ({why})"
         )
 
 
 def _install_packages(environment: Path, folders: Sequence[Path]) -> None:
     python, scratch = str(environment / "bin" / "python"), environment / "tmp"
     files = [argument for folder in folders for argument in _pip_arguments(folder)]
-    # Not /tmp, which may be small; and what an interrupted run leaves here is cleared by the next.
+    # Not /tmp, which may be small; and the next run clears what an interrupted one leaves here.
     scratch.mkdir(exist_ok=True)
     variables = {**pip_environment(python), "TMPDIR": str(scratch)}
     status, _ = _run([python, "-I", "-m", "pip", "install", "-qq", *files], variables, keep=False)
     if status:
         raise EnvironmentFailure(
-            f"installing the packages failed (pip's messages stand above); {_if_full(environment)}run the "
-            "same command again when the cause is mended, or name an interpreter that has the packages in "
-            "MIREX_PYTHON"
+            f"installing the packages failed (see pip's messages above); {_if_full(environment)}fix the "
+            "cause and run the same command again, or set MIREX_PYTHON to an interpreter that has the "
+            "packages"
         )
     shutil.rmtree(scratch, ignore_errors=True)
 
@@ -533,7 +539,7 @@ def _pip_variable(key: str) -> str:
 
 
 def _clean_environment() -> dict[str, str]:
-    """The variables without those that steer Python or pip; with a home folder, which both ask for."""
+    """The variables without those that control Python or pip; with a home folder, which both need."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
     if not os.path.isabs(os.path.expanduser("~")):
         variables["HOME"] = str(FOLDER)
@@ -542,9 +548,9 @@ def _clean_environment() -> dict[str, str]:
 
 
 def _run(command: Sequence[str], variables: dict[str, str], *, keep: bool) -> tuple[int, str]:
-    """(exit status, output if kept, else shown) of a program in a session of its own.
+    """Run a program in a session of its own; (exit status, output if kept, otherwise shown).
 
-    So Ctrl-C reaches this process alone, which then ends the program with all that it started, silently.
+    So Ctrl-C reaches only this process, which then ends the program and its children silently.
     """
     process = subprocess.Popen(
         command,
@@ -568,18 +574,18 @@ def _run(command: Sequence[str], variables: dict[str, str], *, keep: bool) -> tu
 
 
 def _if_full(environment: Path) -> str:
-    """A hint for an error message, if there is no room on the disk."""
+    """A hint for an error message if the disk is full."""
     place = environment if environment.exists() else environment.parent
     try:
         free = shutil.disk_usage(place).free
     except OSError:
         return ""
-    return f"the disk has {free >> 20} MB free: make room; " if free < _FULL else ""
+    return f"the disk has only {free >> 20} MB free: free some space; " if free < _FULL else ""
 
 
 @contextlib.contextmanager
 def _termination() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the set-up as Ctrl-C does, with the programs that it started."""
+    """Let SIGTERM and SIGHUP end the setup as Ctrl-C does, with the programs that it started."""
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-# What the scripts share: sourced, with $here the checkout. Finds a Python, lets environment.py choose
-# or build the environment, and runs the checkout's own code in it.
+# Shared by the scripts, which source it with $here set to the checkout. Finds a Python, lets environment.py
+# choose or build the environment, and runs the checkout's own code in it.
 
-# What steers the user's Python is not for ours: a foreign package on PYTHONPATH, say, would be imported instead.
+# The user's Python settings must not affect ours: with PYTHONPATH, for example, another package could be imported.
 user_path=${PYTHONPATH:-}
 unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONWARNINGS PYTHONINSPECT PYTHONOPTIMIZE PYTHONDEBUG PYTHONVERBOSE
 unset PYTHONUSERBASE PYTHONPLATLIBDIR PYTHONCASEOK PYTHONBREAKPOINT PYTHONDEVMODE PYTHONIOENCODING PYTHONEXECUTABLE
@@ -17,12 +17,12 @@ is_python() {
 find_python() {
     if [ -n "${MIREX_PYTHON:-}" ]; then
         is_python "$MIREX_PYTHON" && printf '%s\n' "$MIREX_PYTHON" && return
-        why="is no Python 3.11 or newer"
+        why="is not Python 3.11 or newer"
         case $MIREX_PYTHON in
             */*)
                 if [ ! -e "$MIREX_PYTHON" ]; then why="does not exist"
-                elif [ -d "$MIREX_PYTHON" ]; then why="is a folder; name the interpreter in it, bin/python"
-                elif [ ! -x "$MIREX_PYTHON" ]; then why="may not be run; name one that may, or allow it (chmod +x)"
+                elif [ -d "$MIREX_PYTHON" ]; then why="is a folder; give the interpreter in it, bin/python"
+                elif [ ! -x "$MIREX_PYTHON" ]; then why="is not executable; make it so (chmod +x) or give another interpreter"
                 fi ;;
             *) command -v "$MIREX_PYTHON" >/dev/null || why="is not on the PATH" ;;
         esac
@@ -32,18 +32,18 @@ find_python() {
     for candidate in python3 python3.13 python3.12 python3.11 python3.14 "$here/.venv/bin/python"; do
         is_python "$candidate" && printf '%s\n' "$candidate" && return
     done
-    echo "mirex: error: no Python 3.11 or newer on the PATH; install one, or name it in MIREX_PYTHON" >&2
+    echo "mirex: error: no Python 3.11 or newer on the PATH; install one, or set MIREX_PYTHON to one" >&2
     return 1
 }
 
-# environment_python [folder with more requirements]: print the interpreter that has everything; and, if it
-# has it only with the user's PYTHONPATH, that word on a second line.
+# environment_python [folder with more requirements]: print the interpreter that has all requirements; if it
+# needs the user's PYTHONPATH for that, print PYTHONPATH on a second line.
 environment_python() {
     python=$(find_python) || return 1
     MIREX_USER_PYTHONPATH=$user_path "$python" -P -B "$here/mirex/bootstrap/environment.py" "$@" </dev/null
 }
 
-# choose_python [folder with more requirements]: the same, into $python; PYTHONPATH leads to the checkout.
+# choose_python [folder with more requirements]: set $python to that interpreter, and PYTHONPATH to the checkout.
 choose_python() {
     chosen=$(environment_python "$@") || exit 1
     python=${chosen%%
@@ -53,7 +53,7 @@ choose_python() {
     export PYTHONPATH PYTHONDONTWRITEBYTECODE=1 PYTHONUTF8=1
 }
 
-# run_mirex <script's name> <command> [arguments]: replaces the shell.
+# run_mirex <script's name> <command> [arguments]: run the command in place of the shell.
 run_mirex() {
     MIREX_PROGRAM=$1
     shift

@@ -1,10 +1,10 @@
-"""The licences of what is installed beside this package, as the packages themselves state them.
+"""The licences of the packages that this one needs, as they state them.
 
-Standard library only, so that any environment can be asked:
+Standard library only, so that it runs in any environment:
 
     .venv/bin/python mirex/bootstrap/licences.py
 
-prints a line for each pinned package: name, version, licence.
+prints one line per pinned package: name, version, licence.
 """
 
 import importlib.metadata
@@ -15,7 +15,7 @@ CONSTRAINTS = Path(__file__).resolve().parent / "constraints.txt"
 
 
 def pinned(path: Path = CONSTRAINTS) -> list[str]:
-    """Names of the packages that a constraints file pins, in its order.
+    """List the packages that a constraints file pins, in its order.
 
     Parameters
     ----------
@@ -31,17 +31,17 @@ def pinned(path: Path = CONSTRAINTS) -> list[str]:
 
 
 def licence(name: str) -> tuple[str, str]:
-    """Version and licence of an installed package.
+    """Look up version and licence of an installed package.
 
     Parameters
     ----------
     name : str
-        Of the package.
+        Name of the package.
 
     Returns
     -------
     version, licence : str
-        "not installed" and an empty text where it is missing; "not stated" where it names no licence.
+        "not installed" and an empty text if it is missing; "not stated" if it names no licence.
     """
     try:
         metadata = importlib.metadata.metadata(name)

@@ -44,7 +44,7 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-threads", dest="threads", type=_count, default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
-    # With names of their own, which the help shows, not the choices: it must fit a screen.
+    # With metavars, so that the help does not list the choices: it must fit on a screen.
     parser.add_argument(
         "--device", metavar="D", choices=("auto", "cpu", "cuda"), default="auto",
         help="where the network runs: cpu, cuda or auto (default auto)",

@@ -25,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="a data set: its name, a distance matrix, a cliques file; repeat it for each set",
     )
     parser.add_argument("--into", metavar="WEIGHTS", help="also seal the calibration into this weights file")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw of unrelated pairs (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed for drawing unrelated pairs (default 0)")
     parser.set_defaults(run=run)
 
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check(args)
     if args.plot:
-        new_figure(1, 1)  # a missing library is found out now, not after the work
+        new_figure(1, 1)  # find a missing library now, not after the work
     metadata = read_metadata(Path(args.weights) if args.weights else None)
     result = _compare(args, metadata)
     if len(args.recordings) == 2 and (args.plot or not result["pairs"][0]["same_recording"]):

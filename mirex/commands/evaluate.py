@@ -21,11 +21,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("matrix", help="distance matrix in the MIREX format")
     parser.add_argument("cliques", help="text file: path<TAB>clique on each line, paths as in the matrix")
     parser.add_argument("--against", metavar="MATRIX", help="another system's matrix, for paired differences")
-    parser.add_argument("--resample", choices=("cliques", "queries"), default="cliques")
     parser.add_argument(
-        "--resamples", type=int, default=2000, metavar="N", help="of the bootstrap (default 2000)"
+        "--resample",
+        choices=("cliques", "queries"),
+        default="cliques",
+        help="what to draw: whole cliques or single queries (default cliques)",
     )
-    parser.add_argument("--level", type=float, default=0.95, help="of the intervals (default 0.95)")
+    parser.add_argument(
+        "--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default 2000)"
+    )
+    parser.add_argument("--level", type=float, default=0.95, help="confidence level (default 0.95)")
     parser.add_argument(
         "--interval",
         choices=("percentile", "bca"),
@@ -33,9 +38,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="kind of bootstrap interval; bca is corrected for bias and skewness (default percentile)",
     )
     parser.add_argument(
-        "--permutations", type=int, default=10_000, metavar="N", help="of the test (default 10000)"
+        "--permutations",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="permutations of the paired test (default 10000)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the random draws (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--explain", action="store_true", help="add the definitions of all figures")
     parser.set_defaults(run=run)

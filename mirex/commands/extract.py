@@ -15,7 +15,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         usage="%(prog)s [options] scratch_folder file_list",
         help="audio files to embeddings in a scratch folder",
         description="Compute the embeddings that the scratch folder lacks. Exit status: 0 complete, "
-        "1 failed, 2 wrong usage.",
+        "1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     add_extraction_options(parser)

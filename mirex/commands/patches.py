@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.output.absolute().parent.is_dir():
         raise UsageError(f"{args.output}: the folder does not exist; create it or name another")
-    # Two threads that wait for each other beside another busy process take ten times as long as one.
+    # Next to a busy process, two threads that wait for each other take ten times as long as one.
     torch.set_num_threads(1)
     with ProgressLine(unit="program") as progress:
         levels = make_patches(args.soundfont, progress=progress)

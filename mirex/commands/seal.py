@@ -31,18 +31,24 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="weight of the folded view in the embedding, 0 or more (the recipe's)",
     )
     parser.add_argument(
-        "--start", type=Path, metavar="WEIGHTS", help="average with these, which the run started from"
+        "--start", type=Path, metavar="WEIGHTS", help="average with the weights that the run started from"
     )
     parser.add_argument(
         "--start-share",
         type=float,
         default=0.0,
-        help="their share in every tensor (0); above 0 the run's data are needed, to compute BatchNorm's "
-        "statistics anew",
+        help="share of --start in every tensor (0); above 0, the run's data are needed to recompute the "
+        "BatchNorm statistics",
     )
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="the TOML file that names the run's data")
     parser.add_argument(
-        "--statistics-batches", type=int, default=40, metavar="N", help="batches for the statistics (40)"
+        "--recipe", type=Path, metavar="FILE", help="the run's TOML file, which names its data"
+    )
+    parser.add_argument(
+        "--statistics-batches",
+        type=int,
+        default=40,
+        metavar="N",
+        help="batches for recomputing the statistics (40)",
     )
     add_flags(parser.add_argument_group("data"), Corpus, prefix="data.")
     parser.add_argument("--date", help="ISO date of the weights (today)")
@@ -56,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """Read the JSON files and seal."""
     import json
 
-    from mirex.commands.train import read_values
-    from mirex.training.options import build
+    from mirex.training.options import build, given
+    from mirex.training.plan import read_values
     from mirex.training.run import statistics_batches
     from mirex.training.seal import seal
     from mirex.training.settings import Corpus
@@ -67,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     batches: Iterable[Batch] = ()
     if args.start_share > 0:
-        corpus = build(Corpus, read_values(args), prefix="data.").located()
+        corpus = build(Corpus, read_values(args.recipe, flags=given(args)), prefix="data.").located()
         batches = statistics_batches(args.checkpoint, corpus=corpus, count=args.statistics_batches)
     fingerprint = seal(
         args.checkpoint,

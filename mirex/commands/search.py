@@ -39,8 +39,17 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         metavar="FOLDER",
         help="folder of 'mirex extract'; with --index, keeps embeddings of queries",
     )
+    parser.add_argument(
+        "--approximate",
+        action="store_true",
+        help="search only where the graph of 'mirex index --approximate' leads: faster in a very large "
+        "index, but may miss near recordings; the output states the measured recall. Distances are exact. "
+        "Needs mirex[faiss]",
+    )
     parser.add_argument("--top", type=int, default=10, metavar="N", help="matches to list (default 10)")
-    parser.add_argument("--format", choices=("text", "json", "csv"), default="text")
+    parser.add_argument(
+        "--format", choices=("text", "json", "csv"), default="text", help="output format (default text)"
+    )
     share = "expected share of versions in the collection, between 0 and 1 (default: one version)"
     parser.add_argument("--prior", type=float, help=share)
     add_extraction_options(parser)
@@ -70,6 +79,7 @@ def _search_index(args: argparse.Namespace) -> "list[Ranking]":
             scratch=args.scratch,
             top=args.top,
             prior=args.prior,
+            approximate=args.approximate,
             progress=progress,
             **extraction_options(args),
         )
@@ -80,6 +90,8 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
     from mirex.formats.filelist import locate, read_list
     from mirex.retrieval.search import search
 
+    if args.approximate:
+        raise UsageError("--approximate needs --index, beside which the graph lies")
     if args.scratch is None or len(args.queries) > 1:
         raise UsageError("--collection takes one query and needs --scratch; for several queries use --index")
     paths = read_list(args.collection).paths
@@ -97,7 +109,7 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
     if found.missing:
         path, reason = next(iter(found.missing.items()))
         log.warning(
-            "%d of %d recordings were not compared, first %s: %s",
+            "%d of %d recordings were not compared, for example %s: %s",
             len(found.missing),
             len(paths),
             path,
@@ -128,6 +140,8 @@ def _text(found: "Ranking") -> str:
     from mirex.logs import printable
 
     lines = [f"{found.compared} recordings compared with {printable(found.query)}, weights {found.weights}"]
+    if found.approximate:
+        lines.append(f"approximate, some of the nearest may be missing: {found.approximate}")
     if found.own:
         lines.append(f"left out: {found.own} entries with the query's own content")
     if found.calibration:
@@ -177,16 +191,17 @@ def as_csv(rankings: "Sequence[Ranking]", *, many: bool) -> str:
     Returns
     -------
     str
-        An unknown probability is an empty field.
+        An unknown probability is an empty field. The last column of an approximate search is its recall.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["query"] * many + ["rank", "distance", "probability", "path"])
+    graph = any(found.approximate for found in rankings)
+    writer.writerow(["query"] * many + ["rank", "distance", "probability", "path"] + ["approximate"] * graph)
     for found in rankings:
         for hit in found.hits:
             chance = "" if hit.probability is None else f"{hit.probability:.6f}"
             values = [str(hit.rank), f"{hit.distance:.8f}", chance, _readable(hit.path)]
-            writer.writerow([_readable(found.query)] * many + values)
+            writer.writerow([_readable(found.query)] * many + values + [found.approximate] * graph)
     return stream.getvalue().rstrip("\n")
 
 

@@ -1,12 +1,8 @@
 """`mirex train`: from a corpus to a checkpoint, resumable. `mirex.training.settings` has the options."""
 
 import argparse
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from mirex.training.settings import Corpus, Recipe, RunSettings
+from typing import Any
 
 EMBEDDING_SIZE = {
     "recipe.network.embedding_size": "2048; 256, 512 or 1024 for a narrower network, for experiments"
@@ -43,8 +39,10 @@ def run(args: argparse.Namespace) -> int:
 
     need(("numba", "mido"), extra="train")
     from mirex.training import run as training
+    from mirex.training.options import given
+    from mirex.training.plan import make_plan, read_values
 
-    plan = options_of(args)
+    plan = make_plan(read_values(args.recipe, flags=given(args)), folder=args.folder)
     if not has_matplotlib():
         _say("no curve will be plotted: matplotlib is missing; install it with: pip install 'mirex[plots]'")
     step = training.run(
@@ -55,83 +53,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The options of file and flags combined."""
-
-    corpus: "Corpus"
-    recipe: "Recipe"
-    settings: "RunSettings"
-
-
-def options_of(args: argparse.Namespace) -> Plan:
-    """Combine the options of the recipe file and the flags, which override it.
-
-    Parameters
-    ----------
-    args : Namespace
-        Of the command line.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    UsageError
-        For an unknown option, or an invalid value.
-    """
-    from mirex.training.options import build
-    from mirex.training.run import CHECKPOINT, choose_seed
-    from mirex.training.settings import Corpus, Recipe, RunSettings
-
-    values = read_values(args)
-    settings = build(RunSettings, values, prefix="run.")
-    corpus = dataclasses.replace(
-        build(Corpus, values, prefix="data.").located(),
-        scratch=args.folder / "scratch",
-        decoders=max(settings.processes, 1),
-    )
-    recipe = build(Recipe, values, prefix="recipe.")
-    inner = {path.removeprefix("recipe."): value for path, value in values.items()}
-    seed = choose_seed(inner, checkpoint=args.folder / CHECKPOINT, start=settings.start_from)
-    loop = dataclasses.replace(recipe.loop, seed=seed)
-    return Plan(corpus, dataclasses.replace(recipe, loop=loop), settings)
-
-
-def read_values(args: argparse.Namespace) -> dict[str, Any]:
-    """Read the options of the recipe file and the flags, which override it.
-
-    Parameters
-    ----------
-    args : Namespace
-        Of the command line.
-
-    Returns
-    -------
-    dict of str to object
-        By path.
-
-    Raises
-    ------
-    UsageError
-        For an unknown option.
-    """
-    from mirex.training.options import check_known, given, leaves, read_toml
-    from mirex.training.settings import Corpus, Recipe, RunSettings
-
-    values: dict[str, Any] = {}
-    if args.recipe:
-        tables = ("data.", "run.")
-        for path, value in read_toml(args.recipe).items():
-            values[path if path.startswith(tables) else f"recipe.{path}"] = value
-        known = [*leaves(Corpus, "data."), *leaves(RunSettings, "run."), *leaves(Recipe, "recipe.")]
-        check_known(values, known, source=args.recipe)
-    return values | given(args)
-
-
 def has_matplotlib() -> bool:
-    """Whether the curve can be drawn.
+    """Whether the curve can be plotted.
 
     Returns
     -------

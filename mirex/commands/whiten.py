@@ -20,9 +20,25 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--recordings", type=Path, nargs="+", required=True, metavar="NPZ", help="archives of CQT levels"
     )
-    parser.add_argument("--power", type=float, default=-0.35, help="of the covariance, -0.5 to 0 (-0.35)")
-    parser.add_argument("--shrinkage", type=float, default=0.02, help="share of the identity in it (0.02)")
-    parser.add_argument("--seed", type=int, default=0, help="of the dither that replaces rounded digits (0)")
+    parser.add_argument(
+        "--views",
+        nargs="+",
+        choices=("cqt", "chroma"),
+        default=("cqt",),
+        help="views to fit a whitening for (cqt)",
+    )
+    parser.add_argument(
+        "--chroma-weight", type=float, help="weight of the chroma view in the embedding (that of the weights)"
+    )
+    parser.add_argument(
+        "--power", type=float, default=-0.35, help="exponent of the covariance, -0.5 to 0 (-0.35)"
+    )
+    parser.add_argument(
+        "--shrinkage", type=float, default=0.02, help="share of the identity in the covariance (0.02)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the dither that replaces rounded digits (0)"
+    )
     parser.add_argument("--calibration", type=Path, help="JSON of a calibration, for the metadata")
     parser.add_argument("--results", type=Path, help="JSON of measured results, for the metadata")
     parser.add_argument("--date", help="ISO date of the weights (unchanged by default)")
@@ -44,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
             args.weights,
             recordings=args.recordings,
             output=args.output,
+            views=args.views,
+            chroma_weight=args.chroma_weight,
             power=args.power,
             shrinkage=args.shrinkage,
             seed=args.seed,

@@ -1,1 +1,1 @@
-"""Readers of the data files that training and the accuracy benchmarks use."""
+"""Readers for the data files of training and of the accuracy benchmarks."""

@@ -1,6 +1,6 @@
-"""Archives of versions: what `scores.npz` and `hpcp.npz` have in common, splits and works.
+"""Archives of versions: splits and works, which `scores.npz` and `hpcp.npz` have in common.
 
-Both are NumPy archives without pickles; their formats are described beside the corpus.
+Both are NumPy archives without pickles; `FORMATS.md` beside this file describes them.
 """
 
 from collections.abc import Sequence
@@ -23,15 +23,15 @@ class VersionArchive:
     Attributes
     ----------
     kind : str
-        What an error message calls such a file.
+        Name of such a file in error messages.
     version : str
-        Name of a version in the names of its arrays.
+        Name of a version in the array names.
     works : list of int64 [versions of the work]
-        For each work the indices of its versions.
+        Indices of each work's versions.
     numbers : int64 [works]
-        What the archive calls each of these works.
+        Number of each work in the archive.
     count : int
-        Versions of the archive, of all splits.
+        Versions in the archive, over all splits.
     names : list of str
         Of each version of the archive, "artist - title" as far as known.
     """
@@ -53,7 +53,7 @@ class VersionArchive:
             raise ValueError(f"{self.count} {self.version}s, {len(self.names)} names")
 
     def at(self, version: int) -> tuple[Self, int]:
-        """The archive that holds a version: here, this one.
+        """Find the archive that has a version: here, this one.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class VersionArchive:
         archive : VersionArchive
             This one.
         index : int
-            Of the version there: here, the same.
+            The version's index there: here, the same.
         """
         return self, version
 
@@ -78,17 +78,17 @@ class VersionArchive:
         path : Path
             The archive.
         split : {"train", "validation"}
-            Whose versions are grouped.
+            Which versions to group.
 
         Returns
         -------
         VersionArchive
-            Of the class that this is called on.
+            An object of the class that this is called on.
 
         Raises
         ------
         TrainingError
-            If it cannot be read or is not of this kind.
+            If it cannot be read or is of another kind.
         """
         try:
             return cls(load_arrays(path), split=split)
@@ -100,7 +100,7 @@ A = TypeVar("A", bound=VersionArchive)
 
 
 class Joined(Generic[A]):
-    """Archives of one kind that number their works alike, as one.
+    """Several archives of one kind with the same numbers of works, as one.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class Joined(Generic[A]):
     Attributes
     ----------
     works, numbers, names
-        As a `VersionArchive` has them. Indices of versions run on from archive to archive.
+        As in a `VersionArchive`. Indices of versions continue from archive to archive.
     """
 
     def __init__(self, archives: Sequence[A]) -> None:
@@ -125,7 +125,7 @@ class Joined(Generic[A]):
         self.names = [name for archive in archives for name in archive.names]
 
     def at(self, version: int) -> tuple[A, int]:
-        """The archive that holds a version.
+        """Find the archive that has a version.
 
         Parameters
         ----------
@@ -135,30 +135,31 @@ class Joined(Generic[A]):
         Returns
         -------
         archive : VersionArchive
+            One of them.
         index : int
-            Of the version there.
+            The version's index there.
         """
         place = int(np.searchsorted(self._first, version, side="right")) - 1
         return self._archives[place], version - int(self._first[place])
 
 
 def offsets_of(lengths: Sequence[int]) -> NDArray[np.uint32]:
-    """Where stretches in a row begin, and the last ends.
+    """Compute where consecutive parts begin, and where the last one ends.
 
     Parameters
     ----------
     lengths : sequence of int
-        Of the stretches.
+        Of the parts.
 
     Returns
     -------
-    uint32 [stretches + 1]
+    uint32 [parts + 1]
     """
     return np.cumsum([0, *lengths]).astype(np.uint32)
 
 
 def joined_names(names: Sequence[str]) -> NDArray[np.uint8]:
-    """Names as an archive has them.
+    """Encode names for an archive.
 
     Parameters
     ----------
@@ -174,12 +175,12 @@ def joined_names(names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def save_archive(arrays: dict[str, Any], *, path: Path) -> None:
-    """Write arrays as a NumPy archive, compressed, which appears whole or not at all.
+    """Write arrays as a compressed NumPy archive, whole or not at all.
 
     Parameters
     ----------
     arrays : dict of str to array
-        By the names that `numpy.load` is to give them.
+        By the names that `numpy.load` will give them.
     path : Path
         The file to write.
 
@@ -192,4 +193,4 @@ def save_archive(arrays: dict[str, Any], *, path: Path) -> None:
         with appearing_whole(path) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be written ({error.strerror})") from error
+        raise TrainingError(f"{path}: cannot be written ({error.strerror}); name another file") from error

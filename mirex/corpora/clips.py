@@ -1,8 +1,8 @@
-"""Clips: recordings with the work that each is a version of, as networks and baselines take them.
+"""Clips: recordings, each with the work that it is a version of, for networks and baselines.
 
-`anthem_clips`: real recordings, `anthems.npz`. `pop_clips`: real recordings, the validation split of
-`recordings.npz`: pairs of versions and, among them, distractors. `cover_clips`: real covers as pitch-class
-profiles, the validation works of `hpcp.npz`.
+`anthem_clips`: real recordings of `anthems.npz`. `pop_clips`: real recordings of the validation split of
+`recordings.npz`, which are pairs of versions and distractors. `cover_clips`: real covers as pitch-class
+profiles, of the validation works of `hpcp.npz`.
 """
 
 from pathlib import Path
@@ -32,6 +32,7 @@ class Clip(NamedTuple):
     work : str
         Its clique.
     columns : float32 [84, columns]
+        Magnitudes.
     """
 
     name: str
@@ -49,7 +50,7 @@ class ProfileClip(NamedTuple):
     work : str
         Its clique.
     profile : float32 [12, steps]
-        In 0..1, steps of 0.93 s.
+        In 0..1, in steps of 0.93 s.
     """
 
     name: str
@@ -58,25 +59,26 @@ class ProfileClip(NamedTuple):
 
 
 def anthem_clips(path: Path, *, front_end: FrontEndSettings) -> tuple[list[Clip], NDArray[np.bool_]]:
-    """Clips of `anthems.npz`.
+    """Read the clips of `anthems.npz`.
 
     Parameters
     ----------
     path : Path
         The archive.
     front_end : FrontEndSettings
-        Whose columns the archive's are joined to.
+        The archive's columns are averaged to those of this front end.
 
     Returns
     -------
     clips : list of Clip
+        In the archive's order.
     confirmed : bool [clips]
         Which of them alignment confirms as versions of their clique.
 
     Raises
     ------
     EvaluationError
-        If it is no such file, or its columns cannot be joined to those of front_end.
+        If the file is of another kind, or its columns do not fit those of `front_end`.
     """
     joined = _joined(path, ARCHIVE_FRAMES, front_end)
     try:
@@ -96,17 +98,17 @@ def anthem_clips(path: Path, *, front_end: FrontEndSettings) -> tuple[list[Clip]
 def pop_clips(
     path: Path, *, front_end: FrontEndSettings, seed: int = 0
 ) -> tuple[list[Clip], NDArray[np.bool_]]:
-    """Clips of the validation split of `recordings.npz`.
+    """Read the clips of the validation split of `recordings.npz`.
 
     Parameters
     ----------
     path : Path
         The archive.
     front_end : FrontEndSettings
-        Whose columns the archive's are joined to.
+        The archive's columns are averaged to those of this front end.
     seed : int
-        Of what rounding took from the levels, which is put back at random; each recording has draws of its
-        own, so that they do not depend on the others.
+        Of the dither that replaces the rounded digits of the levels; each recording has its own draws, which
+        do not depend on the others.
 
     Returns
     -------
@@ -118,9 +120,9 @@ def pop_clips(
     Raises
     ------
     EvaluationError
-        If its columns cannot be joined to those of front_end.
+        If its columns do not fit those of `front_end`.
     TrainingError
-        If it is no such file.
+        If the file is of another kind.
     """
     joined = _joined(path, LEVEL_FRAMES, front_end)
     corpus = LevelCorpus.load(path, split="validation")
@@ -136,16 +138,16 @@ def pop_clips(
 
 
 def cover_clips(path: Path, *, works: int | None = None, versions: int | None = 4) -> list[ProfileClip]:
-    """Real covers of the validation works of `hpcp.npz`.
+    """Read real covers of the validation works of `hpcp.npz`.
 
     Parameters
     ----------
     path : Path
         The archive.
     works : int, optional
-        Only the first so many.
+        Only this many works, from the first on; all by default.
     versions : int, optional
-        At most so many of each; None: all.
+        At most this many versions of each; all by default.
 
     Returns
     -------
@@ -154,7 +156,7 @@ def cover_clips(path: Path, *, works: int | None = None, versions: int | None = 
     Raises
     ------
     TrainingError
-        If it is no such file.
+        If the file is of another kind.
     """
     corpus = ProfileCorpus.load(path, split="validation")
     return [
@@ -169,7 +171,7 @@ def _joined(path: Path, frames: int, front_end: FrontEndSettings) -> int:
     joined, rest = divmod(front_end.frames_per_column, frames)
     if rest or not joined:
         raise EvaluationError(
-            f"{path}: columns of {frames} frames give none of {front_end.frames_per_column} frames"
+            f"{path}: columns of {frames} frames cannot be averaged to {front_end.frames_per_column} frames"
         )
     return joined
 

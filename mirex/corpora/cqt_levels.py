@@ -1,8 +1,8 @@
 """Recordings as CQT levels: read from `recordings.npz`, written for `mirex corpus recordings`.
 
-`FORMATS.md` beside this file describes the archive. A level counts steps of so many decibels from the bottom
-of the recording's range; 0 is silence. Rounding to steps makes neighbouring bins tie, and a tie hides a peak:
-so what rounding took is put back, uniformly at random within the step, anew for each crop.
+`FORMATS.md` beside this file describes the archive. A level counts steps of a fixed number of decibels from
+the bottom of the recording's range; 0 is silence. Rounding to steps makes neighbouring bins tie, and a tie
+hides a peak. So dither replaces the rounded digits: uniform within the step, with new draws for each crop.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from mirex._typing import Array
 from mirex.corpora.archive import SPLITS, VersionArchive, joined_names, offsets_of
 from mirex.settings import BINS
 
-LOUD_COLUMN = 99  # percentile of the columns' loudest bins that a recording's top is
+LOUD_COLUMN = 99  # percentile of the columns' loudest bins that defines a recording's top
 SILENCE_DB = -180.0
 
 
 class LevelScale(NamedTuple):
-    """What a level counts.
+    """Scale of the levels.
 
     Attributes
     ----------
     step : float
-        Decibels from a level to the next.
+        Decibels from one level to the next.
     range : float
         Decibels from level 0 up to the recording's top.
     """
@@ -43,7 +43,7 @@ class LevelCorpus(VersionArchive):
     Attributes
     ----------
     works : list of int64 [recordings of the work]
-        Indices of recordings. A recording that is the only one of its work is a work, too.
+        Indices of recordings. A recording without other versions is a work too.
     scale : LevelScale
         Of the split's levels.
     names : list of str
@@ -76,7 +76,7 @@ class LevelCorpus(VersionArchive):
         return np.sort(np.concatenate(self.works)) if self.works else np.zeros(0, np.int64)
 
     def work(self, recording: int) -> int:
-        """The number of a recording's work in the archive.
+        """Look up a recording's work.
 
         Parameters
         ----------
@@ -86,12 +86,12 @@ class LevelCorpus(VersionArchive):
         Returns
         -------
         int
-            Equal numbers are versions of one work.
+            Its number in the archive; equal numbers are versions of one work.
         """
         return int(self._work[recording])
 
     def songs(self, recording: int) -> NDArray[np.int64]:
-        """The songs of `scores.npz` that this is a recording of.
+        """List the songs of `scores.npz` that this is a recording of.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class LevelCorpus(VersionArchive):
         return self._songs[first:last]
 
     def top(self, recording: int) -> float:
-        """The recording's top: how loud a loud column's loudest bin is.
+        """Look up the recording's top: the level of the loudest bin of a loud column.
 
         Parameters
         ----------
@@ -122,7 +122,7 @@ class LevelCorpus(VersionArchive):
         return float(self._tops[recording])
 
     def length(self, recording: int) -> int:
-        """Length of the whole recording.
+        """Look up the length of the whole recording.
 
         Parameters
         ----------
@@ -144,16 +144,16 @@ class LevelCorpus(VersionArchive):
         first: int = 0,
         last: int | None = None,
     ) -> Array:
-        """Magnitudes of a stretch of a recording.
+        """Compute the magnitudes of a part of a recording.
 
         Parameters
         ----------
         recording : int
             Its index in the archive.
         generator : numpy.random.Generator or None
-            Draws what rounding took, for each bin and column. None: levels as they lie, with their ties.
+            Draws the dither for each bin and column. None: levels as stored, with their ties.
         first, last : int
-            The stretch, in columns; by default all of the recording.
+            The part, in columns; by default the whole recording.
 
         Returns
         -------
@@ -163,7 +163,7 @@ class LevelCorpus(VersionArchive):
         Raises
         ------
         IndexError
-            If the stretch does not lie in the recording.
+            If the part exceeds the recording.
         """
         length = self.length(recording)
         last = length if last is None else last
@@ -177,7 +177,7 @@ class LevelCorpus(VersionArchive):
 def magnitudes(
     levels: NDArray[np.uint8], *, top: float, scale: LevelScale, generator: np.random.Generator | None
 ) -> Array:
-    """Levels to magnitudes.
+    """Convert levels to magnitudes.
 
     Parameters
     ----------
@@ -186,9 +186,9 @@ def magnitudes(
     top : float
         Of the recording, in decibels.
     scale : LevelScale
-        What the levels count.
+        Of the levels.
     generator : numpy.random.Generator or None
-        Draws what rounding took, uniformly from -step / 2 to step / 2. None: nothing is put back.
+        Draws the dither, uniformly from -step / 2 to step / 2. None: no dither.
 
     Returns
     -------
@@ -204,21 +204,21 @@ def magnitudes(
 
 
 def levels_of(columns: Array, *, scale: LevelScale) -> tuple[NDArray[np.uint8], float]:
-    """Magnitudes to levels; `magnitudes` undoes it to half a step.
+    """Convert magnitudes to levels; `magnitudes` inverts it to within half a step.
 
     Parameters
     ----------
     columns : float32 [84, columns]
         Magnitudes.
     scale : LevelScale
-        What the levels are to count.
+        Of the levels.
 
     Returns
     -------
     levels : uint8 [84, columns]
-        What lies more than the scale's range below the top is silence, 0.
+        0, silence, for everything more than the scale's range below the top.
     top : float
-        Decibels of a loud column's loudest bin: the 99th percentile of the columns' loudest.
+        In decibels: the 99th percentile of the columns' loudest bins.
     """
     decibels = 20 * np.log10(np.maximum(columns.astype(np.float64), 10 ** (SILENCE_DB / 20)))
     top = float(np.float32(np.percentile(decibels.max(axis=0), LOUD_COLUMN)))
@@ -235,24 +235,25 @@ def level_arrays(
     names: Sequence[str],
     songs: Sequence[Sequence[int]] | None = None,
 ) -> dict[str, NDArray]:
-    """The arrays of an archive of recordings.
+    """Make the arrays of an archive of recordings.
 
     Parameters
     ----------
     recordings : sequence of float32 [84, columns]
-        Magnitudes, 0.464 s a column.
+        Magnitudes, 0.464 s per column.
     works : sequence of int
         Equal numbers are versions of one work.
     splits : sequence of {"train", "validation"}
+        Of each recording.
     names : sequence of str
         "artist - title"; a line break in one becomes a blank.
     songs : sequence of sequences of int, optional
-        Songs of `scores.npz`, by index, that each is a recording of. None: of none.
+        Songs of `scores.npz`, by index, that each is a recording of; none by default.
 
     Returns
     -------
     dict of str to array
-        What `numpy.savez` is to be given.
+        For `numpy.savez`.
     """
     pairs = [levels_of(each, scale=SCALES[split]) for each, split in zip(recordings, splits, strict=True)]
     linked = songs if songs is not None else [()] * len(recordings)
@@ -271,11 +272,11 @@ def level_arrays(
 def _check(
     levels: NDArray, offsets: NDArray, song_offsets: NDArray, tops: NDArray, names: Sequence[str]
 ) -> None:
-    """Raise ValueError where the arrays do not fit each other."""
+    """Raise ValueError if the arrays do not fit together."""
     count = len(tops)
     if levels.ndim != 2 or levels.shape[1] != BINS or levels.dtype != np.uint8:
-        raise ValueError(f"levels of shape {levels.shape}, type {levels.dtype}; uint8 [columns, {BINS}]")
+        raise ValueError(f"levels are {levels.dtype} {levels.shape}, not uint8 [columns, {BINS}]")
     if len(offsets) != count + 1 or len(song_offsets) != count + 1 or len(names) != count:
         raise ValueError(f"{count} tops, {len(offsets) - 1} recordings, {len(names)} names")
     if (np.diff(offsets) < 0).any() or offsets[0] != 0 or offsets[-1] != len(levels):
-        raise ValueError(f"offsets that do not share out {len(levels)} columns")
+        raise ValueError(f"the offsets do not divide {len(levels)} columns")

@@ -1,4 +1,4 @@
-"""Notes to audio by FluidSynth: for note patches, for proving the renderer, for the score test set.
+"""Notes to audio by FluidSynth: for note patches, for checking the renderer, for the score test set.
 
 FluidSynth (the system's `fluidsynth` program) is called on Standard MIDI Files that `mido` writes.
 Reverb and chorus are off, so that a note's sound does not depend on its neighbours.
@@ -20,7 +20,7 @@ from mirex.settings import SAMPLE_RATE
 
 TICKS_PER_SECOND = 960
 DRUM_CHANNEL = 9
-DRUMS = 128  # program number that stands for the percussion channel
+DRUMS = 128  # program number for the percussion channel
 
 
 class Notes(NamedTuple):
@@ -46,12 +46,12 @@ class Notes(NamedTuple):
 
 
 def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[np.float32]:
-    """Mono audio of the notes.
+    """Synthesise notes as mono audio.
 
     Parameters
     ----------
     notes : Notes
-        At most 15 programs sound at once; further ones share channels in turn of their first note.
+        At most 15 programs sound at once; further ones share channels, in the order of their first notes.
     soundfont : Path
         An SF2 or SF3 file.
     gain : float
@@ -65,19 +65,19 @@ def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[n
     Raises
     ------
     TrainingError
-        Where FluidSynth is missing or fails.
+        If FluidSynth is missing or fails.
     MirexError
         If mido is not installed.
     """
     program = shutil.which("fluidsynth")
     if program is None:
-        raise TrainingError("fluidsynth: no such program on PATH; install the system package 'fluidsynth'")
+        raise TrainingError("fluidsynth: not found on PATH; install the system package 'fluidsynth'")
     with tempfile.TemporaryDirectory() as folder:
         midi, wave = Path(folder, "notes.mid"), Path(folder, "notes.wav")
         write_midi(notes, path=midi)
         command = [program, "-ni", "-q", "-R", "0", "-C", "0", "-g", str(gain)]
         command += ["-r", str(SAMPLE_RATE), "-O", "s16"]
-        # Samples are read when a note needs them: an SF3 decodes all of them else.
+        # Samples are read when a note needs them; otherwise all of an SF3 would be decoded.
         command += ["-o", "synth.dynamic-sample-loading=1"]
         done = subprocess.run(
             [*command, "-F", str(wave), str(soundfont), str(midi)],
@@ -91,11 +91,12 @@ def synthesise(notes: Notes, *, soundfont: Path, gain: float = 0.4) -> NDArray[n
 
 
 def write_midi(notes: Notes, *, path: Path) -> None:
-    """Write the notes as a Standard MIDI File with one tick per 1/960 s.
+    """Write notes as a Standard MIDI File with 960 ticks per second.
 
     Parameters
     ----------
     notes : Notes
+        Any notes.
     path : Path
         The file to write.
 

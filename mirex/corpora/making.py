@@ -1,9 +1,9 @@
-"""Archives of one's own, from a table of files: scores from MIDI, recordings and profiles from audio.
+"""Making archives from a table of the user's files: scores from MIDI, recordings and profiles from audio.
 
-The table is a CSV with the columns `path` and `work`, and may have `split` (train or validation; empty:
-train) and `name` ("artist - title"; empty: the file's name). Works that are whole numbers keep these, so that
-archives can agree on them; others are numbered in order of their first occurrence. A file that cannot be read
-is reported and left out.
+The table is a CSV with the columns `path` and `work`, and optionally `split` (train or validation; empty:
+train) and `name` ("artist - title"; empty: the file's name). Works that are whole numbers keep their numbers,
+so that archives can agree on them; others are numbered in order of their first occurrence. A file that cannot
+be read is reported and left out.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ class Versions:
         Equal numbers are versions of one work.
     splits : tuple of {"train", "validation"}
     names : tuple of str
-        "artist - title", or the file's name without its ending.
+        "artist - title", or the file's name without its extension.
     """
 
     paths: tuple[Path, ...]
@@ -44,7 +44,7 @@ class Versions:
     names: tuple[str, ...]
 
     def only(self, kept: Sequence[int]) -> "Versions":
-        """Some of the rows.
+        """Select rows.
 
         Parameters
         ----------
@@ -64,14 +64,14 @@ class Versions:
 
 
 def read_versions(table: Path, *, folder: Path | None = None) -> Versions:
-    """The files that a table names.
+    """Read a table of files.
 
     Parameters
     ----------
     table : Path
         The CSV.
     folder : Path, optional
-        What relative paths count from; None: the table's folder.
+        Relative paths start from it; the table's folder by default.
 
     Returns
     -------
@@ -80,11 +80,11 @@ def read_versions(table: Path, *, folder: Path | None = None) -> Versions:
     Raises
     ------
     TrainingError
-        If the table cannot be read, has no rows, or says what it cannot.
+        If the table cannot be read, has no rows, or has an invalid value.
     """
     rows = read_table(table, columns=("work", "path"), folder=folder)
     if not rows:
-        raise TrainingError(f"{table}: no rows; give files and their works")
+        raise TrainingError(f"{table}: has no rows; list files and their works")
     splits = tuple(row.get("split") or "train" for row in rows)
     for number, split in enumerate(splits, 2):
         if split not in SPLITS:
@@ -106,12 +106,12 @@ def make_scores(versions: Versions, *, path: Path, report: Report, progress: Pro
     report : callable
         Called with a line for each file that is left out.
     progress : callable, optional
-        Called with the files done, and all there are.
+        Called with (done, total) files.
 
     Returns
     -------
     int
-        How many songs it holds.
+        How many songs it has.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def make_recordings(versions: Versions, *, path: Path, scratch: Path, processes:
     path : Path
         The archive.
     scratch : Path
-        Folder of the store that columns are kept in.
+        Folder of the store that keeps columns.
     processes : int
         Worker processes.
     report : callable
@@ -153,7 +153,7 @@ def make_recordings(versions: Versions, *, path: Path, scratch: Path, processes:
     Returns
     -------
     int
-        How many recordings it holds.
+        How many recordings it has.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def make_profiles(versions: Versions, *, path: Path, scratch: Path, processes: i
     Returns
     -------
     int
-        How many profiles it holds.
+        How many profiles it has.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def _numbers(works: Sequence[str], table: Path) -> tuple[int, ...]:
     if all(work.isdecimal() for work in works):
         numbers = tuple(int(work) for work in works)
         if max(numbers) >= 2**32:
-            raise TrainingError(f"{table}: work {max(numbers)}; give numbers less than 2^32, or names")
+            raise TrainingError(f"{table}: work {max(numbers)}; give numbers below 2^32, or names")
         return numbers
     order = {work: number for number, work in enumerate(dict.fromkeys(works))}
     return tuple(order[work] for work in works)

@@ -1,8 +1,8 @@
-"""MIDI files to scores, for archives of one's own.
+"""MIDI files to scores, for the user's own archives.
 
-Read with `mido`. Times come from the file's tempo map. A part is what one track plays with one program;
-percussion is left out. A part is a melody where its track's name says so. Chords are estimated, one for two
-beats: the major or minor triad whose classes sound most, and the others least.
+Read with `mido`. Times come from the file's tempo map. A part is everything that one track plays with one
+program; percussion is left out. A part is a melody if its track's name says so. Chords are estimated, one per
+two beats: the major or minor triad whose classes sound most, and the others least.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ from mirex.errors import MirexError, TrainingError
 DRUM_CHANNEL = 9
 MELODY_NAMES = ("melod", "vocal", "vox", "voice", "lead", "sing")
 BEATS_PER_CHORD = 2
-OUTSIDE = 0.5  # what a class outside a triad costs, where one inside counts 1
+OUTSIDE = 0.5  # cost of a class outside the triad; one inside counts 1
 
 
 def read_midi(path: Path) -> Score:
-    """The notes, chords and beats of a Standard MIDI File.
+    """Read the notes, chords and beats of a Standard MIDI File.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def read_midi(path: Path) -> Score:
     Raises
     ------
     TrainingError
-        If it cannot be read, or has no note but percussion.
+        If it cannot be read, or has no notes except percussion.
     MirexError
         If mido is not installed.
     """
@@ -48,13 +48,15 @@ def read_midi(path: Path) -> Score:
         file = mido.MidiFile(path, clip=True)
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
         reason = str(error) or type(error).__name__
-        raise TrainingError(f"{path}: no MIDI file that can be read ({reason})") from error
+        raise TrainingError(f"{path}: not a readable MIDI file ({reason})") from error
     if file.ticks_per_beat <= 0 or file.type == 2:
-        raise TrainingError(f"{path}: a MIDI file of format 2, or timed in frames; give one of format 0 or 1")
+        raise TrainingError(
+            f"{path}: a MIDI file of format 2, or timed in frames; give one of format 0 or 1, timed in beats"
+        )
     tempi = _tempo_map(file.tracks, file.ticks_per_beat)
     parts = [part for track in file.tracks for part in _parts(track)]
     if not parts:
-        raise TrainingError(f"{path}: no notes but percussion")
+        raise TrainingError(f"{path}: has no notes except percussion")
     return _score(parts, tempi, file.ticks_per_beat)
 
 
@@ -69,7 +71,7 @@ class _Part:
 
 @dataclasses.dataclass(frozen=True)
 class _Tempi:
-    """Where the tempo changes, and how long a tick is from there on."""
+    """Where the tempo changes, and the length of a tick from there on."""
 
     ticks: NDArray[np.float64]
     seconds: NDArray[np.float64]
@@ -107,7 +109,7 @@ def _tempo_map(tracks: list, ticks_per_beat: int) -> _Tempi:
 
 
 def _parts(track: list) -> list[_Part]:
-    """What a track plays, a part for each of its programs."""
+    """The parts that a track plays, one for each of its programs."""
     name = " ".join(m.name for m in track if m.type == "track_name").casefold()
     melody = any(word in name for word in MELODY_NAMES)
     programs: dict[int, int] = {}
@@ -167,7 +169,7 @@ def estimate_chords(
     *,
     times: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """The triad that fits best what sounds from each time to the next.
+    """Estimate the best-fitting triad from each time to the next.
 
     Parameters
     ----------
@@ -176,14 +178,14 @@ def estimate_chords(
     pitch : int64 [notes]
         MIDI.
     weight : float64 [notes]
-        How much a note counts; what it has in a stretch is its share of time there.
+        How much a note counts, in proportion to its time in the interval.
     times : float64 [chords]
-        Where each chord begins, rising.
+        Where each chord begins, ascending.
 
     Returns
     -------
     int64 [chords]
-        0-11 major on C..B, 12-23 minor. Silence has the chord before it; 0 where there is none.
+        0-11 major on C..B, 12-23 minor. Silence has the chord before it; 0 if there is none.
     """
     ends = np.append(times[1:], np.inf)
     length = np.maximum(end - onset, 1e-3)

@@ -1,7 +1,6 @@
-"""Profiles: recordings of works as pitch classes along time, read from `hpcp.npz` and `profiles-more.npz`.
+"""Profiles: recordings as pitch classes over time, read from `hpcp.npz` and `profiles-more.npz`.
 
-`FORMATS.md` beside this file describes the archive. A step is 0.93 s; here row 0 is C, in the
-archive it is A.
+`FORMATS.md` beside this file describes the archive. A step is 0.93 s. Row 0 is C here, but A in the archive.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ class ProfileCorpus(VersionArchive):
         self._confirmed = arrays.get("recording_confirmed", np.ones(self.count, np.uint8)).astype(bool)
 
     def profile(self, recording: int) -> NDArray[np.float32]:
-        """The whole recording.
+        """Read a whole recording.
 
         Parameters
         ----------
@@ -51,7 +50,7 @@ class ProfileCorpus(VersionArchive):
         return self._profiles[:, first:last].astype(np.float32) / LOUDEST
 
     def score_work(self, recording: int) -> int | None:
-        """The number in `scores.npz` of the work that this is a recording of.
+        """Look up the number of a recording's work in `scores.npz`.
 
         Parameters
         ----------
@@ -61,7 +60,7 @@ class ProfileCorpus(VersionArchive):
         Returns
         -------
         int or None
-            None: not known.
+            None if unknown.
         """
         number = int(self._score_work[recording])
         return None if number == NO_WORK else number
@@ -82,12 +81,12 @@ class ProfileCorpus(VersionArchive):
 
 
 def profile_of(columns: Array) -> Array:
-    """CQT columns folded to a profile, as the chroma view has it.
+    """Fold CQT columns to a profile, as in the chroma view.
 
     Parameters
     ----------
     columns : float32 [84, columns]
-        Magnitudes, 0.464 s a column.
+        Magnitudes, 0.464 s per column.
 
     Returns
     -------
@@ -103,7 +102,7 @@ def profile_of(columns: Array) -> Array:
 def profile_arrays(
     profiles: Sequence[Array], *, works: Sequence[int], splits: Sequence[str], names: Sequence[str]
 ) -> dict[str, NDArray]:
-    """The arrays of an archive of profiles.
+    """Make the arrays of an archive of profiles.
 
     Parameters
     ----------
@@ -112,13 +111,14 @@ def profile_arrays(
     works : sequence of int
         Equal numbers are versions of one work.
     splits : sequence of {"train", "validation"}
+        Of each profile.
     names : sequence of str
         A line break in one becomes a blank.
 
     Returns
     -------
     dict of str to array
-        What `mirex.corpora.archive.save_archive` is to be given.
+        For `mirex.corpora.archive.save_archive`.
     """
     levels = [np.round(np.roll(profile, SEMITONES_TO_C, axis=0) * LOUDEST) for profile in profiles]
     return {

@@ -1,9 +1,9 @@
 """A user's own recordings as training data: a CSV of `work,path` to CQT columns that processes share.
 
-Decoding and transform are the product's own, in its crash-proof processes; columns are kept in the scratch
-store, so a second run reads them. Then all of them go into one file, which every process of the loader maps
-into its memory: they are read once and lie there once. A recording that cannot be read is reported and left
-out; a work needs two that can.
+Decoding and transform are those of extraction, in its crash-proof processes. Columns are kept in the scratch
+store, so that a second run can read them. Then all of them go into one file, which every process of the
+loader maps into memory: they are read once and held once. A recording that cannot be read is reported and
+left out; a work needs two readable ones.
 """
 
 import csv
@@ -38,7 +38,7 @@ class PackedRecordings:
     Attributes
     ----------
     path : Path
-        float16 [columns of all recordings, 84], bare numbers.
+        float16 [columns of all recordings, 84], without a header.
     offsets : tuple of int
         Recording i has the columns offsets[i] to offsets[i + 1].
     works : tuple of tuples of int
@@ -50,7 +50,7 @@ class PackedRecordings:
     works: tuple[tuple[int, ...], ...]
 
     def columns(self, recording: int) -> Array:
-        """The whole recording.
+        """Read a whole recording.
 
         Parameters
         ----------
@@ -72,21 +72,21 @@ def _mapped(path: Path) -> NDArray[np.float16]:
 
 
 def read_table(path: Path, *, columns: Sequence[str], folder: Path | None = None) -> list[dict[str, str]]:
-    """Rows of a CSV, their paths counted from a folder.
+    """Read the rows of a CSV, with paths relative to a folder.
 
     Parameters
     ----------
     path : Path
-        A CSV with a header; the column `path` holds file names.
+        A CSV with a header; the column `path` has file names.
     columns : sequence of str
-        Names that its header must have; it may have more.
+        Required columns; there may be more.
     folder : Path, optional
-        What relative paths count from; None: the CSV's folder.
+        Relative paths start from it; the CSV's folder by default.
 
     Returns
     -------
     list of dict of str to str
-        The rows by column, `path` with the folder before it where it was relative.
+        The rows by column; a relative `path` has the folder before it.
 
     Raises
     ------
@@ -98,7 +98,9 @@ def read_table(path: Path, *, columns: Sequence[str], folder: Path | None = None
             reader = csv.DictReader(file)
             if not set(columns) <= set(reader.fieldnames or ()):
                 wanted = " and ".join(columns)
-                raise TrainingError(f"{path}: header {reader.fieldnames}; name the columns {wanted}")
+                raise TrainingError(
+                    f"{path}: the header is {reader.fieldnames}; it needs the columns {wanted}"
+                )
             rows = list(reader)
     except OSError as error:
         wanted = ",".join(columns)
@@ -107,18 +109,18 @@ def read_table(path: Path, *, columns: Sequence[str], folder: Path | None = None
         raise TrainingError(f"{path}: not a CSV in UTF-8 ({error})") from error
     for number, row in enumerate(rows, 2):
         if not all(row[name] for name in columns):
-            raise TrainingError(f"{path}, row {number}: {' and '.join(columns)} must not be empty")
+            raise TrainingError(f"{path}, row {number}: fill in {' and '.join(columns)}")
     before = path.parent if folder is None else folder
     return [row | {"path": str(before / row["path"])} for row in rows]
 
 
 def read_recordings(path: Path) -> dict[str, list[Path]]:
-    """Paths by work from a CSV with the header `work,path`.
+    """Read a CSV with the header `work,path`.
 
     Parameters
     ----------
     path : Path
-        The CSV. Relative paths in it count from its folder.
+        The CSV. Relative paths start from its folder.
 
     Returns
     -------
@@ -137,27 +139,27 @@ def read_recordings(path: Path) -> dict[str, list[Path]]:
 
 
 class StoredColumns:
-    """CQT columns of audio files, worked out where the scratch store lacks them.
+    """CQT columns of audio files, computed if the scratch store lacks them.
 
     Attributes
     ----------
     contents : dict of int to str
-        Content hashes of the files that could be read, by their index in the paths, in rising order.
+        Content hashes of the readable files, by their index in the paths, in ascending order.
     """
 
     def __init__(self, paths: Sequence[Path], *, scratch: Path, processes: int, report: Report) -> None:
-        """Read, transform and store.
+        """Read, transform and store the files.
 
         Parameters
         ----------
         paths : sequence of Path
             Audio files.
         scratch : Path
-            Folder of the store; made if missing.
+            Folder of the store; created if missing.
         processes : int
-            Worker processes of one thread each; one that crashes costs its recording alone.
+            Worker processes of one thread each; one that crashes loses only its recording.
         report : callable
-            Called with a line for each file that is left out, which says why.
+            Called with a line for each file that is left out, with the reason.
 
         Raises
         ------
@@ -176,12 +178,12 @@ class StoredColumns:
                 self.contents[index] = content
 
     def columns(self, index: int) -> Array:
-        """Magnitudes of a file, rounded to float16.
+        """Read the magnitudes of a file, rounded to float16.
 
         Parameters
         ----------
         index : int
-            Of the file in the paths, one of `contents`.
+            The file's index in the paths, one of `contents`.
 
         Returns
         -------
@@ -190,25 +192,27 @@ class StoredColumns:
         Raises
         ------
         TrainingError
-            If the store has lost them since.
+            If the store no longer has them.
         """
         found = self._store.get(self.contents[index], kind="columns")
         if found is None:
-            raise TrainingError(f"{self._store.folder}: columns that were just kept are gone; run again")
+            raise TrainingError(
+                f"{self._store.folder}: columns that were just stored have disappeared; run again"
+            )
         return found.astype(np.float32)
 
 
 def load_columns(
     works: dict[str, list[Path]], *, scratch: Path, processes: int, report: Report
 ) -> PackedRecordings:
-    """CQT columns of every work with at least two readable recordings, in one file that processes share.
+    """Pack the CQT columns of all works with two or more readable recordings into one file.
 
     Parameters
     ----------
     works : dict of str to list of Path
-        Audio files of each work. Equal files of a work count once.
+        Audio files of each work. Identical files of a work count once.
     scratch : Path
-        Folder of the store and of the file; made if missing.
+        Folder of the store and of the file; created if missing.
     processes : int
         Worker processes.
     report : callable
@@ -221,7 +225,7 @@ def load_columns(
     Raises
     ------
     TrainingError
-        If no work has two recordings that can be read, or the file cannot be written.
+        If no work has two readable recordings, or the file cannot be written.
     """
     paths = [path for found in works.values() for path in found]
     of_work = [work for work, found in works.items() for _ in found]
@@ -232,13 +236,13 @@ def load_columns(
     kept = [list(found.values()) for found in groups.values() if len(found) >= 2]
     if not kept:
         raise TrainingError(
-            f"none of {len(works)} works has two readable recordings; training needs versions"
+            f"none of {len(works)} works has two readable recordings; give at least two versions of a work"
         )
     return _packed(kept, stored, folder=scratch)
 
 
 def _packed(works: list[list[int]], stored: StoredColumns, *, folder: Path) -> PackedRecordings:
-    """The columns of these recordings in one file, named by what it holds."""
+    """Write the columns of these recordings to one file, named by its content."""
     order = [index for work in works for index in work]
     digest = hashlib.sha256(" ".join(stored.contents[index] for index in order).encode()).hexdigest()
     path = folder / f"columns-{digest[:16]}"
@@ -250,6 +254,8 @@ def _packed(works: list[list[int]], stored: StoredColumns, *, folder: Path) -> P
                 file.write(columns.T.astype(STORED).tobytes())
                 offsets.append(offsets[-1] + columns.shape[1])
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be written ({error.strerror})") from error
+        raise TrainingError(
+            f"{path}: cannot be written ({error.strerror}); free some space or name another folder"
+        ) from error
     numbers = iter(range(len(order)))
     return PackedRecordings(path, tuple(offsets), tuple(tuple(next(numbers) for _ in work) for work in works))

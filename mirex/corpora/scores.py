@@ -1,4 +1,4 @@
-"""Scores: works and their human-made versions as notes, chords and beats, read from `scores.npz`.
+"""Scores: works in human-made versions, as notes, chords and beats, read from `scores.npz`.
 
 `FORMATS.md` beside this file describes the archive; times are seconds from the start of the song.
 """
@@ -66,7 +66,7 @@ class ScoreCorpus(VersionArchive):
         self._part_note_offset = note_offset
 
     def score(self, song: int) -> Score:
-        """A song of the archive.
+        """Read a song.
 
         Parameters
         ----------
@@ -108,22 +108,23 @@ def _onsets(delta: NDArray, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
 def score_arrays(
     scores: Sequence[Score], *, works: Sequence[int], splits: Sequence[str], names: Sequence[str]
 ) -> dict[str, NDArray]:
-    """The arrays of an archive of scores.
+    """Make the arrays of an archive of scores.
 
     Parameters
     ----------
     scores : sequence of Score
-        Their notes ordered by part, and by onset in it.
+        Notes ordered by part, and by onset within it.
     works : sequence of int
         Equal numbers are versions of one work.
     splits : sequence of {"train", "validation"}
+        Of each song.
     names : sequence of str
         Source and title; a line break in one becomes a blank.
 
     Returns
     -------
     dict of str to array
-        What `mirex.corpora.archive.save_archive` is to be given.
+        For `mirex.corpora.archive.save_archive`.
     """
     lengths = [np.bincount(score.part, minlength=len(score.program)) for score in scores]
     onsets = [
@@ -152,7 +153,7 @@ def score_arrays(
 
 
 def _deltas(seconds: NDArray[np.float64], starts: Sequence[int] | NDArray = ()) -> NDArray[np.int64]:
-    """Ticks since the one before; the first, and those at `starts`, since the song's beginning."""
+    """Ticks since the previous one; for the first, and those at `starts`, since the song's beginning."""
     ticks = np.round(seconds / TICK).astype(np.int64)
     deltas = np.diff(ticks, prepend=0)
     first = [start for start in np.asarray(starts, np.int64).tolist() if start < len(ticks)]

@@ -236,9 +236,29 @@ def rank_references(distances: np.ndarray, *, query_positions: np.ndarray) -> np
     [[2, 1, 3]]
     """
     distances, positions = _validated(distances, query_positions=query_positions)
-    order = np.argsort(distances, axis=1, kind="stable")
-    others = order[order != positions[:, None]]
-    return others.reshape(len(positions), distances.shape[1] - 1)
+    if distances.dtype != np.float32:
+        order = np.argsort(distances, axis=1, kind="stable")
+        others = order[order != positions[:, None]]
+        return others.reshape(len(positions), distances.shape[1] - 1)
+    keys = _sort_keys(distances)
+    keys[np.arange(len(positions)), positions] = np.iinfo(np.uint64).max
+    keys.sort(axis=1)
+    keys &= np.uint64(0xFFFFFFFF)
+    return keys[:, :-1].view(np.int64)
+
+
+def _sort_keys(distances: np.ndarray) -> np.ndarray:
+    """uint64 [q, n] in the order of float32 distances and, where these are equal, of the columns.
+
+    All different, so that NumPy's quickest sort, which is not stable, puts them in the one order there is: a
+    fifth of the time of a stable argsort.
+    """
+    bits = (distances + np.float32(0)).view(np.uint32)  # -0 becomes 0, its equal
+    negative = bits >> np.uint32(31) == 1
+    keys = np.where(negative, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= np.arange(distances.shape[1], dtype=np.uint64)
+    return keys
 
 
 def score(distances: np.ndarray, *, query_positions: np.ndarray, labels: np.ndarray) -> QueryScores:
@@ -288,7 +308,7 @@ def _score_ranking(relevant: np.ndarray, *, positions: np.ndarray, covers: np.nd
     rows, columns = np.nonzero(relevant)
     starts = np.cumsum(covers) - covers
     precision = (np.arange(len(rows)) - starts[rows] + 1) / (columns + 1)
-    # The j-th cover, at rank r, both counted from 0, has r - j references before it that are no covers.
+    # The j-th cover, at rank r, both counted from 0, has r - j references before it that are not covers.
     before = columns - (np.arange(len(rows)) - starts[rows])
     references = relevant.shape[1]
     hits = np.zeros((len(positions), TOP), dtype=bool)

@@ -313,7 +313,7 @@ def save(figure: "Figure", path: str | pathlib.Path) -> None:
     """
     try:
         with warnings.catch_warnings():
-            # A letter that the font lacks is drawn as a box, which says enough.
+            # A letter that the font lacks is drawn as a box, which is clear enough.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             with appearing_whole(path) as temporary:
                 figure.savefig(temporary, format=pathlib.Path(path).suffix[1:] or None, dpi=150)

@@ -210,7 +210,7 @@ class Links:
         """
         shown, full = _text(self.short(name)), _text(name)
         if not self.file(name).is_file():
-            return f'<span class="absent" title="{full}: no such file when the page was made">{shown}</span>'
+            return f'<span class="absent" title="{full}: missing when the page was made">{shown}</span>'
         return f'<a class="play" href="{html.escape(self.address(name))}" title="{full}">{shown}</a>'
 
 
@@ -351,7 +351,7 @@ def _picture(first: str, second: str, words: str, links: Links, columns_of: Colu
         return f'<div class="empty">no picture: {_text(str(error))}</div>'
     result = cross_similarity(*columns)
     seconds = FrontEndSettings().seconds_per_column
-    # The names stand above; here a letter that the picture's font lacks would be lost.
+    # The names are above; here, letters that the picture's font lacks would be lost.
     figure = plots.similarity_figure(result, names=("query", words), seconds_per_column=seconds, size=5.0)
     match = plots.describe_match(result, seconds_per_column=seconds)
     return f'<img src="{plots.png_uri(figure)}" alt="cross-similarity, {_text(match)}">'

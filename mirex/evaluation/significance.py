@@ -157,7 +157,7 @@ def _bounds(
     _require(resamples >= 1 and 0 < level < 1, "resamples must be 1 or more, and the level between 0 and 1")
     _require(method in METHODS, f"interval {method!r}: choose one of {', '.join(METHODS)}")
     whole = weigh(np.ones((1, groups)))
-    if groups == 1:  # there is one resample only, and scipy wants more than one observation
+    if groups == 1:  # there is only one resample, and scipy requires more than one observation
         return np.repeat(whole, 2, axis=1)
 
     def statistic(index: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
@@ -225,7 +225,7 @@ def permutation_p_values(
     observed = np.abs(sums.sum(axis=0))
     # Sums in another order round differently; a pattern that is as far as the observed one must count.
     limit = observed - 1e-9 * np.abs(sums).sum(axis=0)
-    if len(sums) == 1:  # both of its sign patterns are as far, and scipy wants more than one observation
+    if len(sums) == 1:  # both of its sign patterns are as far, and scipy requires more than one observation
         return np.ones(sums.shape[1])
 
     columns = zip(sums.T, limit.tolist(), strict=True)

@@ -26,7 +26,7 @@ from mirex.errors import MirexError, UsageError
 from mirex.extraction.pool import TIME_LIMIT, Answer, Crew, Process, WorkerDied, given_up
 
 LOCAL = "local"
-_IN_FLIGHT = 1000  # tasks that the scheduler knows of, which an adaptive cluster sizes itself by
+_IN_FLIGHT = 1000  # tasks that the scheduler knows of; an adaptive cluster scales with them
 _CONNECT_WITHIN = 30.0  # seconds
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def run(
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie, both here and on the cluster.
+        Paths of the recordings, both here and on the cluster.
     setup : dict
         See `mirex.extraction.worker`.
     scheduler : str
@@ -90,7 +90,7 @@ class _Job:
     version: str
 
 
-# --- here ---------------------------------------------------------------------------------------
+# --- on this machine ----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -104,7 +104,7 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
             f"--scheduler needs Dask ({error}); install it with: pip install 'mirex[cluster]'"
         ) from error
 
-    # It tells of every worker that comes or goes; what became of the recordings is told here.
+    # Dask logs every worker that comes or goes; we report on the recordings.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
         if scheduler == LOCAL:
@@ -137,7 +137,7 @@ def _released(client: Any, job: _Job) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(Exception):  # the scheduler may be gone; the error that tells is on its way
+        with contextlib.suppress(Exception):  # the scheduler may be gone, which another error will report
             client.run(_release, job.name, on_error="ignore")
 
 
@@ -189,7 +189,7 @@ def _outcome(future: Any) -> Answer | WorkerDied:
         ) from error
 
 
-# --- there --------------------------------------------------------------------------------------
+# --- on the cluster -----------------------------------------------------------------------------
 
 
 class _Station:
@@ -207,7 +207,7 @@ class _Station:
         Parameters
         ----------
         path : str
-            Where the recording lies.
+            Path of the recording.
 
         Returns
         -------
@@ -227,7 +227,7 @@ class _Station:
 
 
 _stations: dict[str, _Station] = {}
-_over: set[str] = set()  # jobs, of which a task may still begin
+_over: set[str] = set()  # finished jobs, of which a task may still start
 _lock = threading.Lock()
 
 

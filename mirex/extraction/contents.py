@@ -30,7 +30,7 @@ from mirex.untrusted import parse_json
 NAME = "hashed-files"  # in the store's folder
 _CHECK_DIGITS = 16
 _FINE, _COARSE = 100_000_000, 2_000_000_000  # ns: above Linux's clock tick; FAT's two seconds
-_APPEND_EVERY = 10.0  # seconds: what a run that is killed loses
+_APPEND_EVERY = 10.0  # seconds; bounds what a killed run loses
 _SAY_EVERY = 60.0  # seconds
 _WORTH_TIDYING = 10_000  # lines that newer ones replace
 
@@ -51,7 +51,7 @@ def identify(
     Parameters
     ----------
     locations : sequence of str
-        Where the files lie.
+        Paths of the files.
     scratch : path-like
         The folder that remembers; where it cannot be written, nothing is remembered.
     threads : int
@@ -113,7 +113,7 @@ class Memory:
         Parameters
         ----------
         path : str
-            Where the file lies.
+            Path of the file.
 
         Returns
         -------
@@ -125,7 +125,7 @@ class Memory:
         AudioError
             If the file cannot be read.
         """
-        # Opened even if it is known: what may not be read fails every time, and NFS looks at the server.
+        # Open it even if it is known: an unreadable file must fail every time, and NFS then asks the server.
         with open_recording(path) as file:
             key, state = os.path.abspath(path), _state(file.fileno())
             known = self._known.get(key)
@@ -144,7 +144,7 @@ class Memory:
         new, self._new[:count] = self._new[:count], []
         if not new:
             return
-        # A new line first: what a run that was killed left must not spoil our first.
+        # A newline first, so that the torn line of a killed run cannot spoil our first one.
         data = b"\n" + b"".join(_line(*entry) for entry in new)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

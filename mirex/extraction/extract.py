@@ -164,7 +164,7 @@ def extract(
     scheduler : str, optional
         Address of a Dask scheduler, whose workers see the files under the same paths; "local" starts one.
     locations : sequence of str, optional
-        Where each file lies, if that differs from its name.
+        Path of each file, if that differs from its name.
     run : str, optional
         Identifies this list in the report of failures; its paths by default.
     progress : callable, optional
@@ -238,7 +238,7 @@ def read_columns(
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie.
+        Paths of the recordings.
     scratch, threads, cqt, rehash, time_limit, progress
         As for `extract`.
     front_end : FrontEndSettings, optional
@@ -392,7 +392,7 @@ def _end_if_hopeless(answer: pool.Answer, *, failed: int, of: int, found: int) -
 
 
 def _keep(store: Store, content: str, answer: pool.Answer, plan: _Plan) -> None:
-    # Columns first: an embedding in the store then says that the recording is done.
+    # Columns first: an embedding in the store then means that the recording is done.
     if plan.keep_columns:
         store.put(content, answer.arrays["columns"], kind="columns")
     if plan.weights:

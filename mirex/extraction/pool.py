@@ -81,7 +81,7 @@ def run(
     Parameters
     ----------
     paths : sequence of str
-        Where the recordings lie.
+        Paths of the recordings.
     setup : dict
         See `mirex.extraction.worker`.
     workers : int
@@ -159,7 +159,7 @@ class Crew:
             self._closed.set()
             for process in self._processes:
                 process.kill()
-        # Room for one more result of every thread, which is the last that it has.
+        # Make room for one more result of every thread, its last one.
         with contextlib.suppress(queue.Empty):
             while True:
                 self._results.get_nowait()
@@ -176,7 +176,7 @@ class Crew:
         Parameters
         ----------
         paths : sequence of str
-            Where the recordings lie.
+            Paths of the recordings.
         indices : sequence of int
             Into `paths`: the recordings to analyse.
         workers : int
@@ -249,7 +249,7 @@ class Crew:
         MirexError
             As `start`.
         """
-        if process and not process.usable():  # its time was over just when it had answered
+        if process and not process.usable():  # its time ran out just as it answered
             process.close()
             process = None
         return process or self.start()
@@ -308,7 +308,7 @@ class Process:
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Decoders write about every bad frame; the answers say what matters.
+            # Decoders complain about every bad frame; the answers have what matters.
             stderr=None if os.environ.get("MIREX_DEBUG") else subprocess.DEVNULL,
             env=_environment(),
         )
@@ -340,7 +340,7 @@ class Process:
         Parameters
         ----------
         path : str
-            Where the recording lies.
+            Path of the recording.
         time_limit : float
             As in `run`.
 

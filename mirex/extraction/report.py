@@ -66,7 +66,7 @@ def _keep(folder: Path, run: str, paths: Sequence[str], failures: Sequence[tuple
         if of_path in good or (of_run == _digits(run) and name not in kept):
             (folder / name).unlink(missing_ok=True)
     if kept:
-        # The scratch folder itself is there, unless it was removed under the run.
+        # The scratch folder itself exists, unless it was removed during the run.
         folder.mkdir(exist_ok=True)
     for name, line in kept.items():
         if _read(folder / name) != line:

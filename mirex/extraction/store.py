@@ -41,7 +41,7 @@ def content_hash(path: str | os.PathLike[str]) -> str:
     Parameters
     ----------
     path : path-like
-        Where the file lies.
+        Path of the file.
 
     Returns
     -------
@@ -223,7 +223,7 @@ class Store:
         header["sha256"] = _digest(payload, header.get("seconds"))
         path = self._path(key, kind)
         try:
-            # Not the store's own folder: one that is gone took the run's results with it.
+            # Not the store's own folder: if that is gone, so are the run's results.
             for parent in (path.parent.parent, path.parent):
                 parent.mkdir(exist_ok=True)
             write_whole(path, _MAGIC + json.dumps(header).encode() + b"\n" + payload)

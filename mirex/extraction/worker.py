@@ -41,7 +41,7 @@ def main() -> None:
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     answers = _private_stdout()
-    gc.disable()  # what is loaded stays; looking through it again and again takes a tenth of the time
+    gc.disable()  # loaded objects stay; scanning them again and again takes a tenth of the time
     try:
         analyse = _prepare(json.loads(sys.stdin.readline()))
     except MirexError as error:
@@ -153,7 +153,7 @@ def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:
             return _send(answers, {"failure": f"cannot be read: {reason}", "unexpected": False})
         except Exception as error:
             if _lacks_memory(error):
-                # As the system's out-of-memory killer would have it: one more try, alone.
+                # As if killed by the system's out-of-memory killer: it gets one more try, alone.
                 os.kill(os.getpid(), signal.SIGKILL)
             return _send(answers, {"failure": f"{type(error).__name__}: {error}", "unexpected": True})
     notes = [str(warning.message) for warning in caught if issubclass(warning.category, AudioWarning)]

@@ -36,8 +36,8 @@ from mirex.features.steps import Reader
 from mirex.features.track import Recording, record
 from mirex.settings import SAMPLE_RATE
 
-_LITTLE = 0.1  # seconds; decoders differ by as much in what they cut off at the ends
-# Raised whenever some file decodes to other samples than before, so that no result of the old ones is reused.
+_LITTLE = 0.1  # seconds; decoders differ by this much in what they cut off at the ends
+# Raised whenever any file decodes to other samples, so that results of the old ones are not reused.
 DECODER_REVISION = 3
 
 

@@ -17,10 +17,10 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-SLACK = 4096  # bytes that a good file may leave unread
+SLACK = 4096  # bytes of an intact file that may stay unread
 
 _MOST_CHUNKS = 10_000  # more than a file has, fewer than a walk through samples would find
-_MOST_LINKS = 1_000  # more are no recordings
+_MOST_LINKS = 1_000  # more cannot be recordings
 _LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes, of Ogg
 _LONGEST_TAG = 1 << 24  # bytes, looked for
 _OGG_START = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IMPLEMENTATIONS = ("multirate", "essentia")
-CHUNK_COLUMNS = 64  # bounds memory, and is fixed so that the sums never depend on it
+CHUNK_COLUMNS = 64  # bounds memory; fixed, because the sums would depend on it
 _TAPS = 27  # of the half-band filter; odd, and every other one but the middle is zero
-_KAISER = 12.0  # its window: the fit leaves least over with this one
+_KAISER = 12.0  # its window: the fit has the smallest residual with this one
 _PASS = 2150 / 22050  # of a rate: up to here the filter leaves amplitudes as they are, within 1e-6
 _BESIDE = 4  # grid points by which a fitted kernel is longer than the defined one, on each side
 _BLOCK = 16  # samples that halving computes at once, as one row of a matrix product

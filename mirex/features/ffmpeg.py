@@ -1,8 +1,8 @@
 """FFmpeg (PyAV) as a decoder: every audio stream of a container, packet by packet.
 
-A packet that cannot be demuxed or decoded is skipped, and how much that was is reported. A stream
+A packet that cannot be demuxed or decoded is skipped, and the total loss is reported. A stream
 may change its sample rate, sample format and channels at any frame. Only the file's own bytes are
-read: no protocol handler is reached, whatever a playlist says.
+read: no protocol handler is used, whatever a playlist says.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from mirex.features.track import HIGHEST_RATE, LOWEST_RATE, Blocks
 _BLOCK_FRAMES = 1 << 15  # gathered before they are passed on; a packet holds about 1,000
 _MOST_ERRORS = 10_000  # of the demuxer; more than a damaged file has, fewer than a loop
 _REPORTED = 0.1  # seconds; less is lost at the ends of good files too
-_BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}  # containers that are none
-# Those that write a length that they know; others have it guessed from the bit rate.
+_BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}  # formats without a container
+# Those that write a length that they know; for others it is guessed from the bit rate.
 _TRUE_LENGTHS = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "asf"}
 _PROMISE_KEPT = 0.99
 _PADDING = 0.2  # seconds; encoders add less at both ends
-_SYNCS = {"wv": re.compile(b"wvpk")}  # where a demuxer that gives up can begin again
+_SYNCS = {"wv": re.compile(b"wvpk")}  # where a demuxer that gives up can resume
 _LOSSLESS = {"flac", "tta", "wavpack"}
 
 
@@ -40,11 +40,11 @@ class Stream:
     index : int
         Among the audio streams, from 0.
     default : bool
-        Whether the container names it as the one to play.
+        Whether the container marks it as the one to play.
     decodable : bool
         Whether FFmpeg knows its codec.
     trimmed : bool
-        Whether an MP4 edit list leaves out a part of it.
+        Whether an MP4 edit list omits a part of it.
     """
 
     index: int
@@ -54,7 +54,7 @@ class Stream:
 
 
 def streams(source: Window) -> list[Stream] | None:
-    """The audio streams of a file, in the file's order.
+    """List the audio streams of a file, in the file's order.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def streams(source: Window) -> list[Stream] | None:
     Returns
     -------
     list of Stream, or None
-        None if FFmpeg knows no such container.
+        None if FFmpeg does not know the container.
     """
     container = _open(source)
     if container is None:
@@ -89,9 +89,9 @@ def blocks(source: Window, notes: list[str], *, stream: Stream) -> Blocks:
     source : Window
         The file's bytes.
     notes : list of str
-        What was skipped is appended at the end.
+        A note on what was skipped is appended at the end.
     stream : Stream
-        One of those that `streams` gives. If it is trimmed, the whole of it is decoded.
+        One of those from `streams`. A trimmed one is decoded completely.
 
     Yields
     ------
@@ -105,8 +105,8 @@ def blocks(source: Window, notes: list[str], *, stream: Stream) -> Blocks:
             if stream.index >= len(container.streams.audio):  # a damaged header may show them at times
                 break
             name, audio = container.format.name, container.streams.audio[stream.index]
-            # Else a damaged frame passes as noise. In bare FLAC, whose damage libsndfile has seen, the
-            # noise is better: with the frame its neighbours in the packet would go.
+            # Otherwise a damaged frame passes as noise. In bare FLAC, whose damage libsndfile has seen, noise
+            # is better: dropping the frame would drop its neighbours in the packet.
             if audio.codec_context.name in _LOSSLESS and name != "flac":
                 audio.codec_context.options = {"err_detect": "crccheck+explode"}
             losses = losses or _Losses(whole, container, audio)
@@ -118,7 +118,7 @@ def blocks(source: Window, notes: list[str], *, stream: Stream) -> Blocks:
         container = _open(source)
     notes += losses.notes() if losses else []
     if stream.trimmed:
-        notes.append("its edit list leaves out a part of it; all that it holds is used")
+        notes.append("its edit list omits a part of it; all of its audio is used")
 
 
 def _open(source: Window, options: dict[str, str] | None = None) -> Any:
@@ -132,7 +132,7 @@ def _open(source: Window, options: dict[str, str] | None = None) -> Any:
 
 
 def _is_trimmed(container: Any, stream: Any) -> bool:
-    """Whether the edit list leaves out more than the ends of the first and the last packet."""
+    """Whether the edit list omits more than the ends of the first and the last packet."""
     import av
 
     if not container.format.name.startswith("mov,") or not stream.frames or stream.codec_context is None:
@@ -159,8 +159,8 @@ def _flags(stream: Any) -> str:
 class _Losses:
     """Adds up what was skipped.
 
-    Containers give each packet its time; in a stream of bare frames the parser lengthens a packet by
-    the garbage behind it, and only the bytes tell. Lossless formats know their length.
+    Containers give each packet a time. In a stream of bare frames the parser adds garbage to the packet
+    before it, so only the number of bytes shows it. Lossless formats know their length.
     """
 
     def __init__(self, source: Window, container: Any, stream: Any) -> None:
@@ -201,10 +201,10 @@ class _Losses:
     def notes(self) -> list[str]:
         lost = self._lost()
         if lost >= _REPORTED and self._seconds:
-            return [f"is damaged: about {lost:.1f} seconds of it were skipped"]
+            return [f"is damaged: about {lost:.1f} seconds were skipped"]
         if self._seconds < _PROMISE_KEPT * self._length:
-            length = f"{self._length:.1f} seconds that its header promises"
-            return [f"gives only {self._seconds:.1f} of the {length}"]
+            length = f"{self._length:.1f} seconds in its header"
+            return [f"has only {self._seconds:.1f} of the {length}"]
         if stream_is_cut(self._source, form=self._form):
             return [f"is cut off: it ends after {self._seconds:.1f} seconds, in the middle of a frame"]
         return []
@@ -217,7 +217,7 @@ class _Losses:
         return self._lost_bytes()
 
     def _lost_bytes(self) -> float:
-        """Bytes that the demuxer dropped, and those that make packets far longer than usual, in seconds."""
+        """Bytes that the demuxer dropped, and those that make packets far too long, in seconds."""
         sizes, lengths = np.array(self._sizes), np.array(self._lengths)
         good = lengths > 0
         if not good.any():
@@ -233,7 +233,7 @@ class _Losses:
 
 
 def _packets(container: Any, stream: Any, source: Window) -> Iterator[Any]:
-    """Packets of a stream, also those behind an error of the demuxer."""
+    """Packets of a stream, including those after an error of the demuxer."""
     import av
 
     last, stuck = -1, 0
@@ -242,7 +242,7 @@ def _packets(container: Any, stream: Any, source: Window) -> Iterator[Any]:
             yield from container.demux(stream)
             return
         except (av.FFmpegError, OSError, ValueError, IndexError):
-            # IndexError: a packet of a stream that a damaged file only begins here (FLV, MPEG-TS).
+            # IndexError: a packet of a stream that appears only here in a damaged file (FLV, MPEG-TS).
             stuck, last = (stuck + 1 if source.tell() == last else 0), source.tell()
             if stuck > 100:  # at one place of the file
                 return
@@ -278,7 +278,7 @@ def _samples(frame: Any) -> Samples:
 
 
 def _gathered(frames: Blocks) -> Blocks:
-    """Joins frames of one rate and as many channels: each block costs as much as many samples."""
+    """Join frames of one rate and number of channels, since every block has a fixed cost."""
     held: list[Samples] = []
     key, size = (0, 0), 0
     for rate, samples in frames:

@@ -1,9 +1,9 @@
-"""Streams of bare frames, and whether one ends in the middle of a frame, as a file that is cut off does.
+"""Streams of bare frames: does one end in the middle of a frame, because the file was cut off?
 
-No container tells the length of such a file, but each frame's header tells that of the frame: MPEG audio
+No container gives the length of such a file, but each frame's header gives that of the frame: MPEG audio
 (ISO/IEC 11172-3, 13818-3), AAC in ADTS and LOAS (ISO/IEC 14496-3), AC-3 and E-AC-3 (ETSI TS 102 366), DTS
-(ETSI TS 102 114). The last frames are followed from header to header. What stands behind a whole frame,
-such as tags and padding, is no frame that is cut off.
+(ETSI TS 102 114). The last frames are followed from header to header. Whatever comes after a complete frame,
+such as tags and padding, is not a frame that was cut off.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _HEADER = 8  # bytes that are enough to parse any
 
 
 class _Frame(NamedTuple):
-    """What a header says: the frame's length in bytes, and what all frames of a stream have alike."""
+    """Content of a header: the frame's length in bytes, and what all frames of a stream have in common."""
 
     length: int
     kind: int
@@ -32,12 +32,12 @@ def stream_is_cut(source: Window, *, form: str) -> bool:
     source : Window
         The file.
     form : str
-        FFmpeg's name of it: mp3 (any layer), aac, loas, ac3, eac3, dts.
+        FFmpeg's name of the format: mp3 (any layer), aac, loas, ac3, eac3, dts.
 
     Returns
     -------
     bool
-        False if that cannot be told: for other forms, free-format MP3, or no frames near the end.
+        False if unknown: for other formats, free-format MP3, or no frames near the end.
     """
     if form not in _FORMS:
         return False
@@ -53,7 +53,7 @@ def stream_is_cut(source: Window, *, form: str) -> bool:
 
 
 def _last_frame(data: bytes, sync: bytes, parse: Callable[[bytes], _Frame | None]) -> tuple[int, int]:
-    """Where the last frame that belongs to a chain begins, and should end, in bytes; (0, 0) without one."""
+    """Where the last frame of a chain begins, and where it should end, in bytes; (0, 0) if there is none."""
     position, count, kind, found = 0, 0, None, (0, 0)
     while 0 <= position < len(data):
         head = data[position : position + _HEADER]

@@ -1,8 +1,8 @@
 """libsndfile as a decoder, and whether it read all of a file.
 
-libsndfile believes what a header says of the length. How far it really read is seen from where its
-descriptor, or its window, stands at the end; samples behind the end that an uncompressed file's
-header names are read as raw samples, if they look like samples.
+libsndfile trusts the length in the header. How far it really read shows in the position of its descriptor,
+or its window, at the end. Samples after the end that an uncompressed file's header gives are read as raw
+samples, if they look like samples.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ BLOCK_SAMPLES = 1 << 15  # decoded at a time, over all channels
 _PROMISE_KEPT = 0.99  # of the header's length; lossy formats round theirs
 _UNREAD_SHARE = 0.01
 _UNKNOWN_FRAMES = 1 << 50  # an unknown length is given as the largest number
-_PLACEHOLDER = 0x7FFF0000  # bytes; a length that a program wrote which did not know it
+_PLACEHOLDER = 0x7FFF0000  # bytes; a length written by a program that did not know it
 _PROBES, _PROBE_FRAMES, _SMOOTH = 16, 4096, 0.4
 _RAW = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 
@@ -34,11 +34,11 @@ class Outcome:
     Attributes
     ----------
     whole : bool
-        Whether everything that the file holds was read, as far as can be told.
+        Whether everything in the file was read, as far as can be told.
     damaged : bool
         Whether it ended with an error.
     shortfall : str
-        If something is missing: what to tell the user, if no other decoder finds more.
+        What to tell the user if something is missing and no other decoder finds more.
     """
 
     whole: bool = False
@@ -73,7 +73,7 @@ def blocks(source: Window, outcome: Outcome) -> Blocks:
     source : Window
         The file's bytes.
     outcome : Outcome
-        Is filled in at the end.
+        Filled in at the end.
 
     Yields
     ------
@@ -89,20 +89,20 @@ def blocks(source: Window, outcome: Outcome) -> Blocks:
         try:
             while len(block := opened.read(size, dtype="float32", always_2d=True)):
                 done += len(block)
-                # No further than promised: it takes tags behind the last FLAC frame for a damaged one.
+                # No further than the header says: it takes tags after the last FLAC frame for a damaged one.
                 size = min(frames, max(1, opened.frames - done))
                 yield opened.samplerate, block
         except soundfile.LibsndfileError:
             outcome.damaged = True
         reached = source.tell() if not source.is_whole else os.lseek(source.file.fileno(), 0, os.SEEK_CUR)
-        # Zeros behind the last frame of an MP3 are an error to it, unless a header says how many frames come.
+        # Zeros after the last frame of an MP3 are an error to it, unless a header gives the number of frames.
         outcome.damaged &= opened.format != "MP3" or reached < containers.tail(source)
         outcome.shortfall = _shortfall(source, opened, done, reached, outcome.damaged)
     outcome.whole = not outcome.shortfall and done > 0
 
 
 def raw_blocks(source: Window) -> Blocks | None:
-    """Decode all that lies behind an uncompressed file's header, if it goes on behind the end given.
+    """Decode everything after an uncompressed file's header, if there is audio after the end that it gives.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def raw_blocks(source: Window) -> Blocks | None:
     Returns
     -------
     iterator of (int, float32 [frames, channels]), or None
-        None if the file is not uncompressed, or if what follows its samples does not look like more.
+        None if the file is not uncompressed, or if the data after its samples do not look like samples.
     """
     opened, body = _open(source), containers.pcm_body(source)
     if opened is None:
@@ -162,7 +162,7 @@ def _open(source: Window) -> Any:
     import soundfile
 
     class ForwardFile(soundfile.SoundFile):
-        """Reads strictly forwards: SoundFile seeks after every block, and in MP3 lands elsewhere."""
+        """Reads strictly forwards: SoundFile seeks after every block, which goes wrong in MP3."""
 
         def seekable(self) -> bool:
             return False
@@ -171,8 +171,8 @@ def _open(source: Window) -> Any:
     try:
         if not source.is_whole:
             return ForwardFile(source)
-        # A descriptor of its own, because libsndfile closes it, also when it refuses the file. Its
-        # offset is shared, and tells how far libsndfile read.
+        # A separate descriptor, because libsndfile closes it, even if it rejects the file. Its offset is
+        # shared, and shows how far libsndfile read.
         os.lseek(source.file.fileno(), 0, os.SEEK_SET)
         return ForwardFile(os.dup(source.file.fileno()), closefd=True)
     except soundfile.LibsndfileError:
@@ -182,12 +182,12 @@ def _open(source: Window) -> Any:
 def _shortfall(source: Window, opened: Any, done: int, reached: int, damaged: bool) -> str:
     seconds, promised = done / opened.samplerate, opened.frames / opened.samplerate
     if damaged:
-        return f"is damaged after {seconds:.1f} seconds; used up to there"
+        return f"is damaged after {seconds:.1f} seconds; only the part before is used"
     body = containers.pcm_body(source)
     if body is not None and 0 < source.size - body.start < _PROMISE_KEPT * body.size < _PLACEHOLDER:
         promised = seconds * body.size / (source.size - body.start)
     if done < _PROMISE_KEPT * promised * opened.samplerate and not _is_guess(source, opened):
-        return f"gives only {seconds:.1f} of the {promised:.1f} seconds that its header promises"
+        return f"has only {seconds:.1f} of the {promised:.1f} seconds in its header"
     if containers.ogg_is_cut(source):
         return f"is cut off: it ends after {seconds:.1f} seconds, in the middle of a page"
     if opened.format == "MP3" and stream_is_cut(source, form="mp3"):
@@ -199,7 +199,7 @@ def _shortfall(source: Window, opened: Any, done: int, reached: int, damaged: bo
 
 
 def _is_guess(source: Window, opened: Any) -> bool:
-    """Whether no header gives the length: that of an MP3 without a count is guessed from its size."""
+    """Whether no header gives the length: for an MP3 without a count, it is guessed from the size."""
     if opened.frames >= _UNKNOWN_FRAMES:
         return True
     start = containers.id3_length(source, 0)
@@ -207,7 +207,7 @@ def _is_guess(source: Window, opened: Any) -> bool:
 
 
 def _unread(source: Window, body: containers.Body | None, reached: int) -> int:
-    """How many bytes were left that may be audio; 0 if it is no more than sound files leave."""
+    """How many unread bytes may be audio; 0 if there are no more than in intact files."""
     end = containers.tail(source)
     few = max(SLACK, _UNREAD_SHARE * source.size)
     if body is not None:  # exactly known
@@ -233,7 +233,7 @@ def _frame_bytes(form: dict[str, Any]) -> int:
 
 
 def _looks_like_samples(source: Window, form: dict[str, Any]) -> bool:
-    """Whether neighbouring values are alike, as in sound and unlike in other data, in most places."""
+    """Whether neighbouring values are mostly similar, as in sound but not in other data."""
     width, smooth, sounding = _frame_bytes(form), 0, 0
     for place in range(_PROBES):
         start = source.size * place // _PROBES // width * width

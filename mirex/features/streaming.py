@@ -1,8 +1,8 @@
 """CQT columns of a recording of any length: transformed piece by piece, so that memory stays small.
 
 A column depends only on the samples under its kernels, so pieces that overlap by enough columns give the
-columns of the whole signal, up to float32 rounding. Silence is left out as `mirex.features.trimming` does for
-a signal in memory; what is silent depends on the loudest part, so a file is decoded twice. Files that
+columns of the whole signal, up to float32 rounding. Silence is removed as `mirex.features.trimming` does for
+a signal in memory; what counts as silent depends on the loudest part, so a file is decoded twice. Files that
 libsndfile can read completely (WAV, FLAC, MP3, Ogg and more) are decoded piece by piece; others, and damaged
 ones, by `mirex.features.audio.decode`, which needs the whole signal in memory (318 MB per hour).
 """
@@ -34,9 +34,9 @@ class Heard(NamedTuple):
     Attributes
     ----------
     columns : float32 [bins, columns]
-        Of what sounds.
+        Of the signal without its long silences.
     silences : float64 [silences, 2]
-        Start and end of what was left out, in seconds of the file.
+        Start and end of each removed silence, in seconds of the file.
     """
 
     columns: Columns
@@ -63,32 +63,30 @@ def columns_of_file(
     implementation : {"multirate", "essentia"}
         As for `mirex.features.cqt.columns`.
     progress : callable, optional
-        Called with how much is done, from 0, and how much there is; twice over, since the file is decoded
-        twice.
+        Called with (done, total), from 0; in two rounds, since the file is decoded twice.
 
     Returns
     -------
     Heard
-        The columns of `mirex.columns`, within 1e-5 of the peak.
+        Its columns are those of `mirex.columns`, within 1e-5 of the peak.
 
     Raises
     ------
     AudioError
         As `mirex.features.audio.decode`, which also documents the warnings.
     """
-    options = {"settings": settings, "implementation": implementation}
     try:
         with audio.open_recording(path) as file:
-            return _heard(lambda: _sound_blocks(file, settings.sample_rate, progress), **options)
+            return _heard(
+                lambda: _sound_blocks(file, settings.sample_rate, progress), settings, implementation
+            )
     except _Unsound:
         samples = audio.decode(path, sample_rate=settings.sample_rate)
-    return _heard(lambda: _watched(_cut(samples), len(samples), progress), **options)
+    return _heard(lambda: _watched(samples, os.path.getsize(path), progress), settings, implementation)
 
 
-def _heard(
-    blocks: Callable[[], Iterable[Samples]], *, settings: FrontEndSettings, implementation: str
-) -> Heard:
-    """Columns and silences of a signal; `blocks` gives it from its start, as often as it is called."""
+def _heard(blocks: Callable[[], Iterable[Samples]], settings: FrontEndSettings, implementation: str) -> Heard:
+    """Columns and silences of a signal; each call of `blocks` gives it from its start."""
     trimmer = BlockTrimmer(limit=loudness_limit(blocks(), settings=settings), settings=settings)
     sound = trimmer.trimmed(blocks())
     columns = columns_of_blocks(sound, settings=settings, implementation=implementation)
@@ -188,18 +186,11 @@ def columns_of_blocks(
     return np.concatenate([*kept, last[:, before:]], axis=1)
 
 
-def _cut(samples: Samples) -> Iterator[Samples]:
-    return (samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK))
-
-
-def _watched(
-    blocks: Iterable[Samples], size: int, progress: Callable[[int, int], None] | None
-) -> Iterator[Samples]:
-    done = 0
+def _watched(samples: Samples, size: int, progress: Callable[[int, int], None] | None) -> Iterator[Samples]:
+    """Pass on the blocks of a whole file and report progress in bytes."""
     if progress:
-        progress(done, size)
-    for block in blocks:
-        yield block
-        done += len(block)
+        progress(0, size)
+    for start in range(0, len(samples), BLOCK):
+        yield samples[start : start + BLOCK]
         if progress:
-            progress(done, size)
+            progress(size * min(start + BLOCK, len(samples)) // len(samples), size)

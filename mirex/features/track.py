@@ -16,9 +16,9 @@ from mirex._typing import Samples
 from mirex.errors import AudioError
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; outside, a header is damaged rather than unusual
-LARGEST_SAMPLE = 1e6  # full scale is 1.0; beyond this the bytes were no samples
+LARGEST_SAMPLE = 1e6  # full scale is 1.0; beyond this the bytes were not samples
 WILD_SAMPLE = 16.0  # beyond this a few samples are damage; many are a file with another full scale
-TOLERATED_SHARE = 0.01  # of samples that are no numbers
+TOLERATED_SHARE = 0.01  # of samples that are not numbers
 _CANCELLED = 1e-4  # power of the mean by power of the channels, -40 dB
 _STEP = 2.0**-15  # of 16 bit; silence is dithered with up to two of them
 _NOTHING = 2.0**-22  # what lossy codecs, or 24 bit with dither, make of silence
@@ -248,7 +248,7 @@ def _is_silent(block: Samples) -> bool:
     peak = max(block.max(), -block.min())
     if peak <= _NOTHING:
         return True
-    # Noise of two steps of 16 bit is dither, if it is made of such steps; else very quiet music.
+    # Noise of two steps of 16 bit is dither if it consists of such steps; otherwise it is very quiet music.
     steps = block / np.float32(_STEP)
     return bool(peak <= 2 * _STEP and np.array_equal(steps, np.round(steps)))
 

@@ -14,7 +14,7 @@ from mirex._typing import Samples
 from mirex.settings import FrontEndSettings
 
 SILENCE = 1e-3  # of the loudest block's root mean square: -60 dB
-_AT_THE_ENDS, _INSIDE = 1, 5  # columns: silence that is no longer than that stays
+_AT_THE_ENDS, _INSIDE = 1, 5  # columns: silence up to this length is kept
 _BLOCKS = 256  # looked at together
 
 
@@ -86,14 +86,14 @@ def _to_the_sample(samples: Samples, first: int, last: int, limit: float, block:
 
 
 def loudness_limit(blocks: Iterable[Samples], *, settings: FrontEndSettings) -> float:
-    """The level up to which a signal counts as silent, where it comes in blocks.
+    """Compute the level up to which a signal counts as silent, from its blocks.
 
     Parameters
     ----------
     blocks : iterable of float32 [samples]
         Mono.
     settings : FrontEndSettings
-        Length of a hop.
+        Duration of a hop.
 
     Returns
     -------
@@ -109,19 +109,19 @@ def loudness_limit(blocks: Iterable[Samples], *, settings: FrontEndSettings) -> 
 
 
 class BlockTrimmer:
-    """`trimmed` for a signal that comes in blocks, which remembers what was left out.
+    """Does what `trimmed` does for a signal that comes in blocks, and records what it removes.
 
     Parameters
     ----------
     limit : float
-        As `loudness_limit` gives it.
+        From `loudness_limit`.
     settings : FrontEndSettings
-        Length of a column.
+        Duration of a column.
 
     Attributes
     ----------
     silences : list of (int, int)
-        First sample of each silence that was left out, and one past its last.
+        First sample of each removed silence, and one past its last.
 
     Examples
     --------
@@ -139,10 +139,10 @@ class BlockTrimmer:
         self._limit = limit
         self._at_the_ends, self._inside = _AT_THE_ENDS * column, _INSIDE * column
         self._last = -1  # sample that sounds
-        self._waiting, self._at = np.empty(0, np.float32), 0  # behind it, and where that begins
+        self._waiting, self._at = np.empty(0, np.float32), 0  # after it, and where that begins
 
     def trimmed(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
-        """What stays of the signal.
+        """Remove silence from the signal.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class BlockTrimmer:
             self._last = int(sounding[-1])
             yield samples[begin - start : self._last + 1 - start]
             samples, start = samples[self._last + 1 - start :].copy(), self._last + 1
-        if start + len(samples) - self._last - 1 > self._inside:  # too long to stay, whatever follows
+        if start + len(samples) - self._last - 1 > self._inside:  # too long to keep, whatever follows
             samples, start = samples[:0], start + len(samples)
         self._waiting, self._at = samples, start
 
@@ -184,17 +184,17 @@ class BlockTrimmer:
 def with_silence(
     seconds: NDArray[np.floating], silences: NDArray[np.floating], *, ends: bool = False
 ) -> NDArray[np.float64]:
-    """Times in a trimmed signal, as times in the signal as it was.
+    """Convert times in a trimmed signal to times in the original signal.
 
     Parameters
     ----------
     seconds : float [times]
         In the trimmed signal.
     silences : float [silences, 2]
-        Start and end of what was left out, in the signal as it was.
+        Start and end of each removed silence, in the original signal.
     ends : bool
-        Where silence was left out at that very time: the time before it, at which something ends. Else the
-        time behind it, at which something begins.
+        If silence was removed exactly at a time, give the time before it, for the end of something; otherwise
+        the time after it, for a beginning.
 
     Returns
     -------

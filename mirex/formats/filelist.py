@@ -23,9 +23,9 @@ from mirex.formats.listforms import binary_form, likely_form
 from mirex.untrusted import quoted, read_most
 
 EXAMPLES = 3  # how many examples one warning shows
-_HEAD = 1 << 16  # bytes that tell text from other files
-_LARGEST = 1 << 30  # bytes: some ten million paths; an endless stream is no list
-_LONGEST = 1 << 16  # bytes of a line's path; systems take 4,096
+_HEAD = 1 << 16  # bytes that distinguish text from other files
+_LARGEST = 1 << 30  # bytes: some ten million paths; an endless stream is not a list
+_LONGEST = 1 << 16  # bytes of a line's path; systems allow 4,096
 _CTRL_Z = b"\x1a"
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def _lines(data: bytes, folder: str) -> tuple[list[tuple[int, bytes]], list[str]
     kept: list[tuple[int, bytes]] = []
     skipped: list[str] = []
     lines = data.rstrip(b"\r\n").split(b"\n")
-    if lines[-1].endswith(_CTRL_Z):  # behind the last path, where DOS ends a text
+    if lines[-1].endswith(_CTRL_Z):  # after the last path, where DOS ends a text
         lines[-1:] = [lines[-1].removesuffix(_CTRL_Z), _CTRL_Z]
     playlist = lines[0].startswith(b"#EXTM3U")
     for number, line in enumerate(lines, 1):
@@ -241,13 +241,14 @@ def check_analysed(
     Parameters
     ----------
     paths : sequence of str
-        All paths of the list, or of the share. None at all is no failure: a list may have fewer than shares.
+        All paths of the list, or of a shard. An empty shard is not a failure: a list may be shorter than the
+        number of shards.
     failures : mapping of int to str
         Reasons, by index into `paths`.
     list_file : path-like
         The list file.
     share : pair of int
-        Number of the share that the paths are, from 1, and how many there are.
+        Number of the shard, from 1, and how many there are.
 
     Raises
     ------

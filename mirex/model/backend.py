@@ -171,12 +171,14 @@ def _compile(network: "ResNet50IBN", *, threads: int) -> Any:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated, and still the quickest to convert
+        warnings.simplefilter("ignore")  # TorchScript is deprecated, but still the fastest to convert
         traced = torch.jit.trace(network, torch.zeros(1, 1, BINS, _STEPS), check_trace=False)
         front_end = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(traced)  # held until the conversion is done: it is called back
+        decoder = TorchScriptPythonDecoder(
+            traced
+        )  # keep it until the conversion is done, which calls it back
         model = front_end.convert(front_end.load(decoder))
-    # On one stream, and in the precision that is asked for, not in the one that the processor is best at.
+    # On one stream, and in float32 instead of the CPU's fastest precision.
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
 
@@ -235,7 +237,7 @@ def _onnx_program(network: "ResNet50IBN", bins: int) -> Any:
     free = torch.export.Dim.DYNAMIC
     log = logging.getLogger("torch.onnx")
     before = log.level
-    log.setLevel(logging.ERROR)  # it warns of operators of torchvision, which nothing here uses
+    log.setLevel(logging.ERROR)  # it warns about operators of torchvision, which are not used here
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -156,7 +156,9 @@ class ResNet50IBN(nn.Module):
         self.pool = GeneralisedMean()
         self.neck = nn.BatchNorm1d(embedding_size)
         self.neck.bias.requires_grad_(False)
-        if not self.neck.weight.is_meta:  # else values are to come, and drawing nothing takes seconds too
+        if (
+            not self.neck.weight.is_meta
+        ):  # on the meta device the values come later, and drawing none still takes seconds
             _initialise(self, generator)
 
     @property

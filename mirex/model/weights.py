@@ -4,8 +4,9 @@ Metadata (strings, JSON where noted): `format`; `front_end` and `network` (JSON 
 `front_end_fingerprint` and `network_fingerprint`; `training`, `results`, `calibration` (JSON); `date`;
 `licence`; `content_sha256` over settings and tensors, `metadata_sha256` over all other entries. Tensors
 are those of a `TwoViewNetwork`, shared ones once, and `whitening.mean` and `whitening.projection` if there
-is a whitening. Those with two or more axes may be float16; others are float32. Loading checks hashes and
-fingerprints, and never unpickles.
+is a whitening of the CQT view, `chroma_whitening.mean` and `.projection` if there is one of the chroma view.
+Those with two or more axes may be float16; others are float32. Loading checks hashes and fingerprints, and
+never unpickles.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = "mirex-weights-2"
 _LONGEST_HEADER = 10_000_000  # bytes
-WHITENING = ("whitening.mean", "whitening.projection")
+WHITENINGS = ("whitening", "chroma_whitening")  # each has tensors .mean and .projection
 FILE_NAME = "mirex.safetensors"
 REQUIRED = (
     "front_end",
@@ -53,8 +54,8 @@ class Sealed(NamedTuple):
         All metadata of the file.
     fingerprint : str
         16 hexadecimal digits that identify tensors, front end and network settings.
-    whitening : Whitening or None
-        Of the CQT view's windows.
+    whitening, chroma_whitening : Whitening or None
+        Of the windows of the CQT view and of the chroma view.
     """
 
     network: "TwoViewNetwork"
@@ -63,6 +64,7 @@ class Sealed(NamedTuple):
     metadata: dict[str, str]
     fingerprint: str
     whitening: "Whitening | None" = None
+    chroma_whitening: "Whitening | None" = None
 
 
 def default_path() -> Path:
@@ -183,10 +185,10 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     if missing:
         raise WeightsError(f"{path}: {len(missing)} tensors are missing, the first: {min(missing)}")
     network.to(device).eval().requires_grad_(False)
-    if device == "cpu":  # convolutions then need a tenth less time
+    if device == "cpu":  # convolutions are then a tenth faster
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
-    whitening = _whitening(tensors, path)
-    sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), whitening)
+    whitenings = [_whitening(tensors, name, path) for name in WHITENINGS]
+    sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), *whitenings)
     return backends.compiled(sealed, backend=backend)
 
 
@@ -347,10 +349,10 @@ def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "Two
 
     from mirex.model.network import TwoViewNetwork
 
-    # On the meta device nothing is drawn at random, only for the file's values to replace it: half the time.
+    # The meta device saves half the time: no random values are drawn for the file's to replace.
     with torch.device("meta"):
         network = TwoViewNetwork(embedding_size=settings.embedding_size)
-    # Copies, because the file's own may lie in a file that can change.
+    # Copies, because the originals may be mapped from a file that can change.
     values = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
     network.load_state_dict(values, strict=False, assign=True)
     network.share_parameters()
@@ -360,16 +362,16 @@ def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "Two
     return network
 
 
-def _whitening(tensors: Mapping[str, "Tensor"], path: Path) -> "Whitening | None":
-    """The whitening among the tensors, or None if there is none."""
+def _whitening(tensors: Mapping[str, "Tensor"], name: str, path: Path) -> "Whitening | None":
+    """The whitening of this name among the tensors, or None if there is none."""
     from mirex.model.whitening import Whitening
 
-    found = [tensors.get(name) for name in WHITENING]
+    found = [tensors.get(f"{name}.{part}") for part in Whitening._fields]
     if all(each is None for each in found):
         return None
     mean, projection = (None if each is None else each.float().numpy() for each in found)
     if mean is None or projection is None or projection.shape != (len(mean), len(mean)):
-        raise WeightsError(f"{path}: the whitening's tensors do not fit; run 'mirex whiten' again")
+        raise WeightsError(f"{path}: the tensors of {name} do not fit; run 'mirex whiten' again")
     return Whitening(mean, projection)
 
 

@@ -7,11 +7,11 @@ identification", New Journal of Physics 11, 2009):
 2. Transpose the second recording by the optimal transposition index: of the few circular shifts at which
    the two mean chroma vectors agree best, the one with the longest path (step 5).
 3. Compare stacks of `context` consecutive columns by their correlation.
-4. Mark a cell where each of the two stacks is among the other's nearest (`neighbours`, a share).
+4. Mark a cell if each of the two stacks is among the other's nearest (`neighbours`, a share).
 5. Find the longest path of marked cells, by dynamic programming (Qmax): steps of (1, 1), (1, 2) and (2, 1)
    allow tempo ratios from 1/2 to 2; a gap of unmarked cells costs a penalty to open and to extend.
 
-This explains a pair to a person. It plays no part in the distance, which comes from the embeddings.
+This only illustrates a match. The distance comes from the embeddings alone.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ from mirex.errors import AudioError
 from mirex.settings import BINS_PER_OCTAVE
 
 GAP_OPENED, GAP_EXTENDED = 5.0, 0.5
-"""Penalties of an unmarked cell on the path, after a marked and after an unmarked one; in marked cells."""
+"""Penalty of an unmarked cell on the path, after a marked and after an unmarked one; in marked cells."""
 STEPS = ((1, 1), (2, 1), (1, 2))
 SHORTEST_SLOPE = 16
-"""Cells of a path from which a tempo ratio can be told."""
+"""Minimum length of a path, in cells, for a tempo ratio."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +56,12 @@ class CrossSimilarity:
     context: int
 
     def matching_parts(self) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """The parts of the recordings that match.
+        """Find the parts of the recordings that match.
 
         Returns
         -------
         ((int, int), (int, int)) or None
-            Of each recording the CQT columns: the first, and one past the last. None without a match.
+            First CQT column of each recording, and one past its last. None if there is no match.
         """
         if len(self.path) == 0:
             return None
@@ -70,14 +70,14 @@ class CrossSimilarity:
         return (first[0] * scale, last[0] * scale), (first[1] * scale, last[1] * scale)
 
     def tempo_ratio(self) -> float | None:
-        """How many times as fast the second recording is as the first over the match.
+        """Measure how many times as fast as the first the second recording is, over the match.
 
-        The slope of the line through the path by Theil and Sen, whom single detours do not move.
+        This is the Theil-Sen slope of the path, which is robust against single detours.
 
         Returns
         -------
         float or None
-            None without a match, or where it is too short to tell.
+            None if there is no match, or if it is too short.
         """
         if len(self.path) < SHORTEST_SLOPE:
             return None
@@ -89,16 +89,16 @@ class CrossSimilarity:
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """The longest match of two recordings, for people.
+    """The longest match of two recordings, in musical units.
 
     Attributes
     ----------
     first_start, first_end, second_start, second_end : float
         Seconds.
     semitones : int
-        By which the second recording is to be shifted up to match the first, -5 to 6.
+        By which the second recording must be shifted up to match the first, -5 to 6.
     tempo_ratio : float or None
-        How many times as fast the second is; None where the match is too short to tell.
+        How many times as fast the second is; None if the match is too short.
     """
 
     first_start: float
@@ -110,11 +110,12 @@ class Match:
 
 
 def match(result: CrossSimilarity, *, seconds_per_column: float) -> Match | None:
-    """The longest match, for people.
+    """Describe the longest match in musical units.
 
     Parameters
     ----------
     result : CrossSimilarity
+        Of the two recordings.
     seconds_per_column : float
         Of the CQT columns.
 
@@ -150,7 +151,7 @@ def cross_similarity(
     neighbours : float
         Share of the nearest stacks that count as neighbours, in (0, 1].
     transpositions : int
-        How many are tried, 1 to 12.
+        How many to try, 1 to 12.
     max_cells : int
         Longer recordings are averaged in time, both by the same factor, until each has at most this many
         cells.
@@ -190,14 +191,14 @@ def cross_similarity(
 
 
 def average_columns(columns: np.ndarray, *, step: int) -> np.ndarray:
-    """Means of columns in a row.
+    """Average consecutive columns.
 
     Parameters
     ----------
     columns : float [bins, columns]
         At least one column.
     step : int
-        How many are averaged, 1 or more; the last mean is of what is left.
+        How many to average, 1 or more; the last mean is over the remainder.
 
     Returns
     -------
@@ -210,13 +211,13 @@ def average_columns(columns: np.ndarray, *, step: int) -> np.ndarray:
     """
     starts = np.arange(0, columns.shape[1], step)
     if len(starts) == 0:
-        raise AudioError("a recording without a single column cannot be compared")
+        raise AudioError("a recording without any columns cannot be compared")
     sizes = np.diff(np.append(starts, columns.shape[1]))
     return np.add.reduceat(columns, starts, axis=1) / sizes
 
 
 def fold(columns: np.ndarray) -> np.ndarray:
-    """Magnitudes summed over octaves.
+    """Sum magnitudes over octaves.
 
     Parameters
     ----------
@@ -238,7 +239,7 @@ def fold(columns: np.ndarray) -> np.ndarray:
 
 
 def likely_transpositions(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """All shifts, the likeliest first: those where the mean chromas agree.
+    """Order all shifts by how well the mean chromas agree, the best first.
 
     Parameters
     ----------
@@ -248,7 +249,7 @@ def likely_transpositions(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Returns
     -------
     int64 [12]
-        0 to 11: semitones by which `second` is rolled upwards. Equals keep their order.
+        0 to 11: semitones by which to roll `second` upwards. Ties keep their order.
 
     Examples
     --------
@@ -267,13 +268,14 @@ def mutual_neighbours(similarity: np.ndarray, *, share: float) -> np.ndarray:
     Parameters
     ----------
     similarity : float [m, n]
+        Of each stack of one recording to each of the other.
     share : float
-        Of a row or a column that counts as most similar, in (0, 1]; at least one cell.
+        Share of a row or column that counts as most similar, in (0, 1]; at least one cell.
 
     Returns
     -------
     bool [m, n]
-        Cells without any similarity (0 or less, as silence has) are never marked.
+        Cells without similarity (0 or less, as for silence) are never marked.
     """
     rows, columns = similarity.shape
     by_row = np.partition(similarity, -max(1, round(share * columns)), axis=1)
@@ -284,14 +286,15 @@ def mutual_neighbours(similarity: np.ndarray, *, share: float) -> np.ndarray:
 
 
 def longest_path(marked: np.ndarray) -> tuple[np.ndarray, float]:
-    """The best local path through marked cells.
+    """Find the best local path through marked cells.
 
-    A marked cell adds 1 to the best of its predecessors at the steps of `STEPS`. An unmarked one takes
-    `GAP_OPENED` away if the predecessor is marked, else `GAP_EXTENDED`; at a score of 0 the path ends.
+    A marked cell adds 1 to the best of its predecessors at the steps of `STEPS`. An unmarked one subtracts
+    `GAP_OPENED` if the predecessor is marked, otherwise `GAP_EXTENDED`; the path ends at a score of 0.
 
     Parameters
     ----------
     marked : bool [m, n]
+        Of `mutual_neighbours`.
 
     Returns
     -------
@@ -307,7 +310,7 @@ def longest_path(marked: np.ndarray) -> tuple[np.ndarray, float]:
     ([[0, 0], [1, 1], [2, 2]], 3.0)
     """
     rows, columns = marked.shape
-    # Two rows and two columns of zeros stand before the matrix, so that every predecessor exists.
+    # Two rows and two columns of zeros precede the matrix, so that every predecessor exists.
     scores = np.zeros((rows + 2, columns + 2))
     penalties = np.full((rows + 2, columns + 2), GAP_EXTENDED)
     penalties[2:, 2:][marked] = GAP_OPENED

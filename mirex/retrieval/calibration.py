@@ -1,13 +1,13 @@
 """Calibration: from a distance to the probability that two recordings are versions of one work.
 
-A distance is evidence: the ratio of how often versions, and how often unrelated recordings, lie so far apart.
-Its logarithm falls with the distance in two straight pieces that meet at a knee,
+A distance is evidence, measured by its likelihood ratio: how much more often versions are at that distance
+than unrelated recordings. Its logarithm falls with the distance in two straight pieces that meet at a knee,
 
     log ratio(d) = level + below * min(d - knee, 0) + above * max(d - knee, 0),   below, above < 0,
 
-fitted by logistic regression on pairs that the network was not trained on, of several data sets, each of
-which counts the same, as do versions and others. The probability follows by Bayes' rule from a prior, the
-share of versions among the pairs that are asked about: log odds = log ratio + log odds of the prior.
+fitted by logistic regression on pairs that the network was not trained on, from several data sets. All
+data sets have equal weight, as have versions and others. The probability follows by Bayes' rule from a prior,
+the expected share of versions among the pairs: log odds = log ratio + log odds of the prior.
 
 Sealed into the weights' metadata under the key `calibration` as JSON: {"model": "two pieces", "knee",
 "level", "below", "above", "data": names of the data sets, "pairs": their number}.
@@ -45,7 +45,7 @@ class Pairs(NamedTuple):
     Attributes
     ----------
     distances : float [pairs]
-        Cosine distances, in [0, 2]. Without recordings paired with themselves.
+        Cosine distances, in [0, 2]. No recording is paired with itself.
     same : bool [pairs]
         Whether the two are versions of one work.
     name : str
@@ -59,7 +59,7 @@ class Pairs(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """A fitted model; `data` and `pairs` say on what.
+    """A fitted model; `data` and `pairs` tell on what.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Calibration:
     pairs: int
 
     def log_ratio(self, distances: np.ndarray | float) -> NDArray[np.float64]:
-        """Natural logarithm of the likelihood ratio.
+        """Compute the natural logarithm of the likelihood ratio.
 
         Parameters
         ----------
@@ -93,20 +93,20 @@ class Calibration:
         Returns
         -------
         float64, the same shape
-            Above 0 where a distance speaks for versions of one work.
+            Above 0 if the distance is evidence for versions of one work.
         """
         beyond = np.asarray(distances, dtype=np.float64) - self.knee
         return self.level + self.below * np.minimum(beyond, 0) + self.above * np.maximum(beyond, 0)
 
     def probability(self, distances: np.ndarray | float, *, prior: float = EVEN) -> NDArray[np.float64]:
-        """Probability of "versions of one work".
+        """Compute the probability of "versions of one work".
 
         Parameters
         ----------
         distances : float, any shape
             Cosine distances, in [0, 2].
         prior : float
-            Share of versions among the pairs that are asked about, in (0, 1).
+            Expected share of versions among the pairs, in (0, 1).
 
         Returns
         -------
@@ -129,7 +129,7 @@ class Calibration:
         return expit(self.log_ratio(distances) + _log_odds(prior))
 
     def threshold(self, probability: float, *, prior: float = EVEN) -> float:
-        """The distance at which a probability is reached; smaller distances are more probable.
+        """Find the distance at which a probability is reached; smaller distances are more probable.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class Calibration:
         Returns
         -------
         float
-            May lie outside [0, 2]: then no distance reaches it, or each does.
+            Outside [0, 2] if no distance, or every distance, reaches it.
 
         Examples
         --------
@@ -153,7 +153,7 @@ class Calibration:
         return self.knee + wanted / (self.below if wanted > 0 else self.above)
 
     def describe(self, *, prior: float = EVEN) -> str:
-        """One line on what a probability stands on, for people.
+        """Say in one line what a probability is based on.
 
         Parameters
         ----------
@@ -167,23 +167,23 @@ class Calibration:
         even = self.threshold(0.5, prior=prior)
         limit = f"; even odds at distance {even:.3f}" if 0 <= even <= 2 else ""
         return (
-            f"if {100 * prior:.3g} % of the pairs that are asked about are versions of one work{limit} "
+            f"if {100 * prior:.3g} % of the pairs are versions of one work{limit} "
             f"(calibrated on {self.pairs:,} pairs of {self.data})"
         )
 
     def to_json(self) -> str:
-        """The text that is sealed under `METADATA_KEY`.
+        """Format the text to seal under `METADATA_KEY`.
 
         Returns
         -------
         str
-            JSON, as the module says.
+            JSON, as described above.
         """
         return json.dumps({"model": MODEL, **dataclasses.asdict(self)}, sort_keys=True)
 
 
 def from_metadata(metadata: Mapping[str, str]) -> Calibration | None:
-    """The calibration sealed in a weights file's metadata.
+    """Read the calibration sealed in a weights file's metadata.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Calibration | None:
     Raises
     ------
     WeightsError
-        If it is there and cannot be read.
+        If there is one that cannot be read.
     """
     text = metadata.get(METADATA_KEY, "").strip()
     if not text or text == "null":
@@ -206,12 +206,12 @@ def from_metadata(metadata: Mapping[str, str]) -> Calibration | None:
     try:
         return _from_values(parse_json(text))
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"the weights' calibration cannot be read ({error!r}): {text}") from error
+        raise WeightsError(f"the calibration of the weights cannot be read ({error!r}): {text}") from error
 
 
 def _from_values(values: dict[str, Any]) -> Calibration:
     if values["model"] != MODEL:
-        raise ValueError(f"model {values['model']!r} is not known to this version")
+        raise ValueError(f"model {values['model']!r} is unknown to this version")
     numbers = {name: float(values[name]) for name in ("knee", "level", "below", "above")}
     if not all(map(math.isfinite, numbers.values())) or max(numbers["below"], numbers["above"]) >= 0:
         raise ValueError("expected finite numbers, and slopes below 0")
@@ -224,7 +224,7 @@ def fit(sets: Sequence[Pairs]) -> Calibration:
     Parameters
     ----------
     sets : sequence of Pairs
-        Each counts the same, and so do its versions and its other pairs, however many there are.
+        All have equal weight, and so have versions and other pairs in each, whatever their numbers.
 
     Returns
     -------
@@ -233,7 +233,7 @@ def fit(sets: Sequence[Pairs]) -> Calibration:
     Raises
     ------
     EvaluationError
-        If the input is ill-formed, or larger distances are not less probable.
+        If the input is malformed, or larger distances are not less probable.
     """
     for pairs in sets:
         _check(pairs)
@@ -258,14 +258,17 @@ def _check(pairs: Pairs) -> None:
             f"{len(pairs.distances)} distances, {versions} versions and {len(pairs.same) - versions} others"
         )
     if pairs.distances[pairs.same].mean() >= pairs.distances[~pairs.same].mean():
-        raise EvaluationError(f"larger distances are not less probable in {pairs.name!r}; not calibrated")
+        raise EvaluationError(
+            f"larger distances are not less probable in {pairs.name!r}, so it cannot be calibrated; give "
+            "other data"
+        )
 
 
 def _targets(pairs: Pairs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Targets, never 0 or 1, so that separable data have a finite solution; and weights of sum 2.
+    """Targets, never 0 or 1, so that separable data have a finite solution; and weights that sum to 2.
 
-    The doubt is Platt's for all pairs together: versions are few, but what they lack is made up by the
-    others, none of which is as near.
+    The regularisation is Platt's for all pairs together: versions are few, but the many others, none of
+    which is as near, make up for that.
     """
     versions = int(pairs.same.sum())
     doubt = 1 / (len(pairs.same) + 2)
@@ -276,7 +279,7 @@ def _targets(pairs: Pairs) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _fit_pieces(
     distances: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64], *, knee: float
 ) -> tuple[float, NDArray[np.float64]]:
-    """The cross-entropy, and level and slopes that make it least: a convex problem for a given knee."""
+    """The minimum cross-entropy, with its level and slopes: a convex problem for a given knee."""
     beyond = distances - knee
     inputs = np.column_stack([np.ones_like(beyond), np.minimum(beyond, 0), np.maximum(beyond, 0)])
 
@@ -298,7 +301,7 @@ def pairs_of_matrix(
     generator: np.random.Generator,
     most_others: int = 2_000_000,
 ) -> Pairs:
-    """The pairs of a matrix: each evaluated query with all its versions and, drawn, with others.
+    """Collect the pairs of a matrix: each evaluated query with all its versions and some others.
 
     Parameters
     ----------
@@ -309,9 +312,9 @@ def pairs_of_matrix(
     name : str
         Of the data set.
     generator : numpy.random.Generator
-        Draws the others, where there are more than `most_others`.
+        Draws the others if there are more than `most_others`.
     most_others : int
-        About how many unrelated pairs are kept.
+        Approximate number of unrelated pairs to keep.
 
     Returns
     -------
@@ -331,12 +334,12 @@ def pairs_of_matrix(
 
 def _log_odds(prior: float) -> float:
     if not 0 < prior < 1:
-        raise UsageError(f"the prior must lie between 0 and 1, found {prior}")
+        raise UsageError(f"prior {prior}: must be between 0 and 1")
     return float(logit(prior))
 
 
 def reliability(probabilities: np.ndarray, same: np.ndarray, *, bins: int = 10) -> np.ndarray:
-    """What became of pairs of like probability; calibrated means that the first two columns agree.
+    """Compare predicted and actual shares of versions; they agree if the probabilities are calibrated.
 
     Parameters
     ----------
@@ -349,7 +352,7 @@ def reliability(probabilities: np.ndarray, same: np.ndarray, *, bins: int = 10) 
 
     Returns
     -------
-    float64 [bins that hold pairs, 3]
+    float64 [bins with pairs, 3]
         Mean probability, share of versions, number of pairs.
 
     Examples

@@ -1,17 +1,17 @@
 """Cosine distance between embeddings: 1 minus the dot product over the product of the lengths.
 
 The result has the same bytes for any block size, thread count and BLAS. Vectors are scaled to unit
-length and rounded to multiples of 2^-26 (at most 8e-9 a component, far below what float32 keeps of
+length and rounded to multiples of 2^-26 (at most 8e-9 per component, far below the float32 precision of
 a distance). Products are then multiples of 2^-52, and by the Cauchy-Schwarz inequality no partial
-sum exceeds 1 by more than the rounding, so float64 holds every partial sum exactly: the order of
-summation, which is what block shapes, threads and fused instructions change, cannot matter. The
+sum exceeds 1 by more than the rounding, so float64 represents every partial sum exactly. The order of
+summation, which block shapes, threads and fused instructions change, therefore cannot matter. The
 exact dot product is divided by sqrt(s_q s_r), where s_q and s_r are the rounded vectors' squared
-lengths, exact sums too. Equal embeddings are thus exactly 0 apart, since in IEEE arithmetic sqrt(s s)
-is s, and their dot product is s as well. For the same reasons d(a, b) = d(b, a), and a query's row does not
-depend on which other queries are asked.
+lengths, also exact sums. Equal embeddings are exactly 0 apart, since in IEEE arithmetic sqrt(s s)
+is s, and their dot product is s too. For the same reasons d(a, b) = d(b, a), and a query's row does not
+depend on the other queries.
 
-Conventions: distances are float32 in [0, 2]. A vector of zeros stands for a file that could not be
-analysed and is 2.0, cosine's maximum, from everything. A query is exactly 0 from itself.
+Conventions: distances are float32 in [0, 2]. A vector of zeros represents a file that could not be
+analysed; its distance to everything is 2.0, the maximum. A query is exactly 0 from itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,19 +36,19 @@ def distance_matrix(
     query_positions: Sequence[int] | np.ndarray | None = None,
     block: int = 1024,
 ) -> np.ndarray:
-    """Distances of every query to every reference.
+    """Compute the distance of every query to every reference.
 
     Parameters
     ----------
     queries : float [q, d]
-        Embeddings of any length but 0 (zeros: a failed file).
+        Embeddings, not necessarily of unit length (zeros: a failed file).
     references : float [n, d]
-        Likewise.
+        The same.
     query_positions : int [q], optional
-        For each query its own 0-based position among the references, where the distance is set to exactly
+        Each query's own 0-based position among the references, where the distance is set to exactly
         0; None if the queries are not among them.
     block : int
-        At most so many queries a step. It bounds memory and does not change the result.
+        Queries per step at most. It bounds memory and does not change the result.
 
     Returns
     -------
@@ -78,10 +78,10 @@ def rows(
     query_positions: Sequence[int] | np.ndarray | None = None,
     block: int = 1024,
 ) -> Iterator[np.ndarray]:
-    """`distance_matrix` in blocks of rows, in query order.
+    """Compute `distance_matrix` in blocks of rows, in query order.
 
-    Memory beside the embeddings is some 100 MB, whatever their number (above a million references: 64 bytes
-    for each of them).
+    It needs about 100 MB of memory besides the embeddings, whatever their number (above a million
+    references: 64 bytes for each).
 
     Parameters
     ----------
@@ -104,14 +104,14 @@ def rows(
             "and agree in their second dimension"
         )
     if block < 1:
-        raise UsageError(f"block must be 1 or more, not {block}")
+        raise UsageError(f"block {block}: give 1 or more")
     positions = None if query_positions is None else np.asarray(query_positions, dtype=np.intp)
     if positions is not None and (
         positions.shape != (len(queries),) or np.any((positions < 0) | (positions >= len(references)))
     ):
         raise UsageError(
-            f"query_positions must hold, for each of the {len(queries)} queries, "
-            f"a position from 0 to {len(references) - 1}"
+            f"query_positions must have a position from 0 to {len(references) - 1} for each of the "
+            f"{len(queries)} queries"
         )
     return _blocks(queries, references, positions, block)
 
@@ -133,7 +133,7 @@ def _blocks(
 
 
 def _fill(distances: NDArray[np.float32], queries: np.ndarray, references: np.ndarray) -> None:
-    """Write the distances of at most _CHUNK queries to all references, as many of these at a time."""
+    """Write the distances of at most _CHUNK queries to all references, _CHUNK of these at a time."""
     query_units, query_squares = _on_grid(queries)
     for start in range(0, len(references), _CHUNK):
         units, squares = _on_grid(references[start : start + _CHUNK])
@@ -155,13 +155,13 @@ def _check_finite(vectors: np.ndarray) -> None:
         finite = np.isfinite(_squares(np.asarray(vectors[start : start + _CHUNK], np.float64)))
         if not finite.all():
             bad = start + int(np.argmin(finite))
-            raise MirexError(f"embedding {bad} holds NaN or infinity; extract its file again")
+            raise MirexError(f"embedding {bad} has NaN or infinity; extract its file again")
 
 
 def _on_grid(vectors: np.ndarray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rows at unit length in whole multiples of 1 / _GRID, float64 [n, d], and their squared lengths [n].
 
-    A row of zeros has no direction; its squared length is given as infinite.
+    A row of zeros has no direction; its squared length is set to infinity.
     """
     units = np.empty(vectors.shape, np.float64)
     squares = np.empty(len(vectors), np.float64)

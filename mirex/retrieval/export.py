@@ -1,4 +1,4 @@
-"""An index as files that other programs read: NumPy's `.npy`, or Parquet."""
+"""Exporting an index to files for other programs: NumPy's `.npy`, or Parquet."""
 
 import os
 from pathlib import Path
@@ -12,25 +12,26 @@ from mirex.retrieval.index_file import BLOCK
 
 
 def export(index: Index, path: str | os.PathLike[str]) -> list[Path]:
-    """Write the songs of an index in the format of the file's ending.
+    """Write the songs of an index in the format given by the file's extension.
 
     Parameters
     ----------
     index : Index
+        An open index.
     path : path-like
-        `.npy`: float16 [songs, size], and beside it, with the ending `.names.txt`, the paths, one a line, in
-        the same order. `.parquet` (needs the extra `parquet`): columns `name`, `content` and `embedding`, a
-        list of float32.
+        `.npy`: float16 [songs, size], and in a second file with the extension `.names.txt` the paths, one per
+        line, in the same order. `.parquet` (needs the extra `parquet`): columns `name`, `content` and
+        `embedding`, a list of float32.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files written.
 
     Raises
     ------
     UsageError
-        For another ending.
+        For another extension.
     MirexError
         If pyarrow is missing.
     IndexFileError
@@ -39,11 +40,13 @@ def export(index: Index, path: str | os.PathLike[str]) -> list[Path]:
     target = Path(path)
     writers = {".npy": _write_npy, ".parquet": _write_parquet}
     if target.suffix not in writers:
-        raise UsageError(f"{target}: the ending must be one of {', '.join(writers)}")
+        raise UsageError(f"{target}: give a name ending in {' or '.join(writers)}")
     try:
         return writers[target.suffix](index, target)
     except OSError as error:
-        raise IndexFileError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise IndexFileError(
+            f"{target} cannot be written: {error.strerror or error}; name another file"
+        ) from error
 
 
 def _write_npy(index: Index, target: Path) -> list[Path]:
@@ -60,7 +63,7 @@ def _write_parquet(index: Index, target: Path) -> list[Path]:
         from pyarrow import parquet
     except ImportError as error:
         raise MirexError(
-            'Parquet needs pyarrow, which is not installed: pip install "mirex[parquet]"'
+            'Parquet needs pyarrow, which is not installed; install it with: pip install "mirex[parquet]"'
         ) from error
     size = index.embeddings.shape[1]
     types = {"name": pa.string(), "content": pa.string(), "embedding": pa.list_(pa.float32(), size)}

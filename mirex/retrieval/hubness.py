@@ -1,13 +1,13 @@
 """Hubness reduction at query time: cross-domain similarity local scaling, one-sided.
 
-A recording that is near to everything stands in front of the versions that a query looks for. Where c is the
-cosine similarity and m(r) the mean of a reference's similarities to its k nearest other references, they are
-ranked by 2 c(q, r) - m(r): what is near to all has a large m. Source: A. Conneau et al., "Word translation
-without parallel data", ICLR 2018, whose third term, the query's own mean, changes no ranking of one query.
+A recording that is near everything ranks before the versions that a query looks for. With c the cosine
+similarity and m(r) the mean of a reference's similarities to its k nearest other references, references are
+ranked by 2 c(q, r) - m(r): hubs have a large m. Source: A. Conneau et al., "Word translation without parallel
+data", ICLR 2018, whose third term, the query's own mean, does not change the ranking of a query.
 
-As a distance: with d = 1 - c and n(r) = 1 - m(r), (2 + 2 d(q, r) - n(r)) / 3, which is in [0, 2] as a cosine
-distance is. It falls as the similarity rises, so the ranking is the same, but it is no cosine distance: two
-equal recordings are not 0 apart, except that a query is 0 from itself.
+As a distance: with d = 1 - c and n(r) = 1 - m(r), (2 + 2 d(q, r) - n(r)) / 3, which is in [0, 2] like a
+cosine distance. It falls as the similarity rises, so the ranking is the same, but it is not a cosine
+distance: two equal recordings are not 0 apart, except that a query is 0 from itself.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,18 +29,18 @@ def csls(
     query_positions: Sequence[int] | NDArray[np.int64] | None = None,
     neighbours: int = NEIGHBOURS,
 ) -> Iterator[Array]:
-    """Distances of every query to every reference, hubs moved away, in blocks of rows.
+    """Compute the distance of every query to every reference, with hubs pushed back, in blocks of rows.
 
     Parameters
     ----------
     queries : float32 [q, d]
-        Embeddings, as `mirex.retrieval.distance.rows` takes them.
+        Embeddings, as for `mirex.retrieval.distance.rows`.
     references : float32 [n, d]
         Embeddings of the collection; zeros: a failed file.
     query_positions : int [q], optional
         0-based position of each query among the references, where its distance is exactly 0.
     neighbours : int
-        k, 1 or more; all others where the collection has fewer.
+        k, 1 or more; all others if the collection has fewer.
 
     Yields
     ------
@@ -53,26 +53,26 @@ def csls(
         For shapes, positions or a k that do not fit.
     """
     if neighbours < 1:
-        raise UsageError(f"{neighbours} neighbours: hubness is measured with 1 or more")
+        raise UsageError(f"neighbours {neighbours}: give 1 or more")
     nearest = mean_of_nearest(references, neighbours=neighbours)
     positions = None if query_positions is None else np.asarray(query_positions, np.int64)
     return scaled(rows(queries, references), nearest=nearest, query_positions=positions)
 
 
 def mean_of_nearest(references: Array, *, neighbours: int = NEIGHBOURS) -> NDArray[np.float64]:
-    """Mean distance of each reference to its nearest others.
+    """Compute the mean distance of each reference to its nearest others.
 
     Parameters
     ----------
     references : float32 [n, d]
         Embeddings.
     neighbours : int
-        How many others, 1 or more; fewer where there are fewer.
+        How many others, 1 or more; all if there are fewer.
 
     Returns
     -------
     float64 [n]
-        In [0, 2]; 0 where there is no other.
+        In [0, 2]; 0 if there is no other.
     """
     count = min(neighbours, len(references) - 1)
     if count < 1:

@@ -164,6 +164,11 @@ class Index:
         return self._mapped.metadata.get("window_layout", "")
 
     @property
+    def embeddings_hash(self) -> str:
+        """SHA-256 of the embeddings' bytes, hexadecimal, as the file states it."""
+        return self._mapped.metadata.get("sha256:embeddings", "")
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         return {name: self._mapped.metadata[name] for name in FINGERPRINTS}
 
@@ -226,7 +231,7 @@ class Index:
         """
         if top < 1:
             raise UsageError(f"top {top}: must be 1 or more")
-        units = _unit(np.asarray(queries), self.embeddings.shape[1])
+        units = unit_rows(np.asarray(queries), self.embeddings.shape[1])
         step = max(1, _MOST_SCORES // max(1, len(self)))
         found: list[Neighbours] = []
         for start in range(0, len(units), step):
@@ -258,13 +263,7 @@ class Index:
     def _nearest(self, scores: NDArray, unit: NDArray, top: int, own: NDArray[np.int64]) -> Neighbours:
         scores[own] = -np.inf
         top = min(top, len(scores) - len(own))
-        if top < 1:
-            return Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))
-        limit = np.partition(scores, -top)[-top] - _ROUNDING
-        rows = np.flatnonzero(scores >= limit)
-        distances = distance_matrix(unit[None], self.embeddings[rows].astype(np.float32))[0]
-        order = np.argsort(distances, kind="stable")[:top]
-        return Neighbours(rows[order], distances[order])
+        return closest(unit, np.arange(len(scores)), scores, embeddings=self.embeddings, top=top)
 
     @classmethod
     def create(
@@ -442,10 +441,10 @@ class _Source:
             np.frombuffer(contents, np.uint8).reshape(-1, 32),
             seconds[rows],
             size,
-            lambda: (_unit(embeddings[rows[i : i + BLOCK]], size) for i in range(0, len(rows), BLOCK)),
+            lambda: (unit_rows(embeddings[rows[i : i + BLOCK]], size) for i in range(0, len(rows), BLOCK)),
             np.repeat(np.arange(len(windows)), [len(each) for each, _ in windows]).astype(np.uint32),
             np.concatenate([np.empty((0, 2)), *(seconds for _, seconds in windows)]).astype(np.float32),
-            lambda: (_unit(each, size) for each, _ in windows),
+            lambda: (unit_rows(each, size) for each, _ in windows),
         )
 
     @classmethod
@@ -508,6 +507,43 @@ def _write(path: str | os.PathLike[str], sources: Sequence[_Source], metadata: M
     index_file.write(path, parts, metadata=metadata)
 
 
+def closest(
+    unit: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    *,
+    embeddings: NDArray[np.float16],
+    top: int,
+) -> Neighbours:
+    """The nearest of some rows, compared again exactly as far as rounding leaves it open.
+
+    Parameters
+    ----------
+    unit : float32 [size]
+        The query, of unit length.
+    rows : int64 [n]
+        Ascending rows of the matrix.
+    scores : float32 [n]
+        Their products with the query, computed in float32.
+    embeddings : float16 [songs, size]
+        The matrix.
+    top : int
+        How many, at most n.
+
+    Returns
+    -------
+    Neighbours
+        Equal distances in the order of the rows.
+    """
+    if top < 1:
+        return Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))
+    limit = np.partition(scores, -top)[-top] - _ROUNDING
+    rows = rows[scores >= limit]
+    distances = distance_matrix(unit[None], embeddings[rows].astype(np.float32))[0]
+    order = np.argsort(distances, kind="stable")[:top]
+    return Neighbours(rows[order], distances[order])
+
+
 def products(units: NDArray[np.float32], matrix: NDArray[np.float16]) -> NDArray[np.float32]:
     """Products of queries with all rows of a matrix of halves, by blocks.
 
@@ -542,8 +578,24 @@ def products(units: NDArray[np.float32], matrix: NDArray[np.float16]) -> NDArray
     return result
 
 
-def _unit(vectors: NDArray, size: int) -> NDArray[np.float32]:
-    """Rows at unit length."""
+def unit_rows(vectors: NDArray, size: int) -> NDArray[np.float32]:
+    """Rows at unit length.
+
+    Parameters
+    ----------
+    vectors : float [n, size]
+    size : int
+        What it must be.
+
+    Returns
+    -------
+    float32 [n, size]
+
+    Raises
+    ------
+    UsageError
+        For another shape, and for a row of length 0 or not finite.
+    """
     if vectors.ndim != 2 or vectors.shape[1] != size:
         raise UsageError(f"embeddings of shape {list(vectors.shape)}; [any number, {size}] is needed")
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)

@@ -51,6 +51,9 @@ _TYPES = {
     "windows": _Type("F16", np.dtype("<f2"), 2),
     "window_song": _Type("U32", np.dtype("<u4"), 1),
     "window_seconds": _Type("F32", np.dtype("<f4"), 2),
+    # of the graph beside an index (`mirex.retrieval.graph_file`)
+    "levels": _Type("I32", np.dtype("<i4"), 1),
+    "neighbours": _Type("I32", np.dtype("<i4"), 1),
 }
 _SMALL = ("names", "contents", "seconds", "window_song", "window_seconds")
 
@@ -80,7 +83,7 @@ def write(path: str | os.PathLike[str], parts: Mapping[str, Part], *, metadata: 
     parts : {name: Part}
         As the module says; values are converted to the types given there.
     metadata : {str: str}
-        Fingerprints and window layout.
+        Fingerprints and window layout. A `format` in it says that the file is something else than an index.
 
     Raises
     ------
@@ -168,7 +171,7 @@ def read(path: str | os.PathLike[str]) -> Mapped:
     """
     name = os.fspath(path)
     try:
-        mapped = _map(Path(path))
+        mapped = map_file(path, form=FORMAT)
     except FileNotFoundError:
         raise IndexFileError(f"{name}: no such index; make one with 'mirex index'") from None
     except OSError as error:
@@ -182,9 +185,30 @@ def read(path: str | os.PathLike[str]) -> Mapped:
     return mapped
 
 
-def _map(path: Path) -> Mapped:
+def map_file(path: str | os.PathLike[str], *, form: str) -> Mapped:
+    """Map a file that `write` made into memory, its types checked and nothing else.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    form : str
+        Its `format`.
+
+    Returns
+    -------
+    Mapped
+
+    Raises
+    ------
+    OSError
+        As the file system gives it.
+    ValueError, KeyError, TypeError
+        For a file that is damaged, or something else.
+    """
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     if not path.is_file():
         raise ValueError("not a file") if path.exists() else FileNotFoundError(path)
     with open(path, "rb") as file:
@@ -199,8 +223,8 @@ def _map(path: Path) -> Mapped:
             raise ValueError(str(error)) from error
         header = parse_json(text)
         metadata = header.pop("__metadata__", {})
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"its format is not {FORMAT!r}")
+        if metadata.get("format") != form:
+            raise ValueError(f"its format is not {form!r}")
         tensors = {name: _tensor(file, name, entry, 8 + length) for name, entry in header.items()}
     return Mapped(metadata, tensors)
 

@@ -1,25 +1,25 @@
-"""Scan: the songs that occur in a long recording, where, and how sure that is.
+"""Scan: which songs occur in a long recording, where, and how certain that is.
 
-The recording's windows (`mirex.retrieval.windows`) are compared with the songs of an index: with the song's
-own windows where the index has them, of which the nearest counts, so that a window meets the part of the song
-that it plays; else with the song as a whole. The evidence for a song in a cell of `Layout.hop` seconds is the
-mean over all windows that cover the cell, weighted by how near to the window's middle the cell is, of
+Segments of the recording of one to four minutes, one every `Layout.hop` seconds for each length, are compared
+with the songs of an index. If the index has windows of a song, the nearest of them counts, so that a segment
+is compared with the part of the song that it plays; otherwise the song as a whole. A segment of a window's
+length (`mirex.retrieval.windows`) is embedded; a longer one is the mean of its windows. The evidence that a
+song plays from one end of a segment to the other, against none of the songs, is given as log odds,
 
-    slope * (cosine similarity - threshold),
+    slope * (cosine similarity - background - threshold) - log(songs in the index).
 
-a log likelihood ratio against "none of them". Windows that overlap say nearly the same, and so do those of
-one song: the slope is that of a logistic regression on windows, lowered until the confidences were true. The
-path through songs and "none" and its confidence are those of `mirex.retrieval.path`.
+The background is the mean similarity of the songs that follow the nearest one: some music is near
+everything. The path through songs and "none" and its confidence come from `mirex.retrieval.path`.
 
-Slope and threshold were chosen with the shipped network on sets made of the validation recordings; see
-`tests/benchmarks/scan_accuracy.py`.
+The constants were chosen with the shipped network on sets made of one half of the validation recordings'
+works; `tests/benchmarks/scan_accuracy.py` measures on the other half.
 """
 
 import dataclasses
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ from mirex.features.trimming import with_silence
 from mirex.logs import printable
 from mirex.retrieval.index import Index, products
 from mirex.retrieval.indexing import fingerprints
-from mirex.retrieval.path import NONE, best_path, posteriors, transitions
+from mirex.retrieval.path import NONE, best_path, posteriors
 from mirex.retrieval.windows import OF_SCANS, Layout, embed_spans, window_store
 from mirex.settings import FrontEndSettings
 
@@ -48,28 +48,32 @@ log = logging.getLogger(__name__)
 
 _MOST_PRODUCTS = 1 << 24  # held at a time: 64 MB
 _OF_WINDOW = 5  # songs nearest to a window become candidates for the path
-_MOST_CANDIDATES = 2000
-_LEAST_WEIGHT = 0.05  # of a cell at the end of a window, before it is squared
+_MOST_CANDIDATES = 1000
+_OF_BACKGROUND = 20  # songs next to the nearest
+_LONGEST = 240.0  # seconds of a stretch
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What a similarity is worth, and how long things last.
+    """Constants that turn similarity into evidence.
 
     Attributes
     ----------
     slope : float
-        Log likelihood ratio per unit of cosine similarity.
+        Log odds per unit of cosine similarity.
     threshold : float
-        Cosine similarity that speaks neither for a song nor against it.
-    seconds_of_song, seconds_of_none : float
-        Expected durations of a song, and of what is none of the songs.
+        Similarity above the background that is evidence neither for a song nor against it, for a segment of
+        0 s.
+    per_second : float
+        How much the threshold grows with the segment's length.
+    least_background : float
+        Minimum background, for collections of few songs.
     """
 
-    slope: float = 14.5
-    threshold: float = 0.22
-    seconds_of_song: float = 180.0
-    seconds_of_none: float = 60.0
+    slope: float = 36.0
+    threshold: float = -0.012
+    per_second: float = 0.00054
+    least_background: float = 0.12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +85,13 @@ class Occurrence:
     song : str
         Its path in the index.
     start, end : float
-        Seconds, to some 15 s.
+        Seconds, accurate to about 15 s.
     confidence : float
-        Probability that the song is the one that plays, the mean over the span.
+        Probability that this song plays; mean over the time span.
     runner_up : str or None
-        The song that is likeliest beside it; None in an index of one song.
+        The most likely other song; None in an index of one song.
     runner_up_confidence : float
-        Likewise.
+        Its probability.
     """
 
     song: str
@@ -100,7 +104,7 @@ class Occurrence:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What was found in a recording.
+    """Result of a scan.
 
     Attributes
     ----------
@@ -111,7 +115,7 @@ class Scan:
     occurrences : tuple of Occurrence
         In order of time.
     songs : int
-        With which it was compared.
+        How many songs it was compared with.
     weights : str
         Fingerprint.
     """
@@ -142,22 +146,22 @@ def scan(
     Parameters
     ----------
     recording : str
-        Path. Memory does not hold its signal, only its columns (3 MB an hour) and windows' embeddings. In one
-        of less than 20 s of sound nothing is named, with a warning.
+        Path. Memory does not hold the signal, only the columns (3 MB per hour) and the windows' embeddings.
+        With less than 20 s of sound, nothing is found, and a warning is logged.
     index : Index
         Made with the same weights and front end. Entries with the recording's own content are left out.
     scratch : path-like, optional
-        Folder in which columns and windows are kept, so that an interrupted scan goes on.
+        Folder that keeps columns and windows, so that an interrupted scan can be resumed.
     at_least : float
-        Confidence, in [0, 1], below which an occurrence is not named.
+        Minimum confidence of an occurrence, in [0, 1].
     layout : Layout
         Of the windows.
     evidence : Evidence, optional
-        Other than `Evidence()`.
+        `Evidence()` by default.
     weights, device, cqt, backend
-        As for `mirex.extract`, but `cqt` and `backend` are those that the index was made with unless given.
+        As for `mirex.extract`, but `cqt` and `backend` are by default those that the index was made with.
     progress : callable, optional
-        Called with what is done and all, each time from 0 on: bytes of the file while it is decoded, twice;
+        Called with (done, total), starting from 0 for each phase: bytes of the file, which is decoded twice;
         then windows.
 
     Returns
@@ -176,7 +180,7 @@ def scan(
         If the index's backend is not installed.
     """
     if not 0 <= at_least <= 1:
-        raise UsageError(f"the confidence must lie between 0 and 1, found {at_least}")
+        raise UsageError(f"confidence {at_least}: must be between 0 and 1")
     cqt = cqt or index.fingerprints["cqt"]
     sealed = _sealed_like(index, weights, device=device, cqt=cqt, backend=backend)
     marks = {"front_end": sealed.front_end.fingerprint(), "weights": sealed.fingerprint, "cqt": cqt}
@@ -197,18 +201,17 @@ def scan(
         vectors = embed_spans(
             columns, spans, sealed=sealed, store=store, content=_key(content), progress=progress
         )
-    found = occurrences(
-        vectors, spans * second, index=index, content=content, layout=layout, evidence=evidence
-    )
+    hop = layout.step(seconds_per_column=second) * second
+    found = occurrences(vectors, spans * second, index=index, hop=hop, content=content, evidence=evidence)
     kept = [each for each in found if each.confidence >= at_least]
-    placed = tuple(part for each in kept for part in _placed(each, silences, hop=layout.hop))
+    placed = tuple(part for each in kept for part in _placed(each, silences, hop=hop))
     return Scan(recording, length, placed, len(index), sealed.fingerprint)
 
 
 def _sealed_like(
     index: Index, weights: str | os.PathLike[str] | None, *, device: str, cqt: str, backend: str | None
 ) -> "Sealed":
-    """Weights whose embeddings can be compared with the index's, by the backend asked for or the index's."""
+    """Weights whose embeddings are comparable with the index's, with the given or the index's backend."""
     from mirex.extraction.extract import resolve_device
     from mirex.model import backend as backends
     from mirex.model.weights import load
@@ -228,7 +231,7 @@ def _heard(
     cqt: str,
     progress: Progress | None,
 ) -> Heard:
-    """Columns and silences, from the store or put there; rounded either way, so that both are the same."""
+    """Columns and silences, from the store or added to it; rounded in both cases, so that both are equal."""
     key = _key(content)
     columns, silences = store.get(key, kind="columns"), store.get(f"{key}, silences")
     if columns is None or silences is None:
@@ -240,14 +243,14 @@ def _heard(
 
 
 def _key(content: str) -> str:
-    """Of what the store keeps of a scan; `mirex.extract` keeps columns that differ in the last bits."""
+    """Key of a scan's columns in the store; those of `mirex.extract` differ in the last bits."""
     return f"{content} in pieces"
 
 
 def _placed(each: Occurrence, silences: NDArray[np.float64], *, hop: float) -> list[Occurrence]:
-    """An occurrence in what sounds, at its place in the recording.
+    """Map an occurrence from the signal without silence to the recording.
 
-    It is parted at a silence of more than a cell: what is left of less than half a cell is no part.
+    A silence longer than a cell splits it; parts of less than half a cell are dropped.
     """
     lengths = np.diff(silences)[:, 0]
     places = silences[:, 0] - (np.cumsum(lengths) - lengths)  # in what sounds
@@ -267,11 +270,11 @@ def occurrences(
     seconds: NDArray[np.floating],
     *,
     index: Index,
+    hop: float,
     content: str | None = None,
-    layout: Layout = OF_SCANS,
     evidence: Evidence | None = None,
 ) -> list[Occurrence]:
-    """The songs of an index in a recording that is known by its windows.
+    """Find the songs of an index in a recording given by its windows.
 
     Parameters
     ----------
@@ -280,47 +283,128 @@ def occurrences(
     seconds : float [windows, 2]
         Start and end of each.
     index : Index
+        Made with the same weights and front end.
+    hop : float
+        Seconds from one window to the next of the same length, which is the length of a cell.
     content : str, optional
-        SHA-256 of the recording's file, hexadecimal: songs with the same are left out.
-    layout : Layout
-        Of the windows; its hop is the length of a cell.
+        SHA-256 of the recording's file, hexadecimal: songs with the same content are left out.
     evidence : Evidence, optional
-        Other than `Evidence()`.
+        `Evidence()` by default.
 
     Returns
     -------
     list of Occurrence
         In order of time.
     """
-    evidence = evidence or Evidence()
-    songs = _candidates(vectors, index, content)
-    if not len(songs) or not len(vectors):
+    if not len(vectors):
         return []
-    similarities = _similarities(vectors, index, songs)
-    cells = cell_evidence(similarities, seconds, hop=layout.hop, evidence=evidence)
-    steps = transitions(
-        songs=len(index),
-        cells_of_song=max(1.5, evidence.seconds_of_song / layout.hop),
-        cells_of_none=max(1.5, evidence.seconds_of_none / layout.hop),
-    )
-    path, chances = best_path(cells, steps), posteriors(cells, steps)
-    names = [index.names[row] for row in songs]
-    return _runs(path, chances, names, hop=layout.hop, end=float(seconds.max()))
+    songs, background = _candidates(vectors, index, content)
+    if not len(songs):
+        return []
+    end = float(seconds.max())
+    cells = max(1, round(end / hop))
+    found = segment_evidence(
+        vectors, _grid(seconds, hop, cells), background, index=index, songs=songs, hop=hop,
+        evidence=evidence or Evidence(),
+    )  # fmt: skip
+    path, chances = best_path(found, cells=cells), posteriors(found, cells=cells)
+    return _runs(path, chances, [index.names[row] for row in songs], hop=hop, end=end)
 
 
-def _candidates(vectors: Array, index: Index, content: str | None) -> NDArray[np.int64]:
-    """Rows of the songs that are among the nearest of any window; the most similar if they are many."""
+def _candidates(
+    vectors: Array, index: Index, content: str | None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Rows of the songs that are among the nearest of any window, and each window's background.
+
+    If there are many, only those that stand out most from the background.
+    """
     best = np.full(len(index), -np.inf, np.float32)
+    background = np.empty(len(vectors), np.float32)
     rows = len(index) if index.windows is None else len(index.windows) + len(index)
     step = max(1, _MOST_PRODUCTS // max(1, rows))
     for start in range(0, len(vectors), step):
         found = _similarities(vectors[start : start + step], index, None)
         if content is not None:
             found[:, index.rows_of(content)] = -np.inf
+        level = background[start : start + step] = _background(found)
         nearest = np.argpartition(-found, min(_OF_WINDOW, len(index) - 1), axis=1)[:, :_OF_WINDOW]
-        np.maximum.at(best, nearest, np.take_along_axis(found, nearest, axis=1))
+        np.maximum.at(best, nearest, np.take_along_axis(found, nearest, axis=1) - level[:, None])
     order = np.argsort(-best, kind="stable")[:_MOST_CANDIDATES]
-    return np.sort(order[np.isfinite(best[order])])
+    return np.sort(order[np.isfinite(best[order])]), background
+
+
+def _background(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean similarity of the songs that follow each window's nearest; -1 if there is only one song."""
+    count = min(_OF_BACKGROUND + 1, int(np.isfinite(similarities[:1]).sum()))
+    if count < 2:
+        return np.full(len(similarities), -1, np.float32)
+    top = np.partition(similarities, -count, axis=1)[:, -count:]
+    return (top.sum(axis=1) - top.max(axis=1)) / (count - 1)
+
+
+def _grid(seconds: NDArray[np.floating], hop: float, cells: int) -> dict[int, NDArray[np.int64]]:
+    """For each window length in cells: the windows that begin in cell 0, 1, 2 and so on."""
+    lengths = np.maximum(1, np.round((seconds[:, 1] - seconds[:, 0]) / hop).astype(int))
+    found = {}
+    for length in sorted(set(lengths.tolist())):
+        rows = np.flatnonzero(lengths == length)
+        starts = np.arange(max(1, cells - length + 1)) * hop
+        found[min(length, cells)] = rows[np.abs(seconds[rows, 0] - starts[:, None]).argmin(axis=1)]
+    return found
+
+
+def segment_evidence(
+    vectors: Array,
+    grid: Mapping[int, NDArray[np.int64]],
+    background: NDArray[np.floating],
+    *,
+    index: Index,
+    songs: NDArray[np.int64],
+    hop: float,
+    evidence: Evidence,
+) -> dict[int, NDArray[np.float32]]:
+    """Compute the evidence that a song plays from one cell to another.
+
+    Parameters
+    ----------
+    vectors : float32 [windows, size]
+        Embeddings of windows.
+    grid : {int: int64 [starts]}
+        For each window length in cells, the windows that begin in cell 0, 1, 2 and so on.
+    background : float [windows]
+        Of each window.
+    index : Index
+        Of the songs.
+    songs : int64 [songs]
+        Rows of the index.
+    hop : float
+        Length of a cell in seconds.
+    evidence : Evidence
+        The constants.
+
+    Returns
+    -------
+    {int: float32 [starts, songs]}
+        Log odds, by the segment's length in cells, from that of the shortest window on.
+    """
+    shortest, cells = min(grid), max(length + len(rows) - 1 for length, rows in grid.items())
+    found = {}
+    for length in range(shortest, min(cells, max(shortest, round(_LONGEST / hop))) + 1):
+        base = max(each for each in grid if each <= length)
+        rows, together = grid[base], length - base + 1
+        means = _running_mean(vectors[rows], together)
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+        level = np.maximum(_running_mean(background[rows][:, None], together), evidence.least_background)
+        level += evidence.threshold + evidence.per_second * length * hop
+        nearness = _similarities(means.astype(np.float32), index, songs) - level.astype(np.float32)
+        found[length] = np.float32(evidence.slope) * nearness - np.float32(np.log(len(index)))
+    return found
+
+
+def _running_mean(values: NDArray[np.floating], together: int) -> NDArray[np.float64]:
+    """Means of `together` consecutive rows, float64 [rows - together + 1, columns]."""
+    sums = np.cumsum(np.pad(values.astype(np.float64), ((1, 0), (0, 0))), axis=0)
+    return (sums[together:] - sums[:-together]) / together
 
 
 def _similarities(vectors: Array, index: Index, songs: NDArray[np.int64] | None) -> NDArray[np.float32]:
@@ -343,41 +427,10 @@ def _similarities(vectors: Array, index: Index, songs: NDArray[np.int64] | None)
     return found
 
 
-def cell_evidence(
-    similarities: NDArray[np.float32], seconds: NDArray[np.floating], *, hop: float, evidence: Evidence
-) -> NDArray[np.float64]:
-    """Evidence in each cell of time.
-
-    Parameters
-    ----------
-    similarities : float32 [windows, songs]
-    seconds : float [windows, 2]
-        Start and end of each window.
-    hop : float
-        Length of a cell in seconds.
-    evidence : Evidence
-
-    Returns
-    -------
-    float64 [cells, songs]
-        Log likelihood ratios of each song against none of them; 0 where no window lies.
-    """
-    cells = max(1, round(float(seconds.max()) / hop))
-    sums, weights = np.zeros((cells, similarities.shape[1])), np.zeros(cells)
-    for row, (start, end) in zip(similarities, seconds / hop, strict=True):
-        first = min(round(start), cells - 1)
-        covered = np.arange(first, min(cells, max(first + 1, round(end))))
-        aside = np.abs(covered + 0.5 - (start + end) / 2) / ((end - start) / 2)
-        weight = np.maximum(_LEAST_WEIGHT, 1 - aside) ** 2
-        sums[covered] += np.outer(weight, evidence.slope * (row.astype(np.float64) - evidence.threshold))
-        weights[covered] += weight
-    return sums / np.where(weights == 0, 1, weights)[:, None]
-
-
 def _runs(
     path: NDArray[np.int64], chances: NDArray[np.float64], names: list[str], *, hop: float, end: float
 ) -> list[Occurrence]:
-    """Cells in a row with one song, as occurrences."""
+    """Consecutive cells with one song, as occurrences."""
     found = []
     edges = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(path)]
     for first, past in zip(edges[:-1], edges[1:], strict=True):

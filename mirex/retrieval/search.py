@@ -1,9 +1,9 @@
 """Search: the recordings of a collection that are nearest to a query, from stored embeddings.
 
-The collection is an index (`mirex.retrieval.index`), of which no audio is needed, or a list, whose files are
-looked up in the scratch store and never computed: what is missing is reported, for `mirex extract` to add. A
-query is taken from the store too, or else analysed and added. Distances are those of
-`mirex.retrieval.distance`; ties keep list order. Entries with the query's own content are left out.
+The collection is an index (`mirex.retrieval.index`), which needs no audio, or a list, whose files are only
+looked up in the scratch store: missing ones are reported, and `mirex extract` can add them. A query is taken
+from the store too, or else analysed and added. Distances are those of `mirex.retrieval.distance`; ties keep
+the order of the list. Entries with the query's own content are left out.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ class Hit:
         Of "same work", in [0, 1]; None if the weights have no calibration, or if the recording or the query
         is short.
     short : bool
-        Whether the recording is (`mirex.features.short`).
+        Whether the recording is short (`mirex.features.short`).
     """
 
     rank: int
@@ -58,28 +58,30 @@ class Hit:
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """What a search found.
+    """Result of a search.
 
     Attributes
     ----------
     query : str
         Path of the recording.
     hits : tuple of Hit
-        The nearest first.
+        Nearest first.
     compared : int
         Recordings that the query was compared with.
     missing : mapping of str to str
-        {path: reason} of those that it could not be compared with.
+        {path: reason} of the recordings that were not compared.
     own : int
         Entries of the collection that are the query itself.
     weights : str
         Fingerprint.
     calibration : Calibration or None
-        Of the probabilities; None: the weights have none.
+        Of the probabilities; None if the weights have none.
     prior : float
-        The one asked for, or that of one version among those compared.
+        The one given, or that of one version among the recordings compared.
     short : str
-        What there is to say of a query that is short, else "".
+        Warning about a short query; "" for others.
+    approximate : str
+        The measured recall of an approximate search; "" for an exact one.
     """
 
     query: str
@@ -91,6 +93,7 @@ class Ranking:
     calibration: Calibration | None
     prior: float
     short: str = ""
+    approximate: str = ""
 
 
 def search(
@@ -122,9 +125,9 @@ def search(
     top : int
         Length of the list, 1 or more.
     prior : float, optional
-        Share of versions expected in the collection, in (0, 1); None: that of one version.
+        Expected share of versions in the collection, in (0, 1); that of one version by default.
     locations : sequence of str, optional
-        Where the collection's files lie, if that differs from their names.
+        Where the collection's files are, if that differs from their names.
     weights, threads, device, cqt, backend, rehash, time_limit
         As for `mirex.extract`.
 
@@ -138,8 +141,10 @@ def search(
         For a `top` below 1 or a prior outside (0, 1).
     AudioError
         If the query cannot be analysed.
-    WeightsError, StoreError
-        As their names say.
+    WeightsError
+        If the weights cannot be used.
+    StoreError
+        If the scratch folder cannot be used.
 
     Examples
     --------
@@ -151,7 +156,7 @@ def search(
             print(hit.rank, hit.path, hit.distance)
     """
     if top < 1:
-        raise UsageError(f"top {top}: must be 1 or more")
+        raise UsageError(f"top {top}: give 1 or more")
     settings, fingerprint, calibration = _sealed(weights, backend)
     store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
     content = content_hash(query)
@@ -191,7 +196,7 @@ def search(
 
 
 def mark_short(hits: Sequence[Hit], *, brief: Container[str], seconds: float) -> list[Hit]:
-    """Take the probability of what is short from hits.
+    """Remove the probabilities of short recordings.
 
     Parameters
     ----------
@@ -200,12 +205,12 @@ def mark_short(hits: Sequence[Hit], *, brief: Container[str], seconds: float) ->
     brief : container of str
         Paths of short recordings of the collection.
     seconds : float
-        Of sound of the query.
+        Seconds of sound of the query.
 
     Returns
     -------
     list of Hit
-        Those in `brief` marked as short; without a probability, they or all if the query is short.
+        Those in `brief` are marked as short and lose their probability; if the query is short, all do.
     """
     whole = not short.is_short(seconds)
     return [
@@ -222,6 +227,7 @@ def search_index(
     scratch: str | os.PathLike[str] | None = None,
     top: int = 10,
     prior: float | None = None,
+    approximate: bool = False,
     **options: Any,
 ) -> list[Ranking]:
     """Rank the songs of an index by their distance to each query.
@@ -233,11 +239,13 @@ def search_index(
     index : Index
         Made with the same weights and front end.
     scratch : path-like, optional
-        Folder in which the queries' embeddings are kept.
+        Folder that keeps the queries' embeddings.
     top : int
         Length of each list, 1 or more.
     prior : float, optional
-        Share of versions expected in the collection, in (0, 1); None: that of one version.
+        Expected share of versions in the collection, in (0, 1); that of one version by default.
+    approximate : bool
+        Search only where the index's graph leads (`mirex.retrieval.graph`).
     options
         Of `mirex.extract`.
 
@@ -253,20 +261,25 @@ def search_index(
     AudioError
         If no query can be analysed.
     UsageError, IndexFileError
-        As `Index.search`.
+        As for `Index.search`; also if the graph is missing or stale.
+    MirexError
+        If faiss is missing.
     """
     from mirex.extraction.extract import extract
+    from mirex.retrieval.graph import open_graph
 
     chosen = {"cqt": "multirate", "backend": "torch"} | options
     index.check(fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"]))
     _, weights, calibration = _sealed(options.get("weights"), chosen["backend"])
+    graph = open_graph(index) if approximate else None
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         result = extract(queries, scratch=scratch or temporary, **options)
     rows = [row for row in range(len(queries)) if row not in result.failures]
     if not rows:
-        raise AudioError(f"no query can be analysed, first {queries[0]!r}: {result.failures[0]}")
+        raise AudioError(f"no query can be analysed; the first, {queries[0]!r}: {result.failures[0]}")
     contents = [result.contents[row] for row in rows]
-    found = index.search(result.embeddings[rows], top=top, contents=contents)
+    found = (graph or index).search(result.embeddings[rows], top=top, contents=contents)
+    recall = str(graph.recall) if graph else ""
     rankings = []
     for row, content, each in zip(rows, contents, found, strict=True):
         names = [index.names[song] for song in each.rows]
@@ -280,29 +293,29 @@ def search_index(
         )
         said = short.warning(seconds) if short.is_short(seconds) else ""
         rankings.append(
-            Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share, said)
+            Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share, said, recall)
         )
     return rankings
 
 
 def one_version(recordings: int) -> float:
-    """The prior of one version among the recordings of a collection.
+    """Compute the prior of one version among the recordings of a collection.
 
     Parameters
     ----------
     recordings : int
-        How many the query is compared with, 0 or more.
+        How many recordings the query is compared with, 0 or more.
 
     Returns
     -------
     float
-        In (0, 0.5]; that of even odds for fewer than two.
+        In (0, 0.5]; 0.5 for fewer than two recordings.
     """
     return min(EVEN, 1 / max(recordings, 1))
 
 
 def _query_entry(query: str, content: str, *, store: Store, **options: Any) -> Entry:
-    """The query's embedding from the store, or else computed and kept there."""
+    """The query's embedding, from the store, or computed and kept there."""
     entry = store.entry(content)
     if entry is None:
         found = embed_recordings([query], scratch=None, **options)
@@ -320,7 +333,7 @@ def nearest(
     calibration: Calibration | None = None,
     prior: float = EVEN,
 ) -> list[Hit]:
-    """The nearest of many embeddings to one.
+    """Find the embeddings nearest to one.
 
     Parameters
     ----------
@@ -333,7 +346,7 @@ def nearest(
     top : int
         Length of the list.
     calibration : Calibration, optional
-        None: hits have no probability.
+        Without it, hits have no probability.
     prior : float
         Share of versions among the references, in (0, 1).
 
@@ -366,15 +379,15 @@ def _hits(
 def embed_recordings(
     paths: Sequence[str], *, scratch: str | os.PathLike[str] | None, **options: Any
 ) -> "Extraction":
-    """Embeddings of a few recordings.
+    """Embed a few recordings.
 
     Parameters
     ----------
     paths : sequence of str
         Of the recordings.
     scratch : path-like or None
-        Folder to reuse and keep embeddings in; None: a temporary one, which also leaves a collection's
-        report of failed files as it is.
+        Folder to reuse and keep embeddings in; None: a temporary one, which leaves a collection's report of
+        failed files alone.
     options
         Of `mirex.extract`.
 
@@ -408,7 +421,7 @@ def _sealed(
 
 
 def _stored(contents: Sequence[str | None], *, store: Store, besides: str) -> dict[str | None, Entry]:
-    """{content: entry} of what the store has, without the content `besides`."""
+    """{content: entry} of the store's entries, except the content `besides`."""
     found: dict[str | None, Entry] = {}
     for content in dict.fromkeys(contents):
         entry = None if content is None or content == besides else store.entry(content)

@@ -1,8 +1,8 @@
-"""The songs of a scanned recording as text that people and other programs read.
+"""The songs of a scanned recording as text, for people and for other programs.
 
-CSV and JSON; a cue sheet (https://wiki.hydrogenaud.io/index.php?title=Cue_sheet: 75 frames a second, what is
-none of the songs is a track "unknown"); Audacity's label track (start and end in seconds, label, between
-tabulators).
+CSV and JSON; a cue sheet (https://wiki.hydrogenaud.io/index.php?title=Cue_sheet: 75 frames per second, with
+tracks "unknown" between the songs); Audacity's label track (start and end in seconds, label, separated by
+tabs).
 """
 
 import csv
@@ -14,16 +14,17 @@ import os
 from mirex.logs import printable
 from mirex.retrieval.scan import Scan
 
-SHORTEST_UNKNOWN = 15.0  # seconds of none of the songs that become a track of a cue sheet
+SHORTEST_UNKNOWN = 15.0  # seconds without a song that become a track of a cue sheet
 _FILE_TYPES = {".mp3": "MP3", ".aif": "AIFF", ".aiff": "AIFF"}
 
 
 def text(scan: Scan) -> str:
-    """The songs as text for a terminal.
+    """Format the songs for a terminal.
 
     Parameters
     ----------
     scan : Scan
+        A scanned recording.
 
     Returns
     -------
@@ -46,11 +47,12 @@ def text(scan: Scan) -> str:
 
 
 def named_share(scan: Scan) -> float:
-    """Share of the recording's time that has a name.
+    """Compute the share of the recording's time that is identified.
 
     Parameters
     ----------
     scan : Scan
+        A scanned recording.
 
     Returns
     -------
@@ -61,11 +63,12 @@ def named_share(scan: Scan) -> float:
 
 
 def as_json(scan: Scan) -> str:
-    """Everything that a scan holds, as JSON.
+    """Format the whole scan as JSON.
 
     Parameters
     ----------
     scan : Scan
+        A scanned recording.
 
     Returns
     -------
@@ -75,11 +78,12 @@ def as_json(scan: Scan) -> str:
 
 
 def as_csv(scan: Scan) -> str:
-    """The songs as CSV with a header.
+    """Format the songs as CSV with a header.
 
     Parameters
     ----------
     scan : Scan
+        A scanned recording.
 
     Returns
     -------
@@ -98,16 +102,17 @@ def as_csv(scan: Scan) -> str:
 
 
 def as_cue(scan: Scan) -> str:
-    """The songs as a cue sheet.
+    """Format the songs as a cue sheet.
 
     Parameters
     ----------
     scan : Scan
+        A scanned recording.
 
     Returns
     -------
     str
-        As the module says.
+        As described above.
     """
     name = os.path.basename(scan.recording)
     kind = _FILE_TYPES.get(os.path.splitext(name)[1].lower(), "WAVE")
@@ -135,16 +140,17 @@ def _tracks(scan: Scan) -> list[tuple[float, str]]:
 
 
 def as_labels(scan: Scan) -> str:
-    """The songs as a label track of Audacity (File > Import > Labels).
+    """Format the songs as a label track for Audacity (File > Import > Labels).
 
     Parameters
     ----------
     scan : Scan
+        A scanned recording.
 
     Returns
     -------
     str
-        As the module says.
+        As described above.
     """
     return "\n".join(
         f"{each.start:.6f}\t{each.end:.6f}\t{printable(title(each.song))} ({100 * each.confidence:.0f} %)"
@@ -153,11 +159,12 @@ def as_labels(scan: Scan) -> str:
 
 
 def title(path: str) -> str:
-    """A file's name without its ending.
+    """Give a file's name without folder and extension.
 
     Parameters
     ----------
     path : str
+        Of a song.
 
     Returns
     -------
@@ -172,7 +179,7 @@ def title(path: str) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """Format a time as hours, minutes and seconds.
 
     Parameters
     ----------
@@ -182,7 +189,7 @@ def clock(seconds: float) -> str:
     Returns
     -------
     str
-        Rounded to seconds; without hours where there are none.
+        Rounded to seconds; without hours if there are none.
 
     Examples
     --------

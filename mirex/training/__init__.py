@@ -1,1 +1,1 @@
-"""Training of the network: sources of versions, batches, losses, the loop. Not needed to run the product."""
+"""Training of the network: sources of versions, batches, losses, the loop. Not needed to use the network."""

@@ -114,7 +114,7 @@ class BatchMaker:
                 each = [self._excerpt(lengths, generator) for _ in range(settings.versions)]
                 versions = source.draw(work, lengths=each, strength=strength, generator=generator)
                 crops += self._labelled(versions, work, source=index, step=step, place=len(crops))
-        # A view's only crop is left out: it has no batch statistics.
+        # A single crop in a view is dropped: it has no batch statistics.
         return _stacked(crops, lengths, fewest=2, multiple=settings.multiple)
 
     def portions(self, *, works: int) -> list["Portion"]:
@@ -158,7 +158,7 @@ class BatchMaker:
 
     def _excerpt(self, lengths: Lengths, generator: np.random.Generator) -> Lengths:
         """How long an excerpt the crop of one version repeats: the whole crop, or a short one."""
-        # Nothing is drawn where there are none, so that all other draws stay as they were.
+        # Without short crops nothing is drawn, so that all other draws stay the same.
         if not self._settings.short_share or generator.random() >= self._settings.short_share:
             return lengths
         steps = round(float(np.exp(generator.uniform(*np.log(SHORT_STEPS)))))
@@ -259,7 +259,7 @@ def stream(
     try:
         yield from batches
     finally:
-        # A process that is told to end while it makes a batch aborts, so let them all come to rest.
+        # A process that is stopped while it makes a batch aborts, so let all of them finish.
         left.set()
         collections.deque(batches, maxlen=0)
 

@@ -57,7 +57,7 @@ def save_checkpoint(
         with appearing_whole(path) as temporary:
             save_file(whole, temporary, metadata={"checkpoint": json.dumps(metadata)})
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{path}: the checkpoint cannot be written ({error})") from error
+        raise TrainingError(f"{path}: the checkpoint cannot be written ({error}); free some space") from error
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -144,6 +144,6 @@ def _load_optimiser(
         for key in (n for n in names if n.startswith(prefix)):
             value = file.get_tensor(key)
             slot = key.removeprefix(prefix)
-            # On the parameter's device and in its memory layout, which the fused optimiser takes for granted.
+            # On the parameter's device and in its memory layout, which the fused optimiser assumes.
             like = parameter.new_empty(()) if slot == "step" else torch.empty_like(parameter)
             optimiser.state[parameter][slot] = like.copy_(value)

@@ -152,7 +152,7 @@ class Trainer:
         sealed = weights.load(path, device=self.device)
         width, wanted = sealed.settings.embedding_size, self.network.cqt.neck.num_features
         if width != wanted:
-            raise TrainingError(f"{path}: weights of {width} dimensions cannot begin a network of {wanted}")
+            raise TrainingError(f"{path}: the weights have {width} dimensions, the network {wanted}")
         state = sealed.network.state_dict()
         self.network.load_state_dict(state)
         self.average.load_state_dict(state)
@@ -253,7 +253,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        # Young averages follow faster, so that they are worth validating from the start.
+        # Early averages adapt faster, so that they are worth validating from the start.
         decay = min(self.settings.average_decay, (1 + self.step) / (10 + self.step))
         mine, theirs = (tensors_of(module) for module in (self.average, self.network))
         floating = [name for name, tensor in mine.items() if tensor.is_floating_point()]
@@ -332,7 +332,7 @@ def train(
             entry["validation"] = validate(trainer, validation)
         late = time.monotonic() > deadline
         saving = late or done % settings.checkpoint_every == 0 or done == settings.steps
-        # Reading a value waits for the GPU, so it is not done after every step.
+        # Reading a value waits for the GPU, so do not do it after every step.
         if done % 20 == 0 or saving or "validation" in entry:
             written = [_values(each) for each in unwritten]
             _log(folder / "log.jsonl", written)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-# Root mean square of an imprinted row: so long that a step of AdamW at rate 3e-3 turns it by a percent. At
-# the length of fresh rows, 0.02, the first ten steps would wipe out what was imprinted.
+# Root mean square of an imprinted row: large enough that a step of AdamW at rate 3e-3 turns it by a percent.
+# At the 0.02 of fresh rows, the first ten steps would wipe out the imprint.
 IMPRINT_RMS = 0.3
 
 
@@ -90,7 +90,7 @@ class _Cosines(torch.autograd.Function):
         scaled = gradient / lengths
         scaled_low = scaled.to(weight_low.dtype)
         of_weight = (scaled_low.T @ unit_low).to(weight.dtype)
-        # What would lengthen a row does not turn it: the cosine's gradient has no part along the row.
+        # Lengthening a row does not turn it: the cosine's gradient has no component along the row.
         along = (scaled * cosines).sum(dim=0) / lengths
         of_weight.addcmul_(weight, along[:, None].to(weight.dtype), value=-1)
         return (scaled_low @ weight_low).float(), of_weight
@@ -162,12 +162,13 @@ def batch_hard_triplet(
     Parameters
     ----------
     features : float [batch, size]
+        Of any length.
     chosen : Pairs
         Anchors without a positive or a negative are left out.
     margin : float
         In the unit of the distances.
     unit_length : bool
-        Euclidean distances between features made unit length; False: between features as they are.
+        Normalise features to unit length before taking Euclidean distances; otherwise use them as they are.
 
     Returns
     -------

@@ -1,12 +1,12 @@
-"""Works that have versions in several sources: one draw mixes them.
+"""Works that have versions in several sources, which one draw mixes.
 
-A song may lie in the corpus as a score, as chroma of its covers and as a recording. Links say so; what they
-join, directly or over others, is one work, with one label. A draw takes the first version from the source
-that was asked, and the others in turn from all sources that have the work, so that a recording and a rendered
-version of its score are positives.
+The corpus may have a song as a score, as chroma of its covers and as a recording. Links tell; works that they
+connect, directly or through others, are one work with one label. A draw takes the first version from the
+source that was asked, and the others in turn from all sources that have the work, so that a recording and a
+rendered version of its score are positives.
 
-Doubtful links (a title that fits, but no agreement of the music) join no works, but families: works of one
-family are never negatives of each other.
+Doubtful links (the titles fit, but the music does not confirm it) do not join works, but put them into one
+family: works of one family are never negatives of each other.
 """
 
 import dataclasses
@@ -37,12 +37,12 @@ Link = tuple[Node, Node]
 
 @dataclasses.dataclass(frozen=True)
 class Numbering:
-    """What works of several sources are called, all together.
+    """Common numbering of the works of several sources.
 
     Attributes
     ----------
     labels : list of int64 [all works of the source]
-        Equal labels, in whichever source, are one work.
+        Equal labels are one work, across all sources.
     families : int64 [labels]
         The family of each label.
     """
@@ -54,7 +54,7 @@ class Numbering:
 def number_works(
     counts: Sequence[int], *, links: Iterable[Link] = (), doubtful: Iterable[Link] = ()
 ) -> Numbering:
-    """Labels and families of the works of sources.
+    """Number the works of several sources.
 
     Parameters
     ----------
@@ -96,23 +96,23 @@ def _components(count: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.int6
     for one, other in pairs:
         low, high = sorted((root(one), root(other)))
         parent[high] = low
-    # The least element of each component is its root, so that order of roots is order of occurrence.
+    # The smallest element of each component is its root, so that roots are in order of occurrence.
     return np.unique([root(element) for element in range(count)], return_inverse=True)[1].astype(np.int64)
 
 
 class MixedSource:
-    """A source whose works have versions in other sources, too.
+    """A source whose works also have versions in other sources.
 
     Parameters
     ----------
     place : int
-        Number of the source that is asked, among `sources`.
+        Number of this source among `sources`.
     sources : sequence of Source
         All sources.
     numbering : Numbering
-        Which of their works are one.
+        Tells which of their works are the same.
     multiple_weight : float
-        How often a work is at least wanted that other sources have, too, where another counts 1.
+        Minimum relative frequency of works that other sources have too; others count 1.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class MixedSource:
 def _versions_elsewhere(
     place: int, sources: Sequence[Source], numbering: Numbering
 ) -> dict[int, dict[int, NDArray[np.int64]]]:
-    """For each work of a source that others have, too: of each of these sources the versions."""
+    """For each work of a source that others have too: its versions in each of them."""
     holders: dict[int, dict[int, list[NDArray[np.int64]]]] = {}
     for number, source in enumerate(sources):
         if number == place:
@@ -185,7 +185,7 @@ def _versions_elsewhere(
 
 
 class Linked(NamedTuple):
-    """What is known of works that are, or may be, the same."""
+    """Works that are, or may be, the same."""
 
     links: list[Link]
     doubtful: list[Link]
@@ -198,16 +198,16 @@ def find_links(
     recordings: tuple[int, Joined[LevelCorpus]] | None = None,
     table: Path | None = None,
 ) -> Linked:
-    """Links between the works of archives of the corpus, as the archives and `links.tsv` have them.
+    """Find the links between the works of archives, from the archives themselves and from `links.tsv`.
 
-    Only works of the split that was read occur: a link to a work of another split is used for nothing.
-    Works of one kind with the same artist and title are doubtful.
+    Only works of the split that was read are linked; links to works of another split are ignored.
+    Works of one kind with the same artist and title are linked as doubtful.
 
     Parameters
     ----------
     scores, chroma, recordings : (int, Joined), optional
-        The number of the source, and its archives. The first archive of scores is the one whose songs, by
-        index, and works, by number, the others mean.
+        The number of the source, and its archives. The others refer to the first archive of scores: to songs
+        by index, and to works by number.
     table : Path, optional
         `links.tsv`: columns hpcp_work and score_work.
 
@@ -268,7 +268,7 @@ def read_links(path: Path) -> list[tuple[int, int]]:
         return [(int(row[0]), int(row[1])) for row in rows]
     except (OSError, ValueError, IndexError) as error:
         raise TrainingError(
-            f"{path}: no table with the columns hpcp_work and score_work ({error})"
+            f"{path}: not a table with the columns hpcp_work and score_work ({error})"
         ) from error
 
 
@@ -300,7 +300,7 @@ def _of_recordings(
 def _of_profiles(
     chroma: tuple[int, Joined[ProfileCorpus]], scores: dict[int, Node]
 ) -> tuple[list[Link], list[Link]]:
-    """Links of recordings whose work alignment confirms, and of the others."""
+    """Links of recordings whose work is confirmed by alignment, and links of the others."""
     found: tuple[list[Link], list[Link]] = ([], [])
     for recording, node in _work_of_version(chroma).items():
         archive, place = chroma[1].at(recording)
@@ -311,7 +311,7 @@ def _of_profiles(
 
 
 def _same_names(found: tuple[int, Joined]) -> list[Link]:
-    """Works of which versions have the same artist and title."""
+    """Works that have versions with the same artist and title."""
     first: dict[str, Node] = {}
     links = []
     for version, node in _work_of_version(found).items():

@@ -20,18 +20,18 @@ _DEST = "option:"
 
 
 def option(default: Any, help: str, *, flag: str | None = None, choices: Sequence[Any] | None = None) -> Any:
-    """A field of a dataclass that is an option.
+    """Make a field of a dataclass that is an option.
 
     Parameters
     ----------
     default : object
-        Its value where neither file nor flag says otherwise.
+        Its value if neither file nor flag gives one.
     help : str
-        What `--help` says of it.
+        Its text in `--help`.
     flag : str, optional
-        Its flag without "--"; None: the field's name.
+        Its flag without "--"; the field's name by default.
     choices : sequence, optional
-        The values that it may have.
+        Its possible values.
 
     Returns
     -------
@@ -89,12 +89,13 @@ def add_flags(
     Parameters
     ----------
     parser : argparse.ArgumentParser
+        Where to add them.
     cls : type
         The dataclass.
     prefix : str
         Before the paths of its fields.
     help : mapping of str to str
-        Help texts by path, of fields that are flags though they were not made by `option`.
+        Help texts, by path, of further fields that were not made by `option`.
     """
     for path, kind, metadata in leaves(cls, prefix):
         text = metadata.get("help") or help.get(path)
@@ -154,7 +155,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"recipe {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"recipe {path}: no TOML ({error})") from error
+        raise UsageError(f"recipe {path}: not TOML ({error})") from error
 
 
 def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -180,7 +181,7 @@ def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def build(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
-    """A dataclass with these values for its fields, and defaults for the others.
+    """Make a dataclass with these values for its fields, and defaults for the others.
 
     Parameters
     ----------
@@ -191,10 +192,15 @@ def build(cls: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
     prefix : str
         Before the paths of its fields.
 
+    Returns
+    -------
+    object
+        Of the class.
+
     Raises
     ------
     UsageError
-        If a value is not of its field's type, or none of those that the field may have.
+        If a value is not of its field's type, or not one of its choices.
     """
     hints = typing.get_type_hints(cls)
     found: dict[str, Any] = {}
@@ -228,12 +234,12 @@ def check_known(values: Mapping[str, Any], known: Sequence[Leaf], *, source: Pat
     odd = sorted(set(values) - names)
     if odd:
         raise UsageError(
-            f"recipe {source}: no such option {', '.join(odd)}; there are {', '.join(sorted(names))}"
+            f"recipe {source}: unknown option {', '.join(odd)}; choose from {', '.join(sorted(names))}"
         )
 
 
 def _inner(kind: Any) -> tuple[type, bool]:
-    """The type of one value, and whether there may be several."""
+    """The type of one value, and whether several are allowed."""
     if typing.get_origin(kind) is tuple:
         return typing.get_args(kind)[0], True
     if isinstance(kind, types.UnionType):

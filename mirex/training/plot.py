@@ -49,7 +49,7 @@ def plot_log(log: Path, *, path: Path) -> None:
         width = min(SMOOTHING_STEPS, len(values))
         smooth = np.convolve(values, np.ones(width) / width, mode="valid")
         left.plot(steps[width - 1 :], smooth / smooth[0], label=term)
-    left.set(xlabel="step", ylabel="loss, share of its start", ylim=(0, None))
+    left.set(xlabel="step", ylabel="loss relative to its start", ylim=(0, None))
     validated = [entry for entry in entries if "validation" in entry]
     for name in validated[0]["validation"] if validated else ():
         right.plot(

@@ -140,7 +140,9 @@ def make_batches(corpus: Corpus | Prepared, *, recipe: Recipe) -> BatchMaker:
     for name, source, wanted in zip(data.sources, sources, recipe.batch.works, strict=True):
         there = int(np.count_nonzero(source.work_weights))
         if wanted > there:
-            raise UsageError(f"{wanted} works of {name} a batch, but there are {there}: give at most so many")
+            raise UsageError(
+                f"{wanted} works of {name} per batch, but there are only {there}; give at most that"
+            )
     return BatchMaker(sources, settings=recipe.batch, seed=recipe.loop.seed, numbering=numbering)
 
 
@@ -191,7 +193,7 @@ def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list
         {"recipe", "until_step"}, earliest first.
     """
     history = list(metadata.get("history", []))
-    # JSON turns tuples into lists; only what it can tell apart counts.
+    # JSON turns tuples into lists, so compare what it makes of both.
     if metadata["recipe"] != json.loads(json.dumps(recipe)):
         history.append({"recipe": metadata["recipe"], "until_step": metadata["step"]})
     return history
@@ -274,12 +276,12 @@ def check(corpus: Corpus, recipe: Recipe) -> None:
     batch = recipe.batch
     if len(corpus.sources) != len(batch.works) or not corpus.sources:
         raise UsageError(
-            f"works per batch {batch.works} for the sources {corpus.sources}: give one number a source"
+            f"works per batch {batch.works} for the sources {corpus.sources}: give one number per source"
         )
     if min(batch.works) < 0 or batch.versions < 1:
         raise UsageError(
-            f"works per batch {batch.works} of {batch.versions} versions: give no negative number, "
-            "and 1 version or more"
+            f"works per batch {batch.works}, versions {batch.versions}: give works of 0 or more, and 1 "
+            "version or more"
         )
     for name in ("backwards", "mirrored"):
         weight = getattr(recipe, f"{name}_weight")
@@ -309,13 +311,13 @@ def _check_crops(recipe: Recipe) -> None:
     crops, multiple = sum(recipe.batch.works) * recipe.batch.versions, recipe.batch.multiple
     if multiple < 1 or (multiple > 1 and crops < 2 * multiple):
         raise UsageError(
-            f"crops in multiples of {multiple}, {crops} in a batch: give 1, or at most half of them"
+            f"crops in multiples of {multiple}, with {crops} in a batch: give 1, or at most half of them"
         )
-    # Of three, two at least are in one view; one alone there has no batch statistics, and is left out.
+    # Of three, at least two are in one view; a single one has no batch statistics and is dropped.
     if crops < 3:
         raise UsageError(
-            f"{crops} crops in a batch may leave one for each view, which nothing can be learned from: "
-            "give more works or versions"
+            f"{crops} crops in a batch may leave a single one in each view, from which nothing can be "
+            "learned: give more works or versions"
         )
 
 
@@ -328,10 +330,10 @@ def _check_files(corpus: Corpus, recipe: Recipe) -> None:
     voiced = bool(corpus.chroma) and recipe.voiced_share > 0
     sounded = bool(corpus.recordings) and recipe.sounded_share > 0
     if not corpus.patches and (corpus.scores or voiced or sounded):
-        needing = "voiced crops of chroma" if voiced else "crops of recordings that are sounded anew"
+        needing = "voiced crops of chroma" if voiced else "sounded crops of recordings"
         raise UsageError(
-            f"{'scores' if corpus.scores else needing} need note patches: make them with 'mirex patches', "
-            "give them with --patches"
+            f"{'scores' if corpus.scores else needing} need note patches: make them with 'mirex patches' "
+            "and give them with --patches"
         )
 
 

@@ -1,4 +1,4 @@
-"""A run of the training from beginning to end, or on from its checkpoint, in a folder."""
+"""A training run in a folder, from the beginning or resumed from its checkpoint."""
 
 import dataclasses
 import itertools
@@ -37,33 +37,36 @@ Report = Callable[[str], None]
 
 
 def run(folder: Path, *, corpus: Corpus, recipe: Recipe, settings: RunSettings, report: Report) -> int:
-    """Train in a folder, or go on there.
+    """Train in a folder, or resume the run there.
 
     Parameters
     ----------
     folder : Path
-        Gets checkpoint.safetensors, log.jsonl and, where matplotlib is installed, curve.png; made if missing.
+        For checkpoint.safetensors, log.jsonl and, if matplotlib is installed, curve.png; created if missing.
     corpus : Corpus
+        The data.
     recipe : Recipe
+        What to learn, and how.
     settings : RunSettings
+        Where and for how long to compute.
     report : callable
-        Called with lines that say how the run goes.
+        Called with lines of progress.
 
     Returns
     -------
     int
-        The step that the run has come to.
+        The last step.
 
     Raises
     ------
     UsageError, TrainingError, WeightsError
-        As `make_batches`, `Trainer.load` and `Trainer.start_from` raise them.
+        As in `make_batches`, `Trainer.load` and `Trainer.start_from`.
     """
     deadline = time.monotonic() + 60 * settings.minutes
     torch.set_num_threads(settings.threads)
     device, checkpoint = resolve_device(settings.device), folder / CHECKPOINT
     check(corpus, recipe)
-    report(f"draws of seed {recipe.loop.seed}")
+    report(f"seed {recipe.loop.seed}")
     prepared = prepare(corpus, report=report)
     maker = make_batches(prepared, recipe=recipe)
     size = recipe.network.embedding_size
@@ -129,16 +132,20 @@ def statistics_batches(checkpoint: Path, *, corpus: Corpus, count: int) -> Itera
 
 
 def choose_seed(values: Mapping[str, Any], *, checkpoint: Path, start: Path | None) -> int:
-    """The seed asked for, the checkpoint's, or one that no run behind the start has used; else 1.
+    """Choose the seed: the one given, the checkpoint's, one that no run behind the start has used, or 1.
 
     Parameters
     ----------
     values : mapping of str to object
-        The options that were given, by path.
+        The options given, by path.
     checkpoint : Path
         Of the run, if there is one.
     start : Path, optional
-        Sealed weights that the run begins with.
+        Sealed weights that the run starts from.
+
+    Returns
+    -------
+    int
     """
     if "loop.seed" in values:
         return int(values["loop.seed"])
@@ -153,23 +160,23 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"folder {folder} of the run: {error.strerror}") from error
+        raise UsageError(f"run folder {folder}: {error.strerror}; name another folder") from error
 
 
 def _begin(
     trainer: Trainer, recipe: Recipe, *, checkpoint: Path, start: Path | None, report: Report
 ) -> dict[str, Any]:
-    """Go on from the checkpoint, or begin with the weights of `start` if any; what the metadata say of it."""
+    """Resume from the checkpoint, or begin with the weights of `start`, if any; returns their metadata."""
     if checkpoint.exists():
         earlier = trainer.load(checkpoint)
-        report(f"going on from step {trainer.step}")
+        report(f"resuming from step {trainer.step}")
         history = changed_recipes(earlier, recipe=dataclasses.asdict(recipe))
         return {"history": history, "started_from": earlier.get("started_from")}
     return {"history": [], "started_from": trainer.start_from(start) if start else None}
 
 
 def _plot(folder: Path, report: Report) -> None:
-    """The curve; without matplotlib a run is as good, as was said before it began."""
+    """Plot the curve; without matplotlib, which was reported at the start, only say that there is none."""
     try:
         plot_log(folder / "log.jsonl", path=folder / "curve.png")
     except ImportError:

@@ -45,20 +45,20 @@ def seal(
     checkpoint : Path
         Of a training run.
     path : Path
-        The weights file to write.
+        The weights file to write; it appears whole.
     results, calibration : dict, optional
-        Go into the metadata as JSON.
+        For the metadata, as JSON.
     chroma_weight : float, optional
-        Of the folded view in the embedding, which training does not depend on; None: the recipe's.
+        Of the folded view in the embedding; the recipe's by default. Training does not depend on it.
     start : Path, optional
-        The weights that the run started from, to be averaged with what the run made of them.
+        The weights that the run started from, to average with those of the run.
     start_share : float
-        Their share in every tensor, at least 0 and less than 1.
+        Their share in every tensor, in [0, 1).
     batches : iterable of Batch
-        Training batches that BatchNorm's statistics are computed from after averaging; needed where
+        Training batches for recomputing the BatchNorm statistics after averaging; needed if
         `start_share` is above 0.
     date : str, optional
-        ISO; today if None.
+        ISO; today by default.
     half : bool
         Store large tensors as float16, not float32.
 
@@ -70,8 +70,8 @@ def seal(
     Raises
     ------
     TrainingError
-        For a negative weight, a share out of range, a start that the run did not begin with, or averaging
-        without batches.
+        If the file is not a checkpoint, the weight is negative, the share is out of range, the run started
+        from other weights, or averaging lacks batches.
     SettingsMismatch
         If the checkpoint was made by a version with other settings.
     """
@@ -118,9 +118,9 @@ def _mixed(
 ) -> dict[str, Tensor]:
     """Tensors with this share of the start's mixed in; counters are left as they are."""
     if not 0 <= share < 1:
-        raise TrainingError(f"share of the start {share}: give 0 or more, less than 1")
+        raise TrainingError(f"share of the start {share}: give 0 or more, below 1")
     if start is None:
-        raise TrainingError(f"share of the start {share}, but no start: give the weights of the start, too")
+        raise TrainingError(f"share of the start {share}, but no start: also give the weights of the start")
     sealed = weights.load(start)
     wanted = origin["fingerprint"] if origin else "nothing"
     if sealed.fingerprint != wanted:
@@ -135,11 +135,12 @@ def _mixed(
 def _with_new_statistics(
     tensors: dict[str, Tensor], embedding_size: int, batches: Iterable[Batch]
 ) -> dict[str, Tensor]:
-    """The same network with statistics of its own: those of two networks have no meaningful mean."""
+    """Recompute the network's statistics: the mean of two networks' statistics is meaningless."""
     views = [(batch.cqt, batch.chroma) for batch in batches]
     if not views:
         raise TrainingError(
-            "averaged weights need training batches to compute BatchNorm statistics from: give the data"
+            "averaged weights need training batches to recompute the BatchNorm statistics; give the run's "
+            "data"
         )
     network = TwoViewNetwork(embedding_size=embedding_size, generator=torch.Generator())
     network.load_state_dict(tensors, strict=False)

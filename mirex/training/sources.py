@@ -1,8 +1,8 @@
-"""Sources of training versions behind one interface: scores, chroma, recordings.
+"""Sources of training versions with a common interface: scores, chroma, recordings.
 
-A source knows works and draws versions of them as network input. Everything random comes from the
-generator passed in, so a sample is a pure function of seed, step and place in the batch. Works that have
-versions in several sources are drawn from by `mirex.training.mixing`.
+A source has works and draws versions of them as network input. All randomness comes from the generator
+passed in, so a sample is a pure function of seed, step and place in the batch. `mirex.training.mixing` draws
+from works that have versions in several sources.
 """
 
 from collections.abc import Sequence
@@ -40,9 +40,9 @@ class Version(NamedTuple):
     folded : bool
         Whether it is the chroma view, not the CQT view.
     recording : int or None
-        Its number in the source; None: made anew.
+        Its number in the source; None for a synthetic one.
     origin : int or None
-        Number of the source that it is of, where a draw mixes sources; None: the one that drew it.
+        Number of its source, if a draw mixes sources; None: the source that drew it.
     """
 
     view: Array
@@ -52,7 +52,7 @@ class Version(NamedTuple):
 
 
 class Lengths(NamedTuple):
-    """Steps of a crop in each view; the folded one has fewer bins, so longer crops cost no more.
+    """Steps of a crop in each view; the folded view has fewer bins, so longer crops cost no more.
 
     Attributes
     ----------
@@ -67,14 +67,14 @@ class Lengths(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """What the versions of one work in one batch share.
+    """What the versions of a work in one batch have in common.
 
     Attributes
     ----------
     strength : float
         Of augmentation, in [0, 1].
     anchor : float
-        About where in the song, in [0, 1], all of their crops lie.
+        Approximate position of all of their crops in the song, in [0, 1].
     generator : numpy.random.Generator
         Draws everything random.
     """
@@ -85,14 +85,14 @@ class Draw(NamedTuple):
 
 
 class Source(Protocol):
-    """Works to draw training versions of.
+    """Works from which to draw training versions.
 
     Attributes
     ----------
     works : list of int64 [versions]
-        Versions of each work. There may be further works that are made from these, and come after them.
+        Versions of each work. Further works that are derived from these may follow.
     work_weights : float64 [all works]
-        How often each is wanted, relative.
+        Relative frequency of each.
     """
 
     works: list[NDArray[np.int64]]
@@ -101,18 +101,18 @@ class Source(Protocol):
     def draw(
         self, work: int, *, lengths: Sequence[Lengths], strength: float, generator: np.random.Generator
     ) -> list[Version]:
-        """Draw versions of a work; different recordings serve before one is used twice.
+        """Draw versions of a work; every recording is used once before any is used twice.
 
         Parameters
         ----------
         work : int
             Its number in the source.
         lengths : sequence of Lengths
-            One for each version: how long it is to be in the view in which it is given.
+            One for each version: its length in either view.
         strength : float
-            How far augmentation goes, in [0, 1].
+            Of augmentation, in [0, 1].
         generator : numpy.random.Generator
-            Draws everything random.
+            Of all randomness.
 
         Returns
         -------
@@ -132,11 +132,11 @@ class Source(Protocol):
         siblings : int64 [versions]
             All versions of its work in this source.
         lengths : Lengths
-            How long it is to be in the view in which it is given.
+            Its length in either view.
         draw : Draw
-            What the versions of its work share.
+            What the versions of its work have in common.
         again : bool
-            Whether it is in the draw already.
+            Whether the draw already has it.
 
         Returns
         -------
@@ -147,7 +147,7 @@ class Source(Protocol):
 def draw_versions(
     source: Source, versions: NDArray[np.int64], *, lengths: Sequence[Lengths], draw: Draw
 ) -> list[Version]:
-    """Draw versions of a work; every one is taken once before any is again.
+    """Draw versions of a work; each is taken once before any is taken twice.
 
     Parameters
     ----------
@@ -173,14 +173,14 @@ def draw_versions(
 
 
 def choose_versions(available: int, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Choose among versions; every one is taken once before any is taken twice.
+    """Choose among versions; each is taken once before any is taken twice.
 
     Parameters
     ----------
     available : int
         How many there are; at least 1.
     count : int
-        How many are chosen.
+        How many to choose.
     generator : numpy.random.Generator
         Draws their order.
 
@@ -194,14 +194,14 @@ def choose_versions(available: int, count: int, generator: np.random.Generator) 
 
 
 def part_lengths(steps: int, *, stitching: StitchSettings, generator: np.random.Generator) -> list[int]:
-    """Lengths of the parts of one sample: one part, or several where it is to be stitched.
+    """Draw the lengths of the parts of a sample: one part, or several if it is stitched.
 
     Parameters
     ----------
     steps : int
         Of the sample.
     stitching : StitchSettings
-        `probability` is the share of stitched samples; the rest is as in `draw_lengths`.
+        `probability` is the share of stitched samples; the others are as in `draw_lengths`.
     generator : numpy.random.Generator
         Draws whether it is stitched, and the lengths.
 
@@ -216,7 +216,7 @@ def part_lengths(steps: int, *, stitching: StitchSettings, generator: np.random.
 
 
 def draw_view(lengths: Lengths, *, fold_share: float, generator: np.random.Generator) -> tuple[bool, int]:
-    """Draw whether a crop is given as the chroma view.
+    """Draw the view of a crop.
 
     Parameters
     ----------
@@ -239,9 +239,9 @@ def draw_view(lengths: Lengths, *, fold_share: float, generator: np.random.Gener
 
 
 def near(anchor: float, *, strength: float, generator: np.random.Generator) -> float:
-    """A position about the anchor that the versions of a work in one batch share.
+    """Draw a position near the anchor that the versions of a work in one batch share.
 
-    Whole songs are compared in the end, so crops of one work should mostly show the same music; crops from
+    The network is to compare whole songs, so crops of one work should mostly show the same music; crops from
     anywhere in the song may have nothing in common.
 
     Parameters
@@ -249,7 +249,7 @@ def near(anchor: float, *, strength: float, generator: np.random.Generator) -> f
     anchor : float
         In [0, 1].
     strength : float
-        Of augmentation, in [0, 1]; the position spreads about the anchor with it.
+        Of augmentation, in [0, 1]; the spread around the anchor grows with it.
     generator : numpy.random.Generator
         Draws the position.
 
@@ -262,7 +262,7 @@ def near(anchor: float, *, strength: float, generator: np.random.Generator) -> f
 
 
 class ScoreSource:
-    """Rendered scores: a new arrangement for every crop, now and then folded to chroma.
+    """Rendered scores: a new arrangement for every crop, sometimes folded to chroma.
 
     Parameters
     ----------
@@ -359,7 +359,7 @@ class ScoreSource:
 
 
 class Turn(NamedTuple):
-    """A way of playing that makes other works of those of a corpus.
+    """A way of playing that turns the works of a corpus into other works.
 
     Attributes
     ----------
@@ -368,7 +368,7 @@ class Turn(NamedTuple):
     columns : slice
         The order of steps.
     weight : float
-        How often such a work is wanted.
+        Relative frequency of such works.
     """
 
     rows: slice
@@ -377,14 +377,14 @@ class Turn(NamedTuple):
 
 
 def turns(*, backwards_weight: float, mirrored_weight: float) -> list[Turn]:
-    """Ways of playing: as it is, backwards, with intervals mirrored, and both.
+    """List the ways of playing: unchanged, backwards, with mirrored intervals, and both.
 
     Parameters
     ----------
     backwards_weight : float
-        How often a work played backwards is wanted, where one as it is counts 1.
+        Relative frequency of works played backwards; unchanged ones count 1.
     mirrored_weight : float
-        How often a work with intervals mirrored is wanted, where one as it is counts 1.
+        Relative frequency of works with mirrored intervals; unchanged ones count 1.
 
     Returns
     -------
@@ -401,11 +401,11 @@ def turns(*, backwards_weight: float, mirrored_weight: float) -> list[Turn]:
 
 
 class ChromaSource:
-    """Real covers as pitch-class profiles, tiled under a random envelope or, now and then, sounded.
+    """Real covers as pitch-class profiles, tiled under a random envelope or, sometimes, sounded.
 
-    Played backwards, the versions of a work are those of another one, with the same chords in another order;
-    with intervals mirrored, rising where they fell, major chords become minor ones. So there are more works
-    to tell apart. The works of the corpus come first, then those of each other turn.
+    Played backwards, the versions of a work become those of another work, with the same chords in another
+    order. With mirrored intervals, which rise where they fell, major chords become minor ones. So there are
+    more works to tell apart. The works of the corpus come first, then those of each other turn.
 
     Parameters
     ----------
@@ -416,15 +416,15 @@ class ChromaSource:
     stitching : StitchSettings
         How often samples are stitched, and how.
     backwards_weight : float
-        How often a work played backwards is wanted, where one as it is counts 1; 0: there are none. One that
-        is mirrored, too, counts the product of both weights.
+        Relative frequency of works played backwards; unchanged ones count 1; 0: none. Works that are also
+        mirrored count the product of both weights.
     mirrored_weight : float
-        The same for a work with intervals mirrored.
+        The same for works with mirrored intervals.
     voiced_share : float
-        Share of crops that instruments play (`mirex.training.synthesis.voicing`), in [0, 1].
+        Share of crops that are sounded by instruments (`mirex.training.synthesis.voicing`), in [0, 1].
     fold_share : float
-        Of those, the share given as the chroma view, as a recording's would be; the rest are given as the
-        CQT view. In [0, 1].
+        Share of those given as the chroma view, like that of a recording; the others are given as the CQT
+        view. In [0, 1].
     patches : sequence of float32 [129, 84, PATCH_FRAMES, 84]
         Of the instruments, as power (`load_patches`), one set a SoundFont.
 
@@ -527,14 +527,14 @@ class Recordings(Protocol):
     works: list[NDArray[np.int64]]
 
     def columns(self, recording: int, *, generator: np.random.Generator) -> Array:
-        """The whole recording.
+        """Read a whole recording.
 
         Parameters
         ----------
         recording : int
             Its index.
         generator : numpy.random.Generator
-            Draws what was lost in keeping it.
+            Draws the dither, if the recording is stored as levels.
 
         Returns
         -------
@@ -544,7 +544,7 @@ class Recordings(Protocol):
 
 
 class KeptLevels:
-    """Recordings of archives of CQT levels; what their rounding took is drawn anew each time.
+    """Recordings in archives of CQT levels, with new dither each time.
 
     Parameters
     ----------
@@ -567,7 +567,7 @@ class KeptLevels:
 
 
 class KeptColumns:
-    """A user's own recordings, whose columns were kept as they are.
+    """A user's own recordings, whose columns are stored unrounded.
 
     Parameters
     ----------
@@ -589,10 +589,10 @@ class KeptColumns:
 
 
 class RecordingSource:
-    """Real recordings: a crop in another key, tempo and colour, or one sounded anew by other instruments.
+    """Real recordings: crops in another key, tempo and colour, or sounded by other instruments.
 
-    Two crops of a recording as it is are never each other's positives, since they tell little of what makes
-    versions; one that is sounded anew counts as a recording of its own.
+    Two unsounded crops of a recording are never each other's positives, since they teach little about
+    versions; a sounded one counts as a recording of its own.
 
     Parameters
     ----------
@@ -605,16 +605,15 @@ class RecordingSource:
     fold_share : float
         Share of crops given as the chroma view, in [0, 1].
     patches : sequence of float32 [129, 84, PATCH_FRAMES, 84]
-        Of the instruments, as power (`load_patches`), one set a SoundFont. Without any, nothing is sounded
-        anew.
+        Of the instruments, as power (`load_patches`), one set per SoundFont. Without any, no crop is
+        sounded.
     sounded_share : float
-        Share of crops sounded anew, in [0, 1]. A recording that is drawn for the second time in a batch
-        always is.
+        Share of sounded crops, in [0, 1]. The second crop of a recording in a batch always is.
     registers_share : float
-        Of those, the share with registers kept (`mirex.training.synthesis.voicing`), in [0, 1]; the others
+        Share of those that keep the registers (`mirex.training.synthesis.voicing`), in [0, 1]; the others
         are sounded from chroma.
     multiple_weight : float
-        How often a work of several recordings is wanted, where another counts 1.
+        Relative frequency of works with several recordings; others count 1.
 
     Attributes
     ----------
@@ -686,16 +685,16 @@ def crop_parts(
     strength: float,
     generator: np.random.Generator,
 ) -> list[Array]:
-    """Consecutive stretches of one excerpt, each from the recording in its place and in a tempo of its own.
+    """Cut consecutive parts of an excerpt, each from its own recording and at its own tempo.
 
     Parameters
     ----------
     recordings : sequence of float32 [bins, columns]
         One that is shorter than needed is repeated.
     lengths : sequence of int
-        Columns wanted of each.
+        Columns of each.
     anchor : float
-        About where in the song the excerpt lies, in [0, 1].
+        Approximate position of the excerpt in the song, in [0, 1].
     strength : float
         Of augmentation, in [0, 1].
     generator : numpy.random.Generator
@@ -715,7 +714,7 @@ def crop_parts(
         start = (round(position * room) + round(elapsed * tempo)) % recording.shape[1]
         repeats = -(-(start + wanted) // recording.shape[1])
         found = np.tile(recording, repeats)[:, start : start + wanted]
-        # The nearest column, not a mean of two: that would make crops steadier than whole recordings are.
+        # The nearest column, not a mean of two, which would make crops steadier than whole recordings.
         parts.append(found[:, np.linspace(0, wanted - 1, length).round().astype(np.int64)])
         elapsed += length
     return parts
@@ -740,12 +739,12 @@ def _augmented_view(
         view = view * _envelope(len(view), generator)
     else:
         view = cqt_view(columns, settings=settings)
-    # The cut undoes the repetition of what is shorter than the network's least input.
+    # The cut undoes the repetition of crops shorter than the network's minimum input.
     return recolour.mask(view[:, :steps], strength=strength, generator=generator)
 
 
 def _envelope(bins: int, generator: np.random.Generator) -> Array:
-    """How loud each octave of a tiled profile is: flat, or smooth between 0.3 and 1. float32 [bins, 1]."""
+    """Level of each octave of a tiled profile: flat, or smooth between 0.3 and 1. float32 [bins, 1]."""
     if generator.random() < 0.4:
         return np.ones((bins, 1), np.float32)
     points = generator.uniform(0.3, 1.0, 5)

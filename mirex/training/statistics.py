@@ -1,8 +1,8 @@
-"""BatchNorm statistics of averaged or mixed weights, made anew.
+"""Recomputing the BatchNorm statistics of averaged or mixed weights.
 
-The mean of two networks' weights does not have the mean of their statistics: they are taken from what the
-averaged weights make of training batches (Izmailov et al., "Averaging Weights Leads to Wider Optima", UAI
-2018, section 3.3).
+The mean of two networks' weights does not have the mean of their statistics. So the statistics are computed
+from the activations of the averaged weights on training batches (Izmailov et al., "Averaging Weights Leads to
+Wider Optima", UAI 2018, section 3.3).
 """
 
 from collections.abc import Iterable
@@ -17,15 +17,15 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 @torch.no_grad()
 def renew_statistics(network: TwoViewNetwork, views: Iterable[tuple[Tensor, Tensor]], *, device: str) -> None:
-    """Replace the running means and variances of a network by those over some batches.
+    """Replace the running means and variances of a network with those over some batches.
 
     Parameters
     ----------
     network : TwoViewNetwork
-        Changed in place; left as it was, training or not.
+        Changed in place; its mode, training or not, is restored.
     views : iterable of (Tensor, Tensor)
         Network input of the CQT view and of the chroma view, float [crops, 1, bins, steps] on the device. A
-        view of which no batch has a crop keeps its statistics.
+        view without any crops keeps its statistics.
     device : str
         For autocast.
     """
@@ -35,7 +35,7 @@ def renew_statistics(network: TwoViewNetwork, views: Iterable[tuple[Tensor, Tens
     ]
     was_training = network.training
     for norm in norms:
-        norm.momentum = None  # a mean over all batches, each counting the same
+        norm.momentum = None  # a mean over all batches with equal weight
         norm.running_mean, norm.running_var = (torch.zeros_like(_there(t)) for t in _running(norm))
         norm.num_batches_tracked = torch.zeros_like(_there(norm.num_batches_tracked))
     network.train()

@@ -1,12 +1,12 @@
 """Validation during training: mAP of held-out works in quick sets.
 
 `scores`: validation scores, human-made versions, rendered as written. `anthems`: real recordings. `chroma`:
-real covers as tiled profiles. `voiced`: the same, sounded for the CQT view. Each of these clips is embedded
-whole, in the view named.
+real covers as tiled profiles. `voiced`: the same covers, sounded for the CQT view. Each of these clips is
+embedded whole, in the view named.
 
-`pop_among`: real recordings among distractors, `pop`: the same alone. They are judged as they will be once
-the weights are sealed: by windows, whitened by the vectors of training recordings. Without that the figures
-would mislead, since whitening does for nothing what training may take long to learn.
+`pop_among`: real recordings among distractors; `pop`: the same recordings alone. They are embedded as with
+sealed weights: in windows, whitened with the vectors of training recordings. Without whitening the figures
+would mislead, since it gives for free what training may take long to learn.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,7 +36,7 @@ WHITENING_RECORDINGS = 500  # of the training split; with all of them MAP differ
 
 
 class ValidationSet(NamedTuple):
-    """Clips that are embedded whole; every one is a query.
+    """Clips that are embedded whole; each is a query.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class ValidationSet(NamedTuple):
     labels : int64 [clips]
         Their works.
     folded : bool
-        Whether they are the chroma view, not the CQT view.
+        Whether they are in the chroma view instead of the CQT view.
     """
 
     clips: list[Array]
@@ -53,17 +53,19 @@ class ValidationSet(NamedTuple):
     folded: bool = False
 
     def average_precision(self, network: TwoViewNetwork, *, device: str) -> dict[str, float]:
-        """The mean average precision, without a name of its own.
+        """Compute the mean average precision.
 
         Parameters
         ----------
         network : TwoViewNetwork
+            In evaluation mode.
         device : str
-            Where it lies.
+            Torch device of the network.
 
         Returns
         -------
         dict of str to float
+            By the suffix of its name, which is "".
         """
         view = network.chroma if self.folded else network.cqt
         embeddings = embed_clips(view, self.clips, device=device)
@@ -71,18 +73,18 @@ class ValidationSet(NamedTuple):
 
 
 class RecordingSet(NamedTuple):
-    """Recordings that are embedded by windows, whitened.
+    """Recordings that are embedded in windows and whitened.
 
     Attributes
     ----------
     windows : list of float16 [bins, steps]
         Network input of all recordings, one after the other.
     recordings : int64 [windows]
-        Which recording each is of, from 0.
+        Recording of each window, from 0.
     labels : int64 [recordings]
-        Their works. Those with another version are queries, the others distractors.
+        Their works. Recordings with another version are queries, the others distractors.
     others : list of float16 [bins, steps]
-        Windows of recordings that the whitening is fitted on.
+        Windows of the recordings that the whitening is fitted to.
     """
 
     windows: list[Array]
@@ -91,17 +93,19 @@ class RecordingSet(NamedTuple):
     others: list[Array]
 
     def average_precision(self, network: TwoViewNetwork, *, device: str) -> dict[str, float]:
-        """Mean average precision of the queries alone ("") and among all recordings ("_among").
+        """Compute the mean average precision of the queries alone and among all recordings.
 
         Parameters
         ----------
         network : TwoViewNetwork
+            In evaluation mode.
         device : str
-            Where it lies.
+            Torch device of the network.
 
         Returns
         -------
         dict of str to float
+            By the suffix of its name: "" alone, "_among" among all.
         """
         whitening = fit([embed_clips(network.cqt, self.others, device=device)])
         vectors = whitening.apply(embed_clips(network.cqt, self.windows, device=device))
@@ -135,7 +139,7 @@ def score_set(corpus: ScoreCorpus, *, patches: Array, settings: NetworkSettings,
     ValidationSet
         In the CQT view.
     """
-    # Keys have a generator of their own, so that they stay when arranging draws more or less.
+    # Keys have their own generator, so that they do not change if arranging draws more or less.
     keys, arranging = np.random.default_rng(0), np.random.default_rng(0)
     clips, labels = [], []
     for label, songs in enumerate([songs for songs in corpus.works if len(songs) > 1][:works]):
@@ -229,26 +233,26 @@ def voiced_set(path: Path, *, works: int, patches: Array, settings: NetworkSetti
 
 
 def recording_set(path: Path, *, settings: NetworkSettings, seed: int = 0) -> RecordingSet | None:
-    """The validation split of an archive of recordings.
+    """Take the validation split of an archive of recordings.
 
     Parameters
     ----------
     path : Path
         The archive.
     settings : NetworkSettings
-        Of the network whose input is made.
+        Of the view.
     seed : int
-        Of what rounding to levels took, and of which training recordings the whitening is fitted on.
+        Of the dither, and of the choice of training recordings that the whitening is fitted to.
 
     Returns
     -------
     RecordingSet or None
-        None if no work of the split has two versions, or there is no training split to whiten by.
+        None if no work of the split has two versions, or there is no training split for the whitening.
 
     Raises
     ------
     TrainingError
-        If it is no such file.
+        If the file is not such an archive.
     """
     held_out, training = (LevelCorpus.load(path, split=split) for split in ("validation", "train"))
     if not any(len(versions) > 1 for versions in held_out.works) or len(training.recordings) < 2:
@@ -283,7 +287,7 @@ def _labels(clips: Sequence[Clip] | Sequence[ProfileClip]) -> NDArray[np.int64]:
 def mean_average_precision(
     embeddings: Array, labels: NDArray[np.int64], *, queries: NDArray[np.int64] | None = None
 ) -> float:
-    """mAP of queries against all other clips.
+    """Compute the mAP of queries against all other clips.
 
     Parameters
     ----------
@@ -292,11 +296,12 @@ def mean_average_precision(
     labels : int64 [clips]
         Their works.
     queries : int64 [queries], optional
-        Positions of the queries; every clip if None.
+        Positions of the queries; all clips by default.
 
     Returns
     -------
     float
+        In 0..1.
     """
     positions = np.arange(len(labels)) if queries is None else queries
     distances = distance_matrix(embeddings[positions], embeddings)

@@ -273,7 +273,7 @@ class TestCommand:
             (["demo", "--qmax-columns", "0"], "--qmax-columns"),
             (["covers"], "--corpus"),
             (["pop-among"], "--corpus"),
-            (["covers", "--corpus", "x", "--works", "0"], "--works is 0"),
+            (["covers", "--corpus", "x", "--works", "0"], "--works 0"),
             ([], "--all"),
             (["demo", "--all", "--corpus", "x", "--soundfont", "x"], "--all"),
         ],

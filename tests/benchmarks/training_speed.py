@@ -18,10 +18,12 @@ from statistics import median
 
 import torch
 
-from mirex.commands.train import Plan, add_parser, options_of
+from mirex.commands.train import add_parser
 from mirex.extraction.extract import resolve_device
 from mirex.training.batches import Batch, stream
 from mirex.training.loop import Trainer
+from mirex.training.options import given
+from mirex.training.plan import Plan, make_plan, read_values
 from mirex.training.recipe import make_batches, prepare
 
 STEPS = 30  # a repeat
@@ -33,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_parser(parser.add_subparsers())
     args = parser.parse_args(["train", *sys.argv[1:]])
-    plan = options_of(args)
+    plan = make_plan(read_values(args.recipe, flags=given(args)), folder=args.folder)
     torch.set_num_threads(plan.settings.threads)
     trainer, batches = set_up(plan)
     print(json.dumps(measure(trainer, batches, ahead=2 * plan.settings.processes)))

@@ -108,7 +108,7 @@ def test_versions_are_ordered_as_packaging_orders_them(one, other):
 
 @pytest.mark.parametrize("text", ["", "one", "1.0-", "1..0", "1.0x"])
 def test_what_is_no_version(text):
-    with pytest.raises(ValueError, match="no version"):
+    with pytest.raises(ValueError, match="not a version"):
         version_key(text)
 
 
@@ -348,7 +348,7 @@ def test_an_interrupted_set_up_is_one_line_and_leaves_no_process(number, folder,
     assert process.returncode == 1
     assert output == ""
     assert error.splitlines()[1:] == [
-        "mirex: error: interrupted; run the same command again to set up what is missing"
+        "mirex: error: interrupted; run the same command again to finish the setup"
     ]
     with open(private.with_name(".venv.lock")) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # no process that holds it is left
@@ -364,7 +364,7 @@ def test_somebody_elses_environment_is_left_alone(folder, tmp_path):
 
 def test_a_place_that_cannot_be_written(folder, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(EnvironmentFailure, match="cannot be made"):
+    with pytest.raises(EnvironmentFailure, match="cannot be created"):
         choose(tmp_path / "file" / ".venv", [folder], prefer_this=False)
 
 

@@ -159,10 +159,10 @@ def test_wrong_usage_is_2_and_help_0():
 def test_a_python_that_is_none(audio, scratch, tmp_path):
     (tmp_path / "python").write_text("#!/bin/sh\n")
     for python, why in (
-        ("/bin/false", "is no Python 3.11 or newer"),
+        ("/bin/false", "is not Python 3.11 or newer"),
         ("/no/such/python", "does not exist"),
-        (str(tmp_path), "is a folder; name the interpreter in it, bin/python"),
-        (str(tmp_path / "python"), "may not be run; name one that may, or allow it (chmod +x)"),
+        (str(tmp_path), "is a folder; give the interpreter in it, bin/python"),
+        (str(tmp_path / "python"), "is not executable; make it so (chmod +x) or give another interpreter"),
         ("no-such-python", "is not on the PATH"),
     ):
         done = run(QUERY, *files(audio, scratch), more={"MIREX_PYTHON": python})

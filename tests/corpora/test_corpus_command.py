@@ -156,9 +156,9 @@ def test_training_goes_on_what_was_made(archives, tmp_path):
         ("work,path\n", "no rows"),
         ("work,path,split\na,a.wav,test\n", "row 2: split 'test'; give train or validation"),
         ("work,path\na,none.wav\n", "none of 1 audio files can be read"),
-        ("work,path\n,a.wav\n", "row 2: work and path must not be empty"),
-        ("work,file\na,a.wav\n", "name the columns work and path"),
-        ("work,path\n4294967296,a.wav\n", "give numbers less than 2"),
+        ("work,path\n,a.wav\n", "row 2: fill in work and path"),
+        ("work,file\na,a.wav\n", "needs the columns work and path"),
+        ("work,path\n4294967296,a.wav\n", "give numbers below 2"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(tmp_path, capsys, table, message):
@@ -175,6 +175,10 @@ def test_a_table_that_cannot_be_used_is_named(tmp_path, capsys, table, message):
 def test_files_that_are_no_midi_are_refused_by_name(tmp_path):
     (tmp_path / "text.mid").write_text("text")
     mido.MidiFile(tracks=[mido.MidiTrack()]).save(tmp_path / "empty.mid")
-    for name, message in (("text.mid", "no MIDI file"), ("none.mid", "no MIDI"), ("empty.mid", "no notes")):
+    for name, message in (
+        ("text.mid", "not a readable"),
+        ("none.mid", "not a readable"),
+        ("empty.mid", "has no notes"),
+    ):
         with pytest.raises(TrainingError, match=f"{name}: {message}"):
             read_midi(tmp_path / name)

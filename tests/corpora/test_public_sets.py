@@ -35,14 +35,25 @@ def test_covers80(covers80):
     assert found[0].track_id == "Let_It_Be/beatles+1+11-Let_It_Be"
     assert [track.audio_path for track in found] == [there, None, None, None]
     text = missing_text("covers80", found)
-    assert text.startswith("covers80: 1 of 4 recordings are there; missing: beatles+1+02-Yesterday,")
+    assert text.startswith("covers80: 1 of 4 recordings found; missing: beatles+1+02-Yesterday,")
+
+
+def test_covers80_as_on_its_page_with_all_audio_in_one_folder(covers80, tmp_path):
+    home, folder = covers80
+    for name in ("list1", "list2"):
+        (folder / f"{name}.list").rename(folder / f"{name}.txt")
+    there = touch(tmp_path / "flat" / "en_vogue+Y+1-Yesterday.wav")
+    found = tracks("covers80", lists=home, audio=tmp_path / "flat")
+    assert [track.audio_path for track in found] == [None, None, None, there]
 
 
 def test_da_tacos_as_mirdata_names_it(tmp_path):
     content = {"W_1": {"P_10": {"perf_title": "a"}, "P_11": {}}, "W_2": {"P_20": {}}}
-    (tmp_path / "da-tacos_benchmark_subset_metadata.json").write_text(json.dumps(content))
+    unpacked = tmp_path / "da-tacos_metadata"
+    unpacked.mkdir()
+    (unpacked / "da-tacos_benchmark_subset_metadata.json").write_text(json.dumps(content))
     there = touch(tmp_path / "audio" / "W_1" / "P_11.MP3")
-    for lists in (tmp_path, tmp_path / "da-tacos_benchmark_subset_metadata.json"):
+    for lists in (tmp_path, unpacked, unpacked / "da-tacos_benchmark_subset_metadata.json"):
         found = tracks("da-tacos", lists=lists, audio=tmp_path / "audio")
         assert [track.track_id for track in found] == [
             "benchmark#W_1#P_10",
@@ -60,16 +71,19 @@ def test_shs100k_by_number_or_address(tmp_path):
     )
     (tmp_path / "SHS100K-TEST").write_text("7\t0\n7\t1\n8\t0\n")
     by_number = touch(tmp_path / "audio" / "7-0.mp3")
+    with_underscore = touch(tmp_path / "audio" / "8_0.mp3")
     by_address = touch(tmp_path / "audio" / "-_3456789ab.m4a")
     found = tracks("shs100k", lists=tmp_path, audio=tmp_path / "audio")
-    assert [track.audio_path for track in found] == [by_number, by_address, None]
+    assert [track.audio_path for track in found] == [by_number, by_address, with_underscore]
     assert [track.work_id for track in found] == ["7", "7", "8"]
 
 
 def test_discogs_vi(tmp_path):
     versions = [("V-1", "abcdefghijk"), ("V-2", "lmnopqrstuv")]
     content = {"C-1": [{"version_id": version, "youtube_id": address} for version, address in versions]}
-    (tmp_path / "DiscogsVI-YT-20240701-light.json.test").write_text(json.dumps(content))
+    (tmp_path / "Discogs-VI-YT-20240701-light.json.test").write_text(json.dumps(content))
+    (tmp_path / "Discogs-VI-YT-20240701-light.json.train").write_text("{}")
+    (tmp_path / "Discogs-VI-20240701-DaTACOS-SHS100K2_TEST-lost_cliques.txt").write_text("C-1\n")
     there = touch(tmp_path / "audio" / "ab" / "abcdefghijk.opus")
     found = tracks("discogs-vi", lists=tmp_path, audio=tmp_path / "audio")
     assert [track.track_id for track in found] == ["C-1:V-1", "C-1:V-2"]
@@ -79,9 +93,9 @@ def test_discogs_vi(tmp_path):
 @pytest.mark.parametrize("name", READERS)
 def test_lists_that_are_none(tmp_path, name):
     touch(tmp_path / "audio" / "a.mp3")
-    with pytest.raises(EvaluationError, match=f"not the lists of {name}"):
+    with pytest.raises(EvaluationError, match=f"not the published lists of {name}"):
         tracks(name, lists=tmp_path, audio=tmp_path / "audio")
-    with pytest.raises(EvaluationError, match="no folder"):
+    with pytest.raises(EvaluationError, match="not a folder"):
         tracks(name, lists=tmp_path, audio=tmp_path / "elsewhere")
 
 
@@ -107,12 +121,18 @@ class TestCommand:
         output = capsys.readouterr()
         table = json.loads(output.out)["tables"]["covers80"]
         assert (table["recordings"], table["queries"]) == (2, 2)
-        assert "3 of 4 recordings are there; missing: en_vogue+Y+1-Yesterday" in output.err
+        assert "3 of 4 recordings found; missing: en_vogue+Y+1-Yesterday" in output.err
         assert "Yesterday/beatles+1+02-Yesterday: left out" in output.err
 
-    def test_weights_are_not_judged_by_what_they_were_trained_on(self, tmp_path, capsys):
-        assert self.run("shs100k", "--lists", tmp_path, "--audio", tmp_path) == 2
-        assert CLOSED["shs100k"] in capsys.readouterr().err
+    @pytest.mark.parametrize("name", ["shs100k", "discogs-vi"])
+    def test_weights_are_not_judged_by_what_they_were_trained_on(self, tmp_path, capsys, name):
+        assert self.run(name, "--lists", tmp_path, "--audio", tmp_path) == 2
+        assert CLOSED[name] in capsys.readouterr().err
+
+    def test_other_weights_may_be(self, tmp_path, capsys):
+        given = ["discogs-vi", "--lists", tmp_path, "--audio", tmp_path]
+        assert self.run(*given, "--weights", tmp_path / "own.safetensors") != 0
+        assert "not the published lists of discogs-vi" in capsys.readouterr().err
 
     def test_wrong_usage(self, tmp_path, capsys):
         assert self.run("da-tacos", "--lists", tmp_path) == 2

@@ -134,7 +134,7 @@ def test_recordings_that_cannot_be_decoded_leave_a_note(tmp_path, rng):
     matrix, cliques = make_problem(rng)
     page = make_page(tmp_path / "r.html", matrix, cliques)
     assert page.count('<div class="empty">no picture: ') > 2
-    assert "no such file when the page was made" in page
+    assert "missing when the page was made" in page
     assert "<img" not in page
 
 

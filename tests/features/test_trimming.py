@@ -63,7 +63,7 @@ def check_in_blocks(signal, blocks):
     found = np.concatenate([*trimmer.trimmed(blocks), np.empty(0, np.float32)])
     assert np.array_equal(found, trimmed(signal, settings=SETTINGS))
     silences = np.array(trimmer.silences, float).reshape(-1, 2)
-    places = with_silence(np.arange(len(found)), silences).astype(int)
+    places = with_silence(np.arange(float(len(found))), silences).astype(int)
     assert np.array_equal(signal[places], found)
 
 

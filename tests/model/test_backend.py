@@ -60,7 +60,9 @@ def test_openvino_on_cuda_is_wrong_usage():
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(MirexError, match=r'the extra fast \(openvino\): pip install "mirex\[fast\]"'):
+    with pytest.raises(
+        MirexError, match=r'openvino is not installed; install it with: pip install "mirex\[fast\]"'
+    ):
         backend.check("openvino")
     (tmp_path / "a.wav").write_bytes(b"no audio")
     (tmp_path / "list").write_text("a.wav\n")

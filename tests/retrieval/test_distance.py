@@ -154,7 +154,7 @@ def test_no_queries_give_no_rows() -> None:
 def test_a_value_that_is_not_finite_is_an_error(bad: float) -> None:
     vectors = np.ones((4, 3))
     vectors[2, 1] = bad
-    with pytest.raises(MirexError, match="embedding 2 holds NaN or infinity"):
+    with pytest.raises(MirexError, match="embedding 2 has NaN or infinity"):
         distance_matrix(vectors, vectors)
 
 
@@ -163,7 +163,7 @@ def test_a_value_that_is_not_finite_is_an_error(bad: float) -> None:
     [
         ((2, 3), (2, 4), {}, "agree in their second dimension"),
         ((3,), (2, 3), {}, "two-dimensional"),
-        ((2, 3), (2, 3), {"block": 0}, "block must be 1 or more"),
+        ((2, 3), (2, 3), {"block": 0}, "block 0: give 1 or more"),
         ((2, 3), (2, 3), {"query_positions": [0]}, "query_positions"),
         ((2, 3), (2, 3), {"query_positions": [0, 2]}, "query_positions"),
         ((2, 3), (2, 3), {"query_positions": [0, -1]}, "query_positions"),

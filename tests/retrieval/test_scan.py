@@ -1,10 +1,12 @@
 """Scanning: the path is the best of all paths, windows lie where they should, and sets are named."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -22,8 +24,17 @@ from mirex.retrieval import tracklist
 from mirex.retrieval import windows as windows_module
 from mirex.retrieval.index import Index, Songs
 from mirex.retrieval.indexing import fingerprints
-from mirex.retrieval.path import NONE, best_path, posteriors, transitions
-from mirex.retrieval.scan import Evidence, Occurrence, Scan, _key, _placed, cell_evidence, occurrences
+from mirex.retrieval.path import NONE, best_path, posteriors
+from mirex.retrieval.scan import (
+    Evidence,
+    Occurrence,
+    Scan,
+    _background,
+    _key,
+    _placed,
+    occurrences,
+    segment_evidence,
+)
 from mirex.retrieval.scan_page import write_page
 from mirex.retrieval.windows import OF_SONGS, Layout, embed_spans
 from random_network import random_sealed, save_random
@@ -33,44 +44,52 @@ SIZE = 512
 MARKS = {"front_end": "f" * 16, "cqt": "multirate", "weights": "w" * 16}
 
 
-def brute_force(evidence, steps):
-    """Scores of all paths, of states -1 (none) to songs - 1."""
-    cells, songs = evidence.shape
-    scores = {}
-    for path in itertools.product(range(-1, songs), repeat=cells):
-        score = steps.stay_none if path[0] == NONE else steps.enter
-        score += sum(evidence[cell, state] for cell, state in enumerate(path) if state != NONE)
-        for before, after in itertools.pairwise(path):
-            if before == NONE:
-                score += steps.stay_none if after == NONE else steps.enter
-            elif after == NONE:
-                score += steps.leave
-            else:
-                score += np.logaddexp(steps.stay_song, steps.change) if before == after else steps.change
-        scores[path] = score
-    return scores
+def all_paths(cells, lengths, songs):
+    """Every row of segments that fills the cells: lists of (start, length, song), NONE in single cells."""
+    if cells == 0:
+        yield []
+        return
+    for length, song in [(1, NONE), *itertools.product(lengths, range(songs))]:
+        if length <= cells:
+            for before in all_paths(cells - length, lengths, songs):
+                yield [*before, (cells - length, length, song)]
 
 
-@settings(max_examples=15, deadline=None)
-@given(cells=st.integers(1, 4), songs=st.integers(1, 3), seed=st.integers(0, 10**6))
-def test_path_and_posteriors_are_those_of_all_paths(cells, songs, seed):
-    evidence = np.random.default_rng(seed).normal(0, 3, (cells, songs))
-    steps = transitions(songs=songs, cells_of_song=3, cells_of_none=2)
-    scores = brute_force(evidence, steps)
-    found = tuple(best_path(evidence, steps).tolist())
-    # The path leaves the tiny `change` to the same song out of account.
-    assert scores[found] >= max(scores.values()) - cells * np.log1p(np.exp(steps.change - steps.stay_song))
-    weights = np.exp(np.array(list(scores.values())) - max(scores.values()))
-    states = np.array(list(scores))
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 3), st.integers(0, 10**6))
+def test_path_and_posteriors_are_those_of_all_paths(cells, songs, shortest, seed):
+    lengths, generator = (shortest, shortest + 1), np.random.default_rng(seed)
+    evidence = {n: generator.normal(0, 3, (max(1, cells - n + 1), songs)) for n in lengths}
+    paths = list(all_paths(cells, lengths, songs))
+    scores = np.array(
+        [sum(evidence[n][start, song] for start, n, song in path if song != NONE) for path in paths]
+    )
+    states = np.full((len(paths), cells), NONE)
+    for row, path in zip(states, paths, strict=True):
+        for start, length, song in path:
+            row[start : start + length] = song
+    assert best_path(evidence, cells=cells).tolist() == states[scores.argmax()].tolist()
+    weights = np.exp(scores - scores.max())
     expected = [[weights[states[:, c] == s].sum() for s in range(songs)] for c in range(cells)]
-    np.testing.assert_allclose(posteriors(evidence, steps), np.array(expected) / weights.sum(), atol=1e-9)
+    found = posteriors(evidence, cells=cells)
+    np.testing.assert_allclose(found, np.array(expected) / weights.sum(), atol=1e-9)
 
 
-def test_a_larger_collection_needs_more_evidence():
-    evidence = np.full((4, 1), 1.5)
-    for songs, expected in ((1, 0), (10**6, NONE)):
-        steps = transitions(songs=songs, cells_of_song=10, cells_of_none=4)
-        assert set(best_path(evidence, steps).tolist()) == {expected}
+def test_a_larger_collection_needs_more_evidence(tmp_path, rng):
+    """The same windows, the same song: named among 30, not among so many that chance alone comes as near."""
+    vectors = unit(rng, 1)
+    stretch = (0.3 * vectors + 0.95 * unit(rng, 1))[[0] * 8]
+    seconds = np.array([[15.0 * n, 15.0 * n + 60] for n in range(8)])
+    named = []
+    for number, evidence in ((30, Evidence()), (3000, Evidence(slope=20))):
+        wholes = np.concatenate([vectors, unit(rng, number - 1)])
+        songs = Songs([str(n) for n in range(number)], [f"{n:064x}" for n in range(number)], wholes)
+        index = Index.create(tmp_path / str(number), songs, fingerprints=MARKS)
+        for each in (evidence, dataclasses.replace(evidence, slope=0.0)):
+            found = occurrences(stretch, seconds, index=index, hop=15, evidence=each)
+            named.append([one.song for one in found if one.confidence > 0.5])
+    assert named[0] == ["0"]
+    assert named[1] == named[3] == []
 
 
 @settings(max_examples=20, deadline=None)
@@ -114,15 +133,31 @@ def test_embed_spans_is_embed_and_goes_on_where_it_was(tmp_path, rng, monkeypatc
     assert found[:, 0].tolist() == [30, 30, 40]
 
 
-def test_evidence_is_the_weighted_mean_of_the_windows_that_cover_a_cell():
-    similarities = np.array([[0.5, 0.0], [0.1, 0.3]], np.float32)
-    found = cell_evidence(
-        similarities,
-        np.array([[0.0, 20.0], [10.0, 30.0]]),
-        hop=10,
-        evidence=Evidence(slope=10, threshold=0.1),
+def test_evidence_is_what_stands_out_of_the_background(made, rng):
+    """By hand: two windows of 30 s, the second stretch is their mean; the background has its floor."""
+    vectors = unit(rng, 2)
+    mean = vectors.sum(axis=0) / np.linalg.norm(vectors.sum(axis=0))
+    given = Evidence(slope=10.0, threshold=0.1, per_second=0.001, least_background=0.15)
+    songs = np.array([3, 7])
+    found = segment_evidence(
+        vectors, {2: np.array([0, 1])}, np.array([0.1, 0.3]), index=made, songs=songs, hop=15, evidence=given
     )
-    np.testing.assert_allclose(found, np.array([[4, -1], [2, 0.5], [0, 2]]), atol=1e-6)
+    parts = made.windows.astype(float).reshape(len(made), 3, -1)
+    for length, stretches, levels in ((2, vectors, [0.15, 0.3]), (3, mean[None], [0.2])):
+        nearest = (parts[songs] @ stretches.T).max(axis=1).T
+        expected = 10 * (nearest - np.array(levels)[:, None] - 0.1 - 0.015 * length) - np.log(len(made))
+        np.testing.assert_allclose(found[length], expected, atol=1e-3)
+
+
+def test_background_is_the_mean_of_those_next_to_the_nearest(rng):
+    values = rng.normal(0, 1, (3, 40)).astype(np.float32)
+    values[:, 5] = -np.inf
+    ordered = np.sort(values, axis=1)
+    np.testing.assert_allclose(_background(values), ordered[:, -21:-1].mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        _background(values[:, :7]), np.sort(values[:, :7])[:, 1:6].mean(axis=1), rtol=1e-5
+    )
+    assert _background(values[:, :1]).tolist() == [-1, -1, -1]
 
 
 def unit(rng, number, size=SIZE):
@@ -156,7 +191,7 @@ def a_set(made, rng, *, order, seconds=120, noise=0.6):
 
 def test_a_set_is_named(made, rng):
     vectors, seconds = a_set(made, rng, order=[3, None, 7, 7, 20, None])
-    found = occurrences(vectors, seconds, index=made, layout=Layout((30,), 15))
+    found = occurrences(vectors, seconds, index=made, hop=15)
     assert [each.song for each in found] == [f"/music/song {n}.mp3" for n in (3, 7, 20)]
     for each, (start, end) in zip(found, [(0, 120), (240, 480), (480, 600)], strict=True):
         assert abs(each.start - start) <= 15
@@ -168,16 +203,16 @@ def test_a_set_is_named(made, rng):
 
 def test_own_content_and_unknown_songs_are_not_named(made, rng):
     vectors, seconds = a_set(made, rng, order=[3])
-    assert occurrences(vectors, seconds, index=made, content=f"{3:064x}") == []
+    assert occurrences(vectors, seconds, index=made, hop=15, content=f"{3:064x}") == []
     vectors, seconds = a_set(made, rng, order=[None, None])
-    assert occurrences(vectors, seconds, index=made) == []
+    assert occurrences(vectors, seconds, index=made, hop=15) == []
 
 
 def test_blocks_of_windows_do_not_matter(made, rng, monkeypatch):
     vectors, seconds = a_set(made, rng, order=[3, 5, None])
-    whole = occurrences(vectors, seconds, index=made)
+    whole = occurrences(vectors, seconds, index=made, hop=15)
     monkeypatch.setattr("mirex.retrieval.scan._MOST_PRODUCTS", 1)
-    assert occurrences(vectors, seconds, index=made) == whole
+    assert occurrences(vectors, seconds, index=made, hop=15) == whole
 
 
 def test_songs_without_windows_are_met_as_a_whole(tmp_path, rng):
@@ -186,10 +221,10 @@ def test_songs_without_windows_are_met_as_a_whole(tmp_path, rng):
     songs = Songs(list("abcde"), [f"{n:064x}" for n in range(5)], wholes, [some, none, none, some, none])
     mixed = Index.create(tmp_path / "mixed", songs, fingerprints=MARKS, window_layout="x")
     seconds = np.array([[15.0 * n, 15.0 * n + 30] for n in range(8)])
-    found = occurrences(np.repeat(wholes[1:2], 8, axis=0), seconds, index=mixed)
+    found = occurrences(np.repeat(wholes[1:2], 8, axis=0), seconds, index=mixed, hop=15)
     assert [each.song for each in found] == ["b"]
     plain = Index.create(tmp_path / "plain", Songs(*list(vars(songs).values())[:3]), fingerprints=MARKS)
-    assert [each.song for each in occurrences(wholes[[1] * 8], seconds, index=plain)] == ["b"]
+    assert [each.song for each in occurrences(wholes[[1] * 8], seconds, index=plain, hop=15)] == ["b"]
 
 
 SCAN = Scan(
@@ -264,16 +299,23 @@ def place(tmp_path, rng):
     return tmp_path
 
 
+@pytest.fixture
+def eager(monkeypatch):
+    """To weights that learned nothing all music is alike: so that something is named all the same."""
+    monkeypatch.setattr("mirex.retrieval.scan.Evidence", lambda: Evidence(threshold=-1.0))
+
+
 def run(module, place, *arguments):
     options = ["--weights", place / "w.safetensors", "--num-threads", "1", "--device", "cpu"]
     return module.run(parse(module, [module.__name__.rsplit(".", 1)[1], *arguments, *options]))
 
 
-def test_command_from_audio(place, capsys):
+def test_command_from_audio(place, capsys, eager):
     listed = ["--collection", place / "list.txt", "--scratch", place / "s", "--format", "json"]
     assert run(scan_command, place, place / "set.wav", *listed, "--html", place / "page.html") == 0
     first = json.loads(capsys.readouterr().out)
     assert first["songs"] == 2
+    assert first["occurrences"]
     assert first["seconds"] == pytest.approx(48, abs=0.5)
     assert (place / "page.html").stat().st_size > 1000
     index = place / "songs.mirex"
@@ -287,7 +329,7 @@ def test_command_from_audio(place, capsys):
     assert Index(index).window_song.tolist() == [0, 1]
 
 
-def test_silence_moves_times_and_nothing_else(place, capsys):
+def test_silence_moves_times_and_nothing_else(place, capsys, eager):
     """As the ordinary embedding: a set with silence before, between and behind is the set without."""
     sound = soundfile.read(place / "set.wav")[0]
     seconds = (40, 30, 9)
@@ -303,8 +345,8 @@ def test_silence_moves_times_and_nothing_else(place, capsys):
     assert found[0]["seconds"] == pytest.approx(48, abs=0.5)
     assert found[1]["seconds"] == pytest.approx(48 + sum(seconds), abs=0.5)
     first, second = (scan["occurrences"] for scan in found)
-    confidences = [{round(each["confidence"], 2) for each in part} for part in (first, second)]
-    assert confidences[0] == confidences[1] != set()
+    assert {each["song"] for each in first} == {each["song"] for each in second} != set()
+    assert second[0]["confidence"] == pytest.approx(first[0]["confidence"], abs=0.01)
     assert second[0]["start"] == pytest.approx(40 + first[0]["start"], abs=0.1)
     assert second[-1]["end"] == pytest.approx(70 + first[-1]["end"], abs=0.5)
 
@@ -329,7 +371,7 @@ def test_occurrences_lie_where_the_silence_lets_them(start, end, expected):
     assert {part.confidence for part in found} == {0.9}
 
 
-def test_extracting_a_recording_does_not_change_its_scan(place, capsys):
+def test_extracting_a_recording_does_not_change_its_scan(place, capsys, eager):
     """What the two keep in the scratch folder differs in its last bits."""
     listed = ["--collection", place / "list.txt", "--scratch", place / "s", "--format", "json"]
     found = []
@@ -346,6 +388,7 @@ def test_extracting_a_recording_does_not_change_its_scan(place, capsys):
     assert store.get(content, kind="columns") is not None
     assert store.get(_key(content), kind="columns") is not None
     assert found[0] == found[1]
+    assert json.loads(found[0])["occurrences"]
 
 
 def made_by(place, **made):
@@ -358,7 +401,7 @@ def made_by(place, **made):
 class TestBackend:
     """An index is scanned with the backend that it was made with."""
 
-    def test_without_being_told(self, place, capsys):
+    def test_without_being_told(self, place, capsys, eager):
         pytest.importorskip("openvino")
         index, listed = place / "openvino.mirex", ["--scratch", place / "s"]
         made = [place / "list.txt", "-o", index, *listed, "--windows", "--backend", "openvino"]
@@ -371,6 +414,7 @@ class TestBackend:
             run(scan_command, place, *given, *collection)
             found.append(json.loads(capsys.readouterr().out))
         assert [each["weights"].endswith("-openvino") for each in found] == [True, False]
+        assert found[0]["occurrences"]
         for one, other in zip(*(each["occurrences"] for each in found), strict=True):
             assert one["song"] == other["song"]
             assert one["confidence"] == pytest.approx(other["confidence"], abs=1e-3)
@@ -392,6 +436,72 @@ def test_an_index_is_scanned_with_its_own_transform(place):
     assert run(scan_command, place, place / "a.wav", "--index", index) == 0
     with pytest.raises(SettingsMismatch, match="--cqt"):
         run(scan_command, place, place / "a.wav", "--index", index, "--cqt", "multirate")
+
+
+def test_progress_counts_bytes_then_windows(place, monkeypatch):
+    """Twice the file's bytes, once windows: a line for each, from 0 to all."""
+    lines: list[tuple[str, list[tuple[int, int]]]] = []
+
+    class Line:
+        def __init__(self, *, unit):
+            lines.append((unit, []))
+
+        def __call__(self, done, total):
+            lines[-1][1].append((done, total))
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("mirex.logs.ProgressLine", Line)
+    index = made_by(place, cqt="multirate")
+    assert run(scan_command, place, place / "set.wav", "--index", index) == 0
+    assert [unit for unit, _ in lines] == ["byte", "byte", "window"]
+    for _, seen in lines:
+        assert seen[0][0] == 0
+        assert seen[-1] == (seen[0][1], seen[0][1])
+
+
+DIES = """
+import os, signal, sys
+from mirex.cli import main
+from mirex.extraction.store import Store
+from mirex.retrieval import windows
+
+windows.BLOCK, put, kept = 2, Store.put, []
+
+def dying(self, content, array, **options):
+    put(self, content, array, **options)
+    kept.append(content)
+    if len(kept) == 5:  # columns, silences, three blocks of windows
+        os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+
+Store.put = dying
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(("signal", "status"), [("SIGINT", 1), ("SIGKILL", -9)])
+def test_an_interrupted_scan_goes_on_and_prints_the_same(place, capsys, eager, monkeypatch, signal, status):
+    """What was kept is not computed again, and the whole is what an uninterrupted scan prints."""
+    monkeypatch.setattr(windows_module, "BLOCK", 2)
+    soundfile.write(place / "long.wav", np.tile(soundfile.read(place / "set.wav")[0], 3), 22050)
+    marks = fingerprints(place / "w.safetensors", cqt="multirate")
+    song = Songs(["a", "b"], ["00" * 32, "11" * 32], np.eye(2, 2048))
+    index = Index.create(place / "made.mirex", song, fingerprints=marks).path
+    given = [place / "long.wav", "--index", index, "--format", "json", "--at-least", "0"]
+    run(scan_command, place, *given, "--scratch", place / "whole")
+    expected = capsys.readouterr().out
+    assert json.loads(expected)["occurrences"]
+    options = ["--weights", place / "w.safetensors", "--device", "cpu", "--scratch", place / "s"]
+    command = [sys.executable, "-c", DIES, signal, "scan", *given, *options]
+    died = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert (died.returncode, died.stdout) == (status, "")
+    assert ("to resume" in died.stderr) == (signal == "SIGINT")
+    kept = {path: path.stat().st_mtime_ns for path in (place / "s").rglob("*") if path.is_file()}
+    assert len(kept) == 5
+    run(scan_command, place, *given, "--scratch", place / "s")
+    assert capsys.readouterr().out == expected
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_nothing_is_named_in_a_short_recording(place, capsys, caplog):

@@ -209,7 +209,7 @@ def test_mixed_batches_are_learned_from_and_imprinted(folder):
 def test_another_table_of_links_is_refused(tmp_path):
     (tmp_path / "links.tsv").write_text("a\tb\n1\t2\n", "utf-8")
     for name in ("links.tsv", "none.tsv"):
-        with pytest.raises(TrainingError, match=f"{name}: no table with the columns hpcp_work"):
+        with pytest.raises(TrainingError, match=f"{name}: not a table with the columns hpcp_work"):
             read_links(tmp_path / name)
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mirex.commands.train import add_parser, options_of
+from mirex.commands.train import add_parser
 from mirex.errors import UsageError
 from mirex.model import weights
-from mirex.training.options import leaves
+from mirex.training.options import given, leaves
+from mirex.training.plan import make_plan, read_values
 from mirex.training.recipe import check
 from mirex.training.settings import Corpus, Recipe, RunSettings
 
@@ -21,7 +22,8 @@ RUNS = sorted((ROOT / "weights" / "recipes").glob("run*.toml"))
 def _plan(*arguments):
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())
-    return options_of(parser.parse_args(["train", "folder", *map(str, arguments)]))
+    args = parser.parse_args(["train", "folder", *map(str, arguments)])
+    return make_plan(read_values(args.recipe, flags=given(args)), folder=args.folder)
 
 
 def _write(path, text):
@@ -74,12 +76,12 @@ def test_a_recipe_is_read_and_flags_override_it(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[batch]\nwork = [3]", r"no such option recipe.batch.work; there are .*recipe.batch.works"),
+        ("[batch]\nwork = [3]", r"unknown option recipe.batch.work; choose from .*recipe.batch.works"),
         ("[batch]\nworks = 3", "recipe.batch.works = 3: give a list"),
         ("[batch]\nversions = 2.5", "recipe.batch.versions = 2.5: give a value of type int"),
         ("[loop]\nlearning_rate = true", "recipe.loop.learning_rate = True: give a value of type float"),
         ('[loop]\ntriplet_features = "neck"', "give one of unit, pooled, embedding"),
-        ("[batch", "recipe.toml: no TOML"),
+        ("[batch", "recipe.toml: not TOML"),
     ],
 )
 def test_what_a_recipe_cannot_say_is_named(tmp_path, text, message):

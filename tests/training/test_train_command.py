@@ -51,7 +51,7 @@ def test_a_missing_matplotlib_is_told_before_training_which_goes_on_without(
     assert _train(tmp_path / "run", chroma) == 0
     said = capsys.readouterr().out
     assert "no curve will be plotted: matplotlib is missing; install it with: pip install" in said
-    assert said.index("no curve") < said.index("draws of seed")
+    assert said.index("no curve") < said.index("seed ")
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "run" / "curve.png").exists()
 
@@ -111,7 +111,7 @@ def test_files_that_cannot_be_read_or_written_are_named(tmp_path, chroma, capsys
     assert "where.npz: the folder does not exist" in capsys.readouterr().err
     (tmp_path / "file").write_text("no folder")
     assert _train(tmp_path / "file", chroma) == 2
-    assert f"folder {tmp_path / 'file'} of the run: File exists" in capsys.readouterr().err
+    assert f"run folder {tmp_path / 'file'}: File exists" in capsys.readouterr().err
     (tmp_path / "run" / "log.jsonl").mkdir(parents=True)
     assert _train(tmp_path / "run", chroma) == 1
     said = capsys.readouterr().err
@@ -134,11 +134,11 @@ def test_an_error_of_the_file_system_is_no_defect(monkeypatch, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--works", "5"], "5 works of chroma a batch, but there are 4"),
-        (["--works", "1"], "2 crops in a batch may leave one for each view"),
+        (["--works", "5"], "5 works of chroma per batch, but there are only 4"),
+        (["--works", "1"], "2 crops in a batch may leave a single one in each view"),
         (["--works", "2", "--versions", "0"], "1 version or more"),
-        (["--works", "-1"], "give no negative number"),
-        (["--works", "2", "3"], "give one number a source"),
+        (["--works", "-1"], "give works of 0 or more"),
+        (["--works", "2", "3"], "give one number per source"),
         (["--stitching", "1.5"], "share of stitched crops 1.5: give 0 to 1"),
         (["--multiple-weight", "0"], "give more than 0"),
         (["--triplet-features", "neck"], "invalid choice: 'neck'"),

@@ -224,7 +224,7 @@ def test_a_run_begins_with_sealed_weights_of_its_own_width_only(finished, tmp_pa
     assert trainer.start_from(path)["fingerprint"] == fingerprint
     sealed = tensors_of(weights.load(path).network)
     assert all(torch.equal(value, sealed[name]) for name, value in tensors_of(trainer.network).items())
-    with pytest.raises(TrainingError, match="256 dimensions cannot begin a network of 512"):
+    with pytest.raises(TrainingError, match="have 256 dimensions, the network 512"):
         Trainer(9, settings=LOOP, embedding_size=512).start_from(path)
 
 
@@ -265,7 +265,7 @@ def test_echoes_less_than_none_are_refused(corpus):
 @pytest.mark.parametrize("multiple", [0, 3])
 def test_a_multiple_that_leaves_no_crops_is_refused(corpus, multiple):
     batch = dataclasses.replace(RECIPE.batch, multiple=multiple)
-    with pytest.raises(UsageError, match=f"multiples of {multiple}, 4 in a batch: give 1"):
+    with pytest.raises(UsageError, match=f"multiples of {multiple}, with 4 in a batch: give 1"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
 
 
@@ -421,7 +421,7 @@ def test_no_seed_of_any_run_behind_the_weights_is_used_again():
 
 
 def test_recipe_and_data_must_fit(corpus):
-    with pytest.raises(UsageError, match="one number a source"):
+    with pytest.raises(UsageError, match="one number per source"):
         make_batches(corpus, recipe=Recipe())
 
 

@@ -1,1 +1,1 @@
-"""Changes of training crops: colour, masks, spectrum stitching."""
+"""Augmentation of training crops: colour, masks, spectrum stitching."""

@@ -1,10 +1,10 @@
 """Augmentation of magnitudes and of network input.
 
 Sound: contrast, equaliser curve, resonances, unsteady pitch and level, noise floor, detuning, lost bass or
-treble, level changes along time, on magnitudes [84, columns]; the same in small on pitch-class profiles.
-SpecAugment (Park et al., Interspeech 2019): whole bands and stretches of the network input set to 0.
-How far key and tempo go is drawn here; `mirex.features.playing` changes them. Transposition shifts bins and
-fills with silence, never rolls: a roll would put bass notes on top.
+treble, level changes over time, on magnitudes [84, columns]; a simpler version on pitch-class profiles.
+SpecAugment (Park et al., Interspeech 2019): whole bands and time ranges of the network input are set to 0.
+Key and tempo are drawn here; `mirex.features.playing` applies them. Transposition shifts bins and
+fills with silence. It never rolls, which would put bass notes on top.
 """
 
 import numpy as np
@@ -18,9 +18,9 @@ NOISE_SPREAD_DB = 3.0
 
 
 def invariance(strength: float) -> float:
-    """How far tempo, key and tuning go at this strength of augmentation: all the way from a half on.
+    """How far tempo, key and tuning may vary at a strength of augmentation: over the full range from 0.5 on.
 
-    They leave the music as it is, whereas a new arrangement takes some of it away; so they can be wide while
+    They do not change the music, whereas a new arrangement removes some of it; so they can vary widely while
     the rest is still mild.
 
     Parameters
@@ -42,7 +42,7 @@ def draw_key(*, strength: float, generator: np.random.Generator) -> int:
     Parameters
     ----------
     strength : float
-        Of augmentation, in [0, 1]. The range is full from a half on (`invariance`).
+        Of augmentation, in [0, 1]. The range is full from 0.5 on (`invariance`).
     generator : numpy.random.Generator
         Draws the key.
 
@@ -56,14 +56,14 @@ def draw_key(*, strength: float, generator: np.random.Generator) -> int:
 
 
 def draw_tempo(*, most: float, strength: float, generator: np.random.Generator) -> float:
-    """Draw a factor of speed.
+    """Draw a change of tempo.
 
     Parameters
     ----------
     most : float
         Largest factor at full range, 1 or more; the smallest is 1 / most.
     strength : float
-        Of augmentation, in [0, 1]. The range is full from a half on (`invariance`).
+        Of augmentation, in [0, 1]. The range is full from 0.5 on (`invariance`).
     generator : numpy.random.Generator
         Draws the tempo.
 
@@ -76,12 +76,12 @@ def draw_tempo(*, most: float, strength: float, generator: np.random.Generator) 
 
 
 def draw_tuning(*, strength: float, generator: np.random.Generator) -> float:
-    """Draw a tuning: old tapes and bands are tuned anyhow.
+    """Draw a tuning: old tapes and bands may have any.
 
     Parameters
     ----------
     strength : float
-        Of augmentation, in [0, 1]. The range is full from a half on (`invariance`).
+        Of augmentation, in [0, 1]. The range is full from 0.5 on (`invariance`).
     generator : numpy.random.Generator
         Draws the tuning.
 
@@ -94,7 +94,7 @@ def draw_tuning(*, strength: float, generator: np.random.Generator) -> float:
 
 
 def detune(columns: Array, *, bins: float) -> Array:
-    """Shift by a fraction of a bin: powers are shared between neighbours.
+    """Shift by a fraction of a bin: power is shared between neighbours.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def blur(columns: Array, *, share: float) -> Array:
     columns : float32 [bins, columns]
         Magnitudes.
     share : float
-        Of the power, that goes to each neighbour, in [0, 0.5].
+        Share of the power that goes to each neighbour, in [0, 0.5].
 
     Returns
     -------
@@ -137,8 +137,8 @@ def blur(columns: Array, *, share: float) -> Array:
 def recolour(columns: Array, *, strength: float, generator: np.random.Generator) -> Array:
     """Change the sound of a crop at random.
 
-    Detuning, blur, contrast, an equaliser curve with resonances, unsteadiness, a slow change of level, a
-    noise floor, and what bass and treble is lost are drawn.
+    Draws detuning, blur, contrast, an equaliser curve with resonances, unsteadiness, a slow change of level,
+    a noise floor, and a loss of bass and treble.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
     result = detune(columns, bins=draw_tuning(strength=strength, generator=generator))
     if generator.random() < strength:
         result = blur(result, share=float(generator.uniform(0, 0.15)))
-    # Mostly less: in recordings what is quiet lies nearer to what is loud than in rendered scores.
+    # Mostly less: in recordings, quiet and loud parts are closer together than in rendered scores.
     result = result ** np.float32(np.exp(generator.normal(-0.2, 0.25) * strength))
     resonances = generator.normal(0, generator.uniform(0, 4.0) * strength, (bins, 1))
     unsteadiness = _spread(generator.uniform(0, 3.0) * strength, columns.shape, generator)
@@ -183,8 +183,8 @@ def recolour(columns: Array, *, strength: float, generator: np.random.Generator)
 def recolour_profile(profile: Array, *, strength: float, generator: np.random.Generator) -> Array:
     """Change a profile as another arrangement, room or way of computing profiles would.
 
-    Contrast, resonances, unsteadiness, a floor put in or taken out and, every other time, smearing along time
-    are drawn.
+    Draws contrast, resonances, unsteadiness, a floor that is added or removed and, half of the time, smearing
+    over time.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def recolour_profile(profile: Array, *, strength: float, generator: np.random.Ge
     Returns
     -------
     float32 [12, steps]
-        In [0, 1], each step's loudest class 1. Silent steps stay 0, but for what a sounding neighbour smears
+        In [0, 1], each step's loudest class 1. Silent steps stay 0, except for what their neighbours smear
         into them.
     """
     bins, length = profile.shape
@@ -217,7 +217,7 @@ def recolour_profile(profile: Array, *, strength: float, generator: np.random.Ge
 def _with_noise(columns: Array, generator: np.random.Generator) -> Array:
     reference = np.sqrt(np.mean(columns.max(axis=0) ** 2))
     level = reference * 10 ** (generator.uniform(-50, -18) / 20)
-    # A band of constant Q gets more of white noise the higher it lies; of pink noise always the same.
+    # The higher a band of constant Q, the more white noise it gets; pink noise is the same in all.
     colour = 2 ** (np.arange(len(columns)) / 24 * generator.uniform(-0.5, 1.0))
     floor = (level * colour / colour.mean()).astype(np.float32)[:, None]
     noise = floor * _amplitude(_spread(NOISE_SPREAD_DB, columns.shape, generator))
@@ -225,7 +225,7 @@ def _with_noise(columns: Array, generator: np.random.Generator) -> Array:
 
 
 def _spread(deviation: float, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    # Even, since a normal distribution takes several times as long to draw from.
+    # Uniform, since drawing from a normal distribution takes several times as long.
     half_width = np.float32(deviation * np.sqrt(3))
     return half_width * (2 * generator.random(shape, dtype=np.float32) - 1)
 
@@ -235,7 +235,7 @@ def _amplitude(decibels: Array) -> Array:
 
 
 def mask(view: Array, *, strength: float, generator: np.random.Generator) -> Array:
-    """SpecAugment: set a band of bins and a stretch of steps to 0, each with probability `strength` / 2.
+    """SpecAugment: set a band of bins and a range of steps to 0, each with probability `strength` / 2.
 
     Parameters
     ----------
@@ -244,12 +244,12 @@ def mask(view: Array, *, strength: float, generator: np.random.Generator) -> Arr
     strength : float
         Of augmentation, in [0, 1].
     generator : numpy.random.Generator
-        Draws whether there are a band and a stretch, where, and how wide.
+        Draws whether to mask, where, and how wide.
 
     Returns
     -------
     float32 [bins, steps]
-        A copy, where one band of up to 24 bins and one stretch of up to a tenth of the steps may be 0.
+        A copy, in which one band of up to 24 bins and one range of up to a tenth of the steps may be 0.
     """
     result = view.copy()
     bins, length = view.shape

@@ -1,8 +1,9 @@
 """Spectrum stitching: segments of different versions of one song joined along time.
 
 After CasperNet (Du, Yu, Zhu, Chen: MIREX 2020, figure 2): the joined excerpt keeps the song's label, so
-that the network cannot tell songs by what only one recording has. The paper leaves open how many
-segments, how short, whether levels are matched and whether the parts share a key: see StitchSettings.
+that the network cannot recognise songs by features of a single recording. The paper does not say how many
+segments there are, how short they are, whether levels are matched and whether the parts share a key: see
+StitchSettings.
 """
 
 from collections.abc import Sequence
@@ -21,15 +22,15 @@ def draw_lengths(total: int, *, settings: StitchSettings, generator: np.random.G
     total : int
         Steps of the excerpt.
     settings : StitchSettings
-        `segments` is the most parts, `shortest` the steps that a part has at least.
+        `segments` is the maximum number of parts, `shortest` the minimum length of a part, in steps.
     generator : numpy.random.Generator
         Draws how many parts there are, and where they meet.
 
     Returns
     -------
     list of int
-        Steps of each part; their sum is `total`. At least two parts where `total` has room for them and
-        `settings.segments` allows it, each at least `settings.shortest`; else one of `total` steps.
+        Steps of each part; their sum is `total`. At least two parts, each of `settings.shortest` or more, if
+        `total` and `settings.segments` allow it; otherwise one part of `total` steps.
     """
     most = min(settings.segments, total // settings.shortest)
     if most < 2:
@@ -60,10 +61,10 @@ def stitch(parts: Sequence[Array], *, match_level: bool) -> Array:
     Raises
     ------
     ValueError
-        Without parts.
+        If there are no parts.
     """
     if not parts:
-        raise ValueError("stitch: no parts")
+        raise ValueError("stitch: no parts; give at least one")
     if not match_level or len(parts) == 1:
         return np.concatenate(parts, axis=1)
     levels = np.array([np.sqrt(np.mean(part.astype(np.float64) ** 2)) for part in parts])

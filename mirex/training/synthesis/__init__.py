@@ -1,1 +1,1 @@
-"""Scores and profiles to sound: arranging, note patches, rendering, voicing."""
+"""Sound from scores and profiles: arranging, note patches, rendering, voicing."""

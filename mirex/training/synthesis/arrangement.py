@@ -1,10 +1,10 @@
-"""Arrangement: a score to the notes of a new version of it.
+"""Arrangement: from a score to the notes of a new version.
 
-Every call makes a version of its own: transposition, tempo, start, parts kept or dropped, programs,
-octaves, doublings, a melody unsteady in pitch like a voice, an accompaniment re-made from the chords, drums,
-timing and velocity jitter; now and then one kind of instruments plays everything, as in a brass band, a choir
-or on a piano. `strength` in [0, 1] scales how far a version may go from the score, for a curriculum; at 0 it
-is the score.
+Every call makes a different version: transposition, tempo, start, parts kept or dropped, programs,
+octaves, doublings, a melody unsteady in pitch like a voice, a new accompaniment from the chords, drums,
+timing and velocity jitter. Sometimes one kind of instruments plays everything, as in a brass band, a choir
+or on a piano. `strength` in [0, 1] scales how far a version may depart from the score, for a curriculum; at 0
+it is the score.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from mirex.training.augmentation.recolour import draw_key, draw_tempo
 
 MAX_TEMPO = 1.4  # and down to 1 / 1.4
 LONGEST_NOTE = 10.2
-MELODIC_PROGRAMS = 104  # 0-103; above are ethnic, percussive and sound effects
+MELODIC_PROGRAMS = 104  # 0-103; higher ones are ethnic, percussive and sound effects
 MODES = ("full", "thinned", "melody and chords", "melody and bass", "melody", "accompaniment")
 FULL_WEIGHTS = np.array([0.30, 0.22, 0.30, 0.06, 0.06, 0.06])
 ENSEMBLES = {  # General MIDI programs: the first, and the one after the last
@@ -38,18 +38,18 @@ KICK, SNARE, HAT = 36, 38, 42
 
 
 class Excerpt(NamedTuple):
-    """What stretch of a song is wanted; all times are seconds of the music made, not of the score.
+    """The part of a song to render; all times are seconds of the rendered music, not of the score.
 
     Attributes
     ----------
     duration : float
-        Of the stretch, in seconds.
+        Of the part, in seconds.
     whole : float
-        Seconds of the excerpt that the stretch is a part of; the same as `duration`, if it is not a part.
+        Seconds of the excerpt that the part belongs to; `duration` if it is the whole excerpt.
     elapsed : float
-        Seconds of that excerpt that lie before the stretch.
+        Seconds of that excerpt before the part.
     position : float
-        Where the excerpt lies in the song, from 0 (the beginning) to 1 (as late as it fits).
+        Position of the excerpt in the song, from 0 (the beginning) to 1 (as late as it fits).
     """
 
     duration: float
@@ -59,12 +59,12 @@ class Excerpt(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where a version lies.
+    """Tempo, start and key of a version.
 
     Attributes
     ----------
     tempo : float
-        Seconds of the score a second of music.
+        Seconds of the score per second of music.
     start : float
         First second of the score.
     transposition : int
@@ -84,7 +84,7 @@ def arrange(
     generator: np.random.Generator,
     transposition: int | None = None,
 ) -> Notes:
-    """Notes of a new version of the excerpt.
+    """Arrange a new version of an excerpt.
 
     A song shorter than the excerpt is repeated.
 
@@ -93,13 +93,13 @@ def arrange(
     score : Score
         Of the song.
     excerpt : Excerpt
-        The stretch of the song that is wanted.
+        The part of the song to render.
     strength : float
-        How far the version may go from the score, in [0, 1]; at 0 it is the score.
+        How far the version may depart from the score, in [0, 1]; at 0 it is the score.
     generator : numpy.random.Generator
         Draws the version.
     transposition : int, optional
-        Semitones; None to draw.
+        Semitones; drawn by default.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def arrange(
 
 
 def from_start(duration: float) -> Excerpt:
-    """An excerpt from the beginning of a song.
+    """Make an excerpt from the beginning of a song.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def from_start(duration: float) -> Excerpt:
     Returns
     -------
     Excerpt
-        No part of a longer one.
+        A whole one.
     """
     return Excerpt(duration, duration, 0.0, 0.0)
 
@@ -148,9 +148,9 @@ def place(score: Score, *, excerpt: Excerpt, strength: float, generator: np.rand
     score : Score
         Of the song.
     excerpt : Excerpt
-        The stretch of the song that is wanted.
+        The part of the song to render.
     strength : float
-        How far tempo and key may go from the score, in [0, 1]; at 0 they are the score's.
+        How far tempo and key may depart from the score, in [0, 1]; at 0 they are the score's.
     generator : numpy.random.Generator
         Draws tempo and key.
 
@@ -167,7 +167,7 @@ def place(score: Score, *, excerpt: Excerpt, strength: float, generator: np.rand
 
 
 class _Layered(NamedTuple):
-    """Notes that still know their layer (a part of the score, or a made one)."""
+    """Notes with their layer (a part of the score, or a generated one)."""
 
     onset: NDArray[np.float64]
     duration: NDArray[np.float64]
@@ -206,7 +206,7 @@ def _window(score: Score, placement: Placement, duration: float) -> Score:
 
 
 def _melody(score: Score) -> NDArray[np.bool_]:
-    """Which notes are melody: the marked parts', or the highest line where none is marked."""
+    """Which notes are melody: those of the marked parts or, if none is marked, the highest line."""
     marked = score.melody[score.part] if len(score.part) else np.zeros(0, bool)
     if marked.sum() >= 0.02 * len(marked) and marked.any():
         return marked
@@ -218,7 +218,7 @@ def _melody(score: Score) -> NDArray[np.bool_]:
 
 @njit(cache=True)
 def _highest(onset, duration, pitch):
-    """A note is on the highest line if none above it sounds at its onset; arrays sorted by onset."""
+    """Which notes have no higher note sounding at their onset; arrays sorted by onset."""
     result = np.ones(len(onset), np.bool_)
     for i in range(len(onset)):
         j = i - 1
@@ -236,7 +236,7 @@ def _highest(onset, duration, pitch):
 
 
 def _select(score: Score, melody: NDArray[np.bool_], mode: str, generator: np.random.Generator) -> _Layered:
-    """Keep the notes that the mode asks for; melody gets layers of its own."""
+    """Keep the notes of the mode; the melody gets its own layers."""
     parts = len(score.program)
     keep = np.ones(len(score.onset), bool)
     if mode == "thinned":
@@ -297,7 +297,7 @@ def _accompaniment(score: Score, generator: np.random.Generator) -> _Layered:
 
 
 def _taken(notes: _Layered, which: NDArray[np.int64] | NDArray[np.bool_]) -> _Layered:
-    """These of the notes; the layers stay."""
+    """Select notes; the layers stay."""
     return notes._replace(
         onset=notes.onset[which],
         duration=notes.duration[which],
@@ -317,7 +317,7 @@ def _join_notes(first: Notes, second: Notes) -> Notes:
 
 
 def _doubled(notes: _Layered, strength: float, generator: np.random.Generator) -> _Layered:
-    """Some layers played by a second one an octave above or below too, melody more often than the rest."""
+    """Double some layers an octave above or below, melody more often than the others."""
     layers = len(notes.program)
     doubled = generator.random(layers) < np.where(notes.melody, 0.4, 0.15) * strength
     octave = generator.choice([-12, 12], layers)
@@ -326,7 +326,7 @@ def _doubled(notes: _Layered, strength: float, generator: np.random.Generator) -
 
 
 def _sung(notes: _Layered, strength: float, generator: np.random.Generator) -> _Layered:
-    """The melody, now and then, as voices have it: vibrato and drift put power on the keys beside a note."""
+    """Sometimes sing the melody: vibrato and drift put power on the keys next to a note."""
     if generator.random() >= 0.5 * strength:
         return notes
     count = len(notes.onset)
@@ -337,13 +337,13 @@ def _sung(notes: _Layered, strength: float, generator: np.random.Generator) -> _
     power = np.concatenate([steady, *shares])
     semitones = np.repeat([0, -1, 1], [count, len(sung), len(sung)])
     result = _taken(notes, np.concatenate([np.arange(count), sung, sung]))
-    # A note's power goes with the fourth power of its velocity (`mirex.training.synthesis.rendering`).
+    # Power is proportional to the fourth power of velocity (`mirex.training.synthesis.rendering`).
     velocity = (result.velocity * power**0.25).astype(np.int64)
     return result._replace(pitch=result.pitch + semitones, velocity=velocity)
 
 
 def _reorchestrate(notes: _Layered, ensemble: bool, strength: float, generator: np.random.Generator) -> Notes:
-    """Draw a program, an octave and a level for every layer; all programs of one kind for an ensemble."""
+    """Draw a program, an octave and a level for every layer; for an ensemble, programs of one kind."""
     layers = len(notes.program)
     kind = (0, MELODIC_PROGRAMS)
     if ensemble:
@@ -359,7 +359,7 @@ def _reorchestrate(notes: _Layered, ensemble: bool, strength: float, generator: 
 
 
 def _drums(score: Score, generator: np.random.Generator) -> Notes:
-    """Kick and snare in turn on the beats, hi-hat between; each may be missing."""
+    """Kick and snare alternating on the beats, hi-hat in between; each may be missing."""
     beat = score.beat
     if len(beat) < 2:
         beat = np.arange(0.0, 180.0, 0.5)

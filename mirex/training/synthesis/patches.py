@@ -1,13 +1,13 @@
 """Note patches: what one note of a General MIDI program looks like to the front end.
 
 For every program and every pitch 24-107, one note is played through FluidSynth and the ordinary
-front end, and its CQT kept as a patch; for the percussion channel, one patch a key. A version of a
-song is later the sum of its notes' patches in power (`mirex.training.synthesis.rendering`), which is hundreds
+front end, and its CQT kept as a patch; for the percussion channel, one patch per key. Later, a version of a
+song is the sum of its notes' patches in power (`mirex.training.synthesis.rendering`), which is hundreds
 of times faster than audio.
 
 A patch file is an .npz (no pickle) with `level` uint8 [129, 84, PATCH_FRAMES, 84]: program (128:
 percussion), pitch - 24, time, bin; decibels = level / 2 - 120, 0 dB a tone of amplitude 1, level 0
-silence. PRE_FRAMES frames lie before the onset, since a constant-Q window sees a note coming.
+silence. PRE_FRAMES frames come before the onset, since a constant-Q window reacts to a note before it starts.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from mirex.corpora.archive import save_archive
 from mirex.corpora.fluidsynth import DRUMS, Notes, synthesise
 from mirex.errors import TrainingError
 from mirex.features.cqt import columns
-from mirex.settings import HOP, SAMPLE_RATE, FrontEndSettings
+from mirex.settings import BINS, HOP, SAMPLE_RATE, FrontEndSettings
 from mirex.untrusted import load_arrays
 
 LOWEST_PITCH = 24
@@ -42,9 +42,9 @@ def make_patches(
     programs: range = range(DRUMS + 1),
     progress: Callable[[int, int], None] | None = None,
 ) -> PatchLevels:
-    """Patches of a SoundFont.
+    """Make the patches of a SoundFont.
 
-    Every program is levelled to the same median energy, else some drown the rest.
+    Every program is scaled to the same median energy; otherwise some would drown out the others.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def make_patches(
     programs : range
         General MIDI programs; 128 is percussion.
     progress : callable, optional
-        Called with the programs done, and all there are.
+        Called with (done, total) programs.
 
     Returns
     -------
@@ -62,9 +62,9 @@ def make_patches(
     Raises
     ------
     TrainingError
-        Where FluidSynth is missing or fails.
+        If FluidSynth is missing or fails.
     MirexError
-        Where mido is missing.
+        If mido is missing.
     """
     if not soundfont.is_file():
         raise TrainingError(f"{soundfont}: no such file; give an SF2 or SF3 file")
@@ -112,14 +112,16 @@ def load_patches(path: Path) -> NDArray[np.float32]:
     Raises
     ------
     TrainingError
-        For another file.
+        If the file is not a patch file.
     """
     try:
         levels = load_arrays(path)["level"]
     except (OSError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: not a file of 'mirex patches' ({error})") from error
-    if levels.shape != (DRUMS + 1, PITCHES, PATCH_FRAMES, 84):
-        raise TrainingError(f"{path}: patches of shape {levels.shape}; make them again with 'mirex patches'")
+    if levels.shape != (DRUMS + 1, PITCHES, PATCH_FRAMES, BINS):
+        raise TrainingError(
+            f"{path}: patches have shape {levels.shape}; make them again with 'mirex patches'"
+        )
     power = (10.0 ** ((np.arange(256) / 2 - 120) / 10)).astype(np.float32)
     power[0] = 0.0
     return power[levels]

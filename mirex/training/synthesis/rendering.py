@@ -4,8 +4,6 @@ Sounds of different notes have unrelated phases, so their powers add on average.
 its patch continues to fade as in the patch's last second; a note that ends is released over a few frames.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -22,7 +20,7 @@ MARGIN_BINS = 3  # a note's power below its fundamental that is kept
 def render(
     notes: Notes,
     *,
-    patches: NDArray[np.float32] | Sequence[NDArray[np.float32]],
+    patches: NDArray[np.float32],
     columns: int,
     release: float = 0.2,
 ) -> NDArray[np.float32]:
@@ -48,7 +46,7 @@ def render(
     power = np.zeros((frames, BINS), np.float32)
     first = np.floor(notes.onset / FRAME_SECONDS + 0.5).astype(np.int64) - PRE_FRAMES
     length = np.maximum(np.round(notes.duration / FRAME_SECONDS), 1).astype(np.int64) + PRE_FRAMES
-    # FluidSynth's velocity curve: amplitude goes with the square of the velocity.
+    # FluidSynth's velocity curve: amplitude is proportional to the square of the velocity.
     gain = ((notes.velocity / REFERENCE_VELOCITY) ** 4).astype(np.float32)
     _add(power, first, length, notes.pitch - LOWEST_PITCH, notes.program, gain, patches, np.float32(release))
     magnitude = np.sqrt(power).reshape(columns, FRAMES_PER_COLUMN, BINS).mean(axis=1)

@@ -1,12 +1,12 @@
-"""Voicing: pitch-class profiles sounded by instruments, so that real covers are learned from as sound, too.
+"""Voicing: pitch-class profiles sounded by instruments, so that real covers can be learned as sound, too.
 
-A profile says which notes sound in a step, not how high, nor on what. Here a bass, chords and a high voice,
-each of them a General MIDI program in octaves of its own, play all twelve classes as loud as the profile has
-them, and the power of their note patches (`mirex.training.synthesis.patches`) is summed. It is no music, but
-has what only real covers have: their order of sections, their chords, their breaks, and the errors of their
-profiles.
+A profile tells which pitch classes sound in a step, but not their octaves or instruments. Here a bass, chords
+and a high voice, each a General MIDI program in its own octaves, play all twelve classes at the levels of
+the profile, and the power of their note patches (`mirex.training.synthesis.patches`) is summed. The result is
+not music, but has what only real covers have: their order of sections, their chords, their breaks, and the
+errors of their profiles.
 
-Of a recording more is known: at which height its notes sound. `sound_in_registers` keeps that.
+For a recording, the octaves of the notes are known too; `sound_in_registers` keeps them.
 """
 
 from typing import NamedTuple
@@ -15,25 +15,25 @@ import numpy as np
 
 from mirex._typing import Array
 from mirex.features.views import sharpen
-from mirex.settings import BINS_PER_OCTAVE
+from mirex.settings import BINS, BINS_PER_OCTAVE
 from mirex.training.synthesis.patches import LOWEST_PITCH, PRE_FRAMES
 
 SUSTAINED = slice(PRE_FRAMES, PRE_FRAMES + 10)  # patch frames: a note's first 0.93 s, as long as a step
 
 
 class Part(NamedTuple):
-    """What one of the instruments may be.
+    """Range of one of the instruments.
 
     Attributes
     ----------
     lowest : int
         MIDI pitch of its lowest C.
     octaves : int
-        How many it plays in.
+        How many octaves it plays.
     programs : tuple of int
         The first of its General MIDI programs, and the one after the last.
     contrast : tuple of float
-        Least and most; the higher, the fewer classes are heard beside the loudest.
+        Least and most; the higher, the fewer classes are heard besides the loudest.
     """
 
     lowest: int
@@ -49,7 +49,7 @@ LEVEL_SPREAD_DB = 6.0
 
 
 class Register(NamedTuple):
-    """Some bins of the CQT, whose peaks one of the parts plays.
+    """A range of CQT bins whose peaks one of the parts plays.
 
     Attributes
     ----------
@@ -63,12 +63,12 @@ class Register(NamedTuple):
     part: Part
 
 
-# They overlap, so that what lies between two is played by both.
-REGISTERS = (Register((0, 30), BASS), Register((20, 56), CHORDS), Register((40, 84), VOICE))
+# They overlap, so that notes between two are played by both.
+REGISTERS = (Register((0, 30), BASS), Register((20, 56), CHORDS), Register((40, BINS), VOICE))
 
 
 def sound(profile: Array, *, patches: Array, generator: np.random.Generator) -> Array:
-    """CQT magnitudes of a profile played by instruments drawn at random.
+    """Play a profile with instruments drawn at random.
 
     Parameters
     ----------
@@ -94,10 +94,10 @@ def sound(profile: Array, *, patches: Array, generator: np.random.Generator) -> 
 
 
 def sound_in_registers(columns: Array, *, patches: Array, generator: np.random.Generator) -> Array:
-    """A recording's notes, each at its own height, played by instruments drawn at random.
+    """Play a recording's notes, each at its own pitch, with instruments drawn at random.
 
-    The peaks of the CQT count as notes, overtones among them. They are shared out among three registers that
-    overlap; a bass, chords and a high voice play one each, which are General MIDI programs.
+    The peaks of the CQT, including overtones, count as notes. They are divided among three overlapping
+    registers, which a bass, chords and a high voice play, each a General MIDI program.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def sound_in_registers(columns: Array, *, patches: Array, generator: np.random.G
 
 
 def _spectra(notes: Array, part: Part, generator: np.random.Generator) -> Array:
-    """Mean power of the notes of each class, octaves weighted at random: float32 [12, 84].
+    """Mean power of the notes of each class, with randomly weighted octaves: float32 [12, 84].
 
     notes: one program's patches, float32 [84, PATCH_FRAMES, 84].
     """
