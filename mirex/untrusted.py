@@ -1,7 +1,7 @@
-"""Reading files from elsewhere, which may hold anything, so that it ends with a result or one known error.
+"""Reading files from elsewhere, which may contain anything: with a result or one known error.
 
-The standard library's and NumPy's give many errors beside the documented ones: for nesting, for damaged
-compression, for shapes that no memory holds.
+The standard library and NumPy raise many errors besides the documented ones: for nesting, for damaged
+compression, for shapes that exceed any memory.
 """
 
 import json
@@ -19,12 +19,12 @@ _MOST_EXPANSION, _ALWAYS_UNPACKED = 100, 1 << 26
 
 
 def quoted(text: str) -> str:
-    """A text for a message: no longer than one can read.
+    """Quote text for a message, cut to a readable length.
 
     Parameters
     ----------
     text : str
-        What a file holds.
+        Content of a file.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def quoted(text: str) -> str:
 
 
 def read_most(file: BinaryIO, most: int) -> bytes:
-    """What a file still holds, up to so many bytes; `read` alone would make room for all of them at once.
+    """Read the rest of a file up to a limit; `read` alone would allocate the limit at once.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def read_most(file: BinaryIO, most: int) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """`json.loads`, whose only error is `ValueError`.
+    """Parse JSON; unlike `json.loads`, raise no other error than `ValueError`.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def parse_json(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is no JSON, or nested too deeply.
+        If it is not JSON, or nested too deeply.
 
     Examples
     --------
@@ -91,7 +91,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
-    """All arrays of a NumPy archive, without pickles.
+    """Read all arrays of a NumPy archive, without pickles.
 
     Parameters
     ----------
@@ -107,14 +107,14 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     OSError
         If it cannot be read.
     ValueError
-        If it is no such archive, is damaged, unpacks to far more than its size, or holds shapes that do
+        If it is not such an archive, is damaged, unpacks to far more than its size, or has shapes that do
         not fit its data.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
         if unpacked > max(_ALWAYS_UNPACKED, _MOST_EXPANSION * os.path.getsize(path)):
-            raise ValueError(f"it would unpack to {unpacked} bytes, which no archive of its size does")
+            raise ValueError(f"it would unpack to {unpacked} bytes, too many for its size")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError):

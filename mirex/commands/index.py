@@ -42,8 +42,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--approximate",
         action="store_true",
-        help="make, or bring up to date, the graph for 'mirex search --approximate' in FILE.graph, and "
-        "measure its recall; needs mirex[faiss]",
+        help="make or update the graph for 'mirex search --approximate' in FILE.graph, and measure its "
+        "recall; needs mirex[faiss]",
     )
     add_extraction_options(parser)
     parser.set_defaults(run=run)
@@ -129,7 +129,18 @@ def _link(args: argparse.Namespace) -> int:
 
 
 def graph_text(graph: "Graph") -> str:
-    """What a graph is good for, for a terminal."""
+    """Describe a graph for a terminal.
+
+    Parameters
+    ----------
+    graph : Graph
+        Of an index.
+
+    Returns
+    -------
+    str
+        One line.
+    """
     from mirex.retrieval.graph_file import path_of
 
     found = graph.recall
@@ -144,7 +155,7 @@ def _mention_stale_graph(index: str) -> None:
     from mirex.retrieval.graph_file import path_of
 
     if path_of(index).exists():
-        log.warning("%s is of the index as it was; --approximate brings it up to date", path_of(index))
+        log.warning("%s is outdated; update it with --approximate", path_of(index))
 
 
 def _describe(args: argparse.Namespace) -> int:

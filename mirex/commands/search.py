@@ -91,7 +91,7 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
     from mirex.retrieval.search import search
 
     if args.approximate:
-        raise UsageError("--approximate needs --index, beside which the graph lies")
+        raise UsageError("--approximate needs --index, since the graph belongs to an index")
     if args.scratch is None or len(args.queries) > 1:
         raise UsageError("--collection takes one query and needs --scratch; for several queries use --index")
     paths = read_list(args.collection).paths

@@ -27,7 +27,7 @@ NO_CLIQUE_REASON = "without a clique in the cliques file"
 NO_COVER_REASON = "without a cover in the collection"
 
 BLOCK_VALUES = 250_000
-"""Distances ranked at once. They fit a processor's cache; eight times as many take twice as long."""
+"""Distances ranked at once. They fit into a CPU's cache; eight times as many take twice as long."""
 
 Unit = Literal["cliques", "queries"]
 

@@ -103,7 +103,7 @@ def hubness(
         same[np.arange(len(part)), own] = True
         related = block[same]
         pairs += block.size - related.size
-        # Related pairs are few: counting all and taking those off is quicker than picking out the others.
+        # Related pairs are few: counting all pairs and subtracting these is faster than selecting the others.
         nearer += [np.count_nonzero(block < limit) - np.count_nonzero(related < limit) for limit in limits]
         if k:
             occurrence += np.bincount(_nearest(block, own=own, count=k), minlength=count)
@@ -118,7 +118,7 @@ def hubness(
 
 
 def _nearest(block: NDArray[np.floating], *, own: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """int64 [q * count]: the references that are the `count` nearest of each query, itself left out."""
+    """int64 [q * count]: the `count` nearest references of each query, without itself."""
     rows = np.arange(len(own))
     values = block.copy()
     values[rows, own] = np.inf

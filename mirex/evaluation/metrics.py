@@ -248,10 +248,10 @@ def rank_references(distances: np.ndarray, *, query_positions: np.ndarray) -> np
 
 
 def _sort_keys(distances: np.ndarray) -> np.ndarray:
-    """uint64 [q, n] in the order of float32 distances and, where these are equal, of the columns.
+    """uint64 [q, n] in the order of float32 distances and, among equal ones, of the columns.
 
-    All different, so that NumPy's quickest sort, which is not stable, puts them in the one order there is: a
-    fifth of the time of a stable argsort.
+    All keys differ, so NumPy's fastest sort, which is not stable, can give only this order, in a fifth of
+    the time of a stable argsort.
     """
     bits = (distances + np.float32(0)).view(np.uint32)  # -0 becomes 0, its equal
     negative = bits >> np.uint32(31) == 1

@@ -139,7 +139,7 @@ class _Checker:
             try:
                 raw = read_line(file, columns=len(self._names))
             except ValueError as error:
-                self._error("line too long", f"{error}; what follows is not read")
+                self._error("line too long", f"{error}; the rest is not read")
                 return
             if not raw:
                 self._line = max(1, self._line - 1)

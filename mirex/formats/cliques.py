@@ -116,7 +116,7 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
 
 
 def _text(path: str | pathlib.Path) -> str:
-    """A text file. An endless stream, or a recording, is not read as a whole to find out that it is none."""
+    """A text file; an endless stream or a recording is rejected without reading all of it."""
     try:
         with open(path, "rb") as file:
             data = file.read(_HEAD)
@@ -130,7 +130,7 @@ def _text(path: str | pathlib.Path) -> str:
             f"{path} is not text (it has NUL bytes); give lines of path<TAB>clique in UTF-8"
         )
     if len(data) > _LARGEST:
-        raise EvaluationError(f"{path}: more than {_LARGEST >> 20} MB, which is no cliques file")
+        raise EvaluationError(f"{path}: larger than {_LARGEST >> 20} MB, so it is not a cliques file")
     text = data.decode("utf-8-sig", "surrogateescape")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

@@ -161,7 +161,7 @@ def _path_of(line: bytes, number: int, folder: str) -> str:
     if not path:
         raise ValueError(f"line {number}: no path before the tab; the path is the first column")
     if len(path) > _LONGEST:
-        raise ValueError(f"line {number}: {len(path)} bytes long, as no path is; give one path per line")
+        raise ValueError(f"line {number}: {len(path)} bytes, too long for a path; give one path per line")
     if b"\r" in path:
         raise ValueError(f"line {number}: carriage return inside the path; end lines with LF or CRLF")
     with_blanks = _decoded(field)

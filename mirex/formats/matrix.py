@@ -428,7 +428,7 @@ def _row_blocks(file: BinaryIO, head: MatrixFile, block: int) -> Iterator[tuple[
 def _numbered(
     file: BinaryIO, path: Path, *, first: int, columns: Callable[[], int]
 ) -> Iterator[tuple[int, bytes]]:
-    """The lines that follow, each with its number."""
+    """The following lines, each with its number."""
     for line in itertools.count(first):
         try:
             raw = read_line(file, columns=columns())
@@ -460,7 +460,7 @@ def _decode(text: bytes) -> str:
 
 
 def read_line(file: BinaryIO, *, columns: int) -> bytes:
-    """The next line, which is never held if it is longer than any of a matrix.
+    """Read the next line, unless it is too long for a matrix.
 
     Parameters
     ----------
@@ -472,22 +472,22 @@ def read_line(file: BinaryIO, *, columns: int) -> bytes:
     Returns
     -------
     bytes
-        With its end; none at the end of the file.
+        With its end; empty at the end of the file.
 
     Raises
     ------
     ValueError
-        If it is longer.
+        If it is too long.
     """
     most = _LONGEST_LINE + _LONGEST_VALUE * columns
     line = file.readline(most)
     if len(line) == most and not line.endswith(b"\n"):
-        raise ValueError(f"a line of more than {most} bytes, which no matrix of {columns} names has")
+        raise ValueError(f"line of more than {most} bytes, too long for a matrix of {columns} names")
     return line
 
 
 def numbers_columns(text: bytes, count: int) -> bool:
-    """Whether a Q/R line numbers the columns from 1 to a count.
+    """Whether a Q/R line numbers the columns from 1 to `count`.
 
     Parameters
     ----------
@@ -505,7 +505,7 @@ def numbers_columns(text: bytes, count: int) -> bool:
 
 
 def tabbed(text: bytes) -> bytes:
-    """A line's words with one tab between; not as objects of their own, for there may be millions.
+    """Separate a line's words by single tabs, without an object for each of what may be millions.
 
     Parameters
     ----------

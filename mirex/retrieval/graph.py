@@ -1,13 +1,13 @@
-"""Approximate search in a very large index: a graph of neighbours (HNSW) beside it, by faiss.
+"""Approximate search in a very large index, by a graph of neighbours (HNSW) and faiss.
 
-faiss walks the graph over the halves of the mapped index, by inner products of unit vectors; what it finds is
-compared again exactly (`mirex.retrieval.index.closest`). Distances are thus those of an exact search. What
-can be wrong is that a song among the nearest is not found; how often that happens is measured when the graph
-is made, kept in its file, and said with every answer.
+faiss walks the graph over the half-precision vectors of the mapped index, by inner products. What it finds is
+compared again exactly (`mirex.retrieval.index.closest`), so distances are those of an exact search. The only
+possible error is that a song among the nearest is not found; how often that happens is measured when the
+graph is made, kept in its file, and stated with every result.
 
-A graph is sealed to the bytes of the embeddings that it links. After a change of the index it is refused;
-making it again extends it where songs were only added. Links come out the same for any number of threads, but
-depend on the version of faiss, and on the order in which songs came.
+A graph belongs to the exact bytes of the embeddings that it links. After a change of the index it is
+rejected; making it again extends it if songs were only added. Links are the same for any number of threads,
+but depend on the version of faiss and on the order in which songs were added.
 """
 
 import contextlib
@@ -28,13 +28,13 @@ from mirex.retrieval.graph_file import DEGREE, Links, Recall, path_of
 from mirex.retrieval.index import Index, Neighbours, closest, unit_rows
 
 BUILDING_WIDTH = 40
-"""Songs kept in view while links are sought: faiss's default."""
+"""Candidates kept while links are sought: faiss's default."""
 WIDTH = 512
-"""Songs kept in view in a search; half as many take half as long and miss nearly twice as much."""
+"""Candidates kept in a search; half as many take half as long and miss nearly twice as many songs."""
 BLOCK = 8192
-"""Songs put in at a time: 64 MB of float32."""
+"""Songs added at a time: 64 MB of float32."""
 QUERIES, TOP, DISTANCE = 200, 10, 0.1
-"""Of the sample on which recall is measured."""
+"""Of the sample for measuring recall."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,10 +44,11 @@ class Graph:
     Attributes
     ----------
     index : Index
-        That it belongs to.
+        The index of the graph.
     links : Links
+        Between its songs.
     recall : Recall
-        As it was measured when the graph was made.
+        As measured when the graph was made.
     """
 
     index: Index
@@ -63,35 +64,35 @@ class Graph:
         width: int = WIDTH,
         threads: int = 1,
     ) -> list[Neighbours]:
-        """The nearest songs of each query, as far as the graph leads there.
+        """Find the nearest songs of each query that the graph leads to.
 
         Parameters
         ----------
         queries : float [queries, size]
             Embeddings of any length but 0.
         top : int
-            Songs for each, 1 or more.
+            Songs for each query, 1 or more.
         contents : sequence of str or None, optional
             SHA-256 of each query's file, hexadecimal: songs with the same content are left out.
         width : int
-            Songs kept in view, twice `top` at least: more take longer and find more.
+            Candidates kept, at least twice `top`: more take longer and find more.
         threads : int
             Queries searched at a time; the result does not depend on it.
 
         Returns
         -------
         list of Neighbours
-            One a query. Distances are those of `Index.search`; equal ones keep the index's order.
+            One per query. Distances are those of `Index.search`; equal ones keep the index's order.
 
         Raises
         ------
         UsageError
             For queries of another shape, of length 0 or not finite, and for a `top` below 1.
         MirexError
-            If the index holds values that are not finite, or without faiss.
+            If the index has values that are not finite, or faiss is missing.
         """
         if top < 1:
-            raise UsageError(f"top {top}: must be 1 or more")
+            raise UsageError(f"top {top}: give 1 or more")
         units = unit_rows(np.asarray(queries), self.index.embeddings.shape[1])
         own = [self.index.rows_of(content) for content in contents or [None] * len(units)]
         wanted = min(len(self.index), max(width, 2 * top + max(map(len, own), default=0)))
@@ -99,7 +100,7 @@ class Graph:
         return [self._compared(*each, top=top) for each in zip(units, rows, scores, own, strict=True)]
 
     def _walk(self, units: NDArray, *, width: int, threads: int) -> tuple[NDArray, NDArray]:
-        """Products and rows of `width` songs found for each query; row -1 where fewer are."""
+        """Products and rows of the `width` songs found for each query; row -1 if fewer are found."""
         import faiss
 
         with _threads(threads):
@@ -120,11 +121,12 @@ class Graph:
 
 
 def open_graph(index: Index) -> Graph:
-    """The graph beside an index.
+    """Open the graph of an index.
 
     Parameters
     ----------
     index : Index
+        An open index.
 
     Returns
     -------
@@ -133,7 +135,7 @@ def open_graph(index: Index) -> Graph:
     Raises
     ------
     IndexFileError
-        If there is none, if it is damaged, or if it is not of the embeddings that the index holds.
+        If there is none, or it is damaged, or of other embeddings than those of the index.
     MirexError
         If faiss is not installed.
     """
@@ -142,10 +144,12 @@ def open_graph(index: Index) -> Graph:
     try:
         links, embeddings, recall = graph_file.read(path_of(index.path))
     except FileNotFoundError:
-        raise IndexFileError(f"{index.path} has no graph to search by; make it with {again}") from None
+        raise IndexFileError(
+            f"{index.path} has no graph for approximate search; make it with {again}"
+        ) from None
     if embeddings != index.embeddings_hash or len(links.levels) != len(index):
         raise IndexFileError(
-            f"{path_of(index.path)} is stale: the index has changed since; bring it up to date with {again}"
+            f"{path_of(index.path)} is outdated, since the index has changed; update it with {again}"
         )
     return Graph(index, links, recall)
 
@@ -153,20 +157,20 @@ def open_graph(index: Index) -> Graph:
 def make(
     index: Index, *, threads: int = 1, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> Graph:
-    """Make the graph of an index, or extend the one that is there, measure its recall, and keep it.
+    """Make the graph of an index, or extend the existing one; measure its recall and write it.
 
-    Memory: the index's embeddings, and some 300 bytes a song.
+    Memory: the index's embeddings, and about 300 bytes per song.
 
     Parameters
     ----------
     index : Index
-        With one song at least.
+        With at least one song.
     threads : int
         Songs linked at a time; the result does not depend on it.
     seed : int
-        Of the sample on which recall is measured.
+        Of the sample for measuring recall.
     progress : callable, optional
-        Called with the songs linked and all.
+        Called with (done, total) songs.
 
     Returns
     -------
@@ -183,7 +187,7 @@ def make(
     """
     need(["faiss"], extra="faiss")
     if len(index) == 0:
-        raise UsageError(f"{index.path} holds no song to link")
+        raise UsageError(f"{index.path} has no songs; add some before making a graph")
     index.verify()
     links = _link(index.embeddings, _prefix(index), threads=threads, progress=progress)
     unmeasured = Graph(index, links, Recall(0.0, 0, TOP, DISTANCE))
@@ -195,17 +199,18 @@ def make(
 def measure(
     graph: Graph, *, queries: int = QUERIES, top: int = TOP, seed: int = 0, threads: int = 1
 ) -> Recall:
-    """The recall of a graph against exact search.
+    """Measure the recall of a graph against exact search.
 
-    A query is a song of the index moved by random noise, so that it is none of the graph's own points.
+    A query is a song of the index moved by random noise, so that it is not one of the graph's own points.
 
     Parameters
     ----------
     graph : Graph
+        Of an index.
     queries : int
-        How many; fewer where the index has fewer songs.
+        How many; fewer if the index has fewer songs.
     top : int
-        How many of the nearest are sought.
+        How many of the nearest to seek.
     seed : int
         Of the sample and the noise.
     threads : int
@@ -214,7 +219,7 @@ def measure(
     Returns
     -------
     Recall
-        A song as near as the last of the nearest counts as one of them.
+        A song as near as the last of the nearest counts as found.
     """
     sample = sample_queries(graph.index, queries=queries, seed=seed)
     exact = graph.index.search(sample, top=top)
@@ -228,13 +233,14 @@ def measure(
 
 
 def sample_queries(index: Index, *, queries: int = QUERIES, seed: int = 0) -> NDArray[np.float32]:
-    """Songs of an index, each moved by random noise to a cosine distance of DISTANCE, more or less.
+    """Draw songs of an index, each moved by random noise to a cosine distance of about DISTANCE.
 
     Parameters
     ----------
     index : Index
+        An open index.
     queries : int
-        How many; fewer where the index has fewer songs.
+        How many; fewer if the index has fewer songs.
     seed : int
         Of the sample and the noise.
 
@@ -252,7 +258,7 @@ def sample_queries(index: Index, *, queries: int = QUERIES, seed: int = 0) -> ND
 
 
 def _prefix(index: Index) -> Links | None:
-    """The links of the graph that is there, if the index begins with the songs that it has."""
+    """The links of the existing graph, if the index begins with its songs."""
     try:
         links, embeddings, _ = graph_file.read(path_of(index.path))
     except (FileNotFoundError, IndexFileError):
@@ -272,7 +278,7 @@ def _link(
     threads: int,
     progress: Callable[[int, int], None] | None,
 ) -> Links:
-    """Link all songs; those of `before` are linked already."""
+    """Link all songs; those of `before` are already linked."""
     songs, size = embeddings.shape
     graph = _empty(size)
     graph.hnsw.efConstruction = BUILDING_WIDTH
@@ -293,7 +299,7 @@ def _link(
 
 
 def _over(embeddings: NDArray[np.float16], links: Links) -> Any:
-    """A graph of faiss over the halves where they lie: a copy would read all of them for a single query."""
+    """A faiss graph over the mapped vectors themselves: copying would read all of them for one query."""
     import faiss
 
     graph = _empty(embeddings.shape[1])
@@ -306,14 +312,14 @@ def _over(embeddings: NDArray[np.float16], links: Links) -> Any:
 
 
 def _empty(size: int) -> Any:
-    """A graph of faiss without songs, for halves and inner products."""
+    """A faiss graph without songs, for half precision and inner products."""
     import faiss
 
     return faiss.IndexHNSWSQ(size, faiss.ScalarQuantizer.QT_fp16, DEGREE, faiss.METRIC_INNER_PRODUCT)
 
 
 def _put_links(graph: Any, links: Links) -> None:
-    """Give a graph of faiss its links; its storage has the songs already."""
+    """Give a faiss graph its links; its storage already has the songs."""
     import faiss
 
     hnsw, count = graph.hnsw, len(links.neighbours)
@@ -335,7 +341,7 @@ def _links_of(graph: Any) -> Links:
 
 @contextlib.contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """So many threads of faiss, and afterwards as many as before."""
+    """Set the number of threads of faiss, and restore it afterwards."""
     import faiss
 
     before = faiss.omp_get_max_threads()

@@ -1,16 +1,16 @@
-"""The file of a graph of neighbours, which stands beside an index: `songs.mirex.graph`.
+"""The file of a graph of neighbours, which belongs to an index: `songs.mirex.graph`.
 
 The graph is that of HNSW (Y. Malkov, D. Yashunin, "Efficient and robust approximate nearest neighbor search
-using Hierarchical Navigable Small World graphs", 2016): each song is on the ground level, and some are on
-the levels above too. Only links are kept; the embeddings stay where they are, in the index.
+using Hierarchical Navigable Small World graphs", 2016): all songs are on the ground level, and some also on
+the levels above. Only links are stored; the embeddings stay in the index.
 
-Tensors: `levels` int32 [songs], the number of levels that each song is on; `neighbours` int32, for each song
-in turn 2 DEGREE rows of neighbours on the ground level and DEGREE on each level above, -1 where there are
-fewer. Metadata: `format`, `embeddings` (SHA-256 of the matrix of the index that was linked), `entry` (row
+Tensors: `levels` int32 [songs], the number of levels of each song; `neighbours` int32, for each song
+in turn 2 DEGREE rows of neighbours on the ground level and DEGREE on each level above, -1 for unused
+slots. Metadata: `format`, `embeddings` (SHA-256 of the linked matrix of the index), `entry` (row
 where a search begins), `recall` (JSON) and `sha256:NAME` of each tensor.
 
-A file from elsewhere may hold anything, and what walks the graph follows links unchecked: hence no link leads
-out of the matrix, or on a level to a song that is not there.
+A file from elsewhere may contain anything, and a search follows links unchecked. So reading checks that no
+link leads out of the matrix, or to a song that is not on the same level.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ FORMAT = "mirex-graph-1"
 DEGREE = 32
 """Slots of a song on each level above the ground."""
 MOST_LEVELS = 6
-"""faiss has tables of so many; a song would be on a seventh once in 10^9."""
+"""Size of faiss's tables; one song in 10^9 would be on a seventh level."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,9 +39,9 @@ class Links:
     Attributes
     ----------
     levels : int32 [songs]
-        On how many each song is, 1 or more.
+        How many levels each song is on, 1 or more.
     neighbours : int32 [slots]
-        Rows, -1 for none; as the module says.
+        Rows, -1 for none; as described above.
     entry : int
         Row of the song where a search begins.
     """
@@ -52,24 +52,29 @@ class Links:
 
     @property
     def offsets(self) -> NDArray[np.int64]:
-        """int64 [songs + 1]: where each song's slots begin."""
+        """Compute where each song's slots begin.
+
+        Returns
+        -------
+        int64 [songs + 1]
+        """
         return np.concatenate([[0], np.cumsum((self.levels.astype(np.int64) + 1) * DEGREE)])
 
 
 @dataclasses.dataclass(frozen=True)
 class Recall:
-    """How much of what is nearest a graph finds.
+    """How many of the nearest songs a graph finds.
 
     Attributes
     ----------
     share : float
-        Of the nearest songs, those found, in [0, 1].
+        Share of the nearest songs that are found, in [0, 1].
     queries : int
-        How many were searched.
+        How many queries were searched.
     top : int
-        How many nearest of each.
+        How many nearest songs of each were sought.
     distance : float
-        Of each query from the song that it was made of.
+        Of each query from the song that it was made from.
     """
 
     share: float
@@ -82,7 +87,7 @@ class Recall:
 
 
 def path_of(index: str | os.PathLike[str]) -> Path:
-    """Where the graph of an index lies.
+    """Path of the graph of an index.
 
     Parameters
     ----------
@@ -109,8 +114,9 @@ def write(path: str | os.PathLike[str], links: Links, *, embeddings: str, recall
     path : path-like
         The file.
     links : Links
+        Of the graph.
     embeddings : str
-        SHA-256 of the matrix that is linked.
+        SHA-256 of the matrix that it links.
     recall : Recall
         As measured.
 
@@ -143,10 +149,11 @@ def read(path: str | os.PathLike[str]) -> tuple[Links, str, Recall]:
     Returns
     -------
     links : Links
+        Of the graph.
     embeddings : str
         SHA-256 of the matrix that it links.
     recall : Recall
-        As it was measured.
+        As measured.
 
     Raises
     ------
@@ -179,17 +186,17 @@ def _links(mapped: Mapped) -> Links:
 
 
 def _check(links: Links) -> None:
-    """Everything that is followed must be there."""
+    """Check that every link leads to an existing song."""
     levels, neighbours, songs = links.levels, links.neighbours, len(links.levels)
     if songs == 0 or levels.min() < 1 or levels.max() > MOST_LEVELS:
-        raise ValueError("songs on levels that there are not")
+        raise ValueError("songs on levels that do not exist")
     if len(neighbours) != links.offsets[-1] or neighbours.min() < -1 or neighbours.max() >= songs:
-        raise ValueError("neighbours that are not there")
+        raise ValueError("neighbours that do not exist")
     if not 0 <= links.entry < songs or levels[links.entry] != levels.max():
-        raise ValueError(f"begins at {links.entry}")
+        raise ValueError(f"the entry, row {links.entry}, is not a song on the highest level")
     for level in range(1, int(levels.max())):
         present = np.flatnonzero(levels > level)
         slots = links.offsets[present][:, None] + (level + 1) * DEGREE + np.arange(DEGREE)
         found = neighbours[slots]
         if (levels[found[found >= 0]] <= level).any():
-            raise ValueError(f"neighbours on level {level} that are not there")
+            raise ValueError(f"neighbours on level {level} that do not exist")

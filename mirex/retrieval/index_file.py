@@ -1,15 +1,15 @@
-"""The file of an index: a safetensors file that is mapped into memory, never read as a whole.
+"""The file of an index: a safetensors file that is mapped into memory, never read completely.
 
 Tensors: `embeddings` float16 [songs, size], rows of unit length before rounding; `names`, the songs' paths as
 bytes with a zero byte after each; `contents` uint8 [songs, 32], SHA-256 of their audio files; `seconds`
-float32 [songs], seconds of sound in each, NaN where that is not known; and, in an index with windows,
+float32 [songs], seconds of sound in each, NaN if unknown; and, in an index with windows,
 `windows` float16 [windows, size], `window_song` uint32 [windows], the song's row, not descending, and
 `window_seconds` float32 [windows, 2], start and end. Metadata: `format`, the fingerprints that make
 embeddings comparable (`front_end`, `cqt`, `weights`), `window_layout` (JSON), and `sha256:NAME` of each
 tensor.
 
-A file from elsewhere may hold anything. safetensors itself checks that the tensors fill the file exactly;
-here types and shapes are checked, the small tables against their hashes, and nothing is trusted to be short.
+A file from elsewhere may contain anything. safetensors itself checks that the tensors fill the file exactly.
+Here types and shapes are checked, and the small tables against their hashes; nothing is assumed to be short.
 The hashes of the matrices are checked when an index is changed (which copies it) or `verify` is called.
 """
 
@@ -36,7 +36,7 @@ _ALIGNED = 4096
 
 
 class _Type(NamedTuple):
-    """Of a tensor: safetensors' word for it, NumPy's, and the number of axes."""
+    """Type of a tensor: its name in safetensors, in NumPy, and the number of axes."""
 
     code: str
     dtype: np.dtype
@@ -65,6 +65,7 @@ class Part:
     Attributes
     ----------
     shape : tuple of int
+        Of the whole tensor.
     blocks : iterable of array
         Its values, in blocks of rows.
     """
@@ -81,9 +82,9 @@ def write(path: str | os.PathLike[str], parts: Mapping[str, Part], *, metadata: 
     path : path-like
         The file.
     parts : {name: Part}
-        As the module says; values are converted to the types given there.
+        As described above; values are converted to the types given there.
     metadata : {str: str}
-        Fingerprints and window layout. A `format` in it says that the file is something else than an index.
+        Fingerprints and window layout. A `format` in it marks a file other than an index.
 
     Raises
     ------
@@ -99,11 +100,13 @@ def write(path: str | os.PathLike[str], parts: Mapping[str, Part], *, metadata: 
             file.seek(0)
             file.write(_header(parts, metadata))
     except OSError as error:
-        raise IndexFileError(f"{os.fspath(path)} cannot be written: {error.strerror}") from error
+        raise IndexFileError(
+            f"{os.fspath(path)} cannot be written: {error.strerror}; free some space or name another file"
+        ) from error
 
 
 def _header(parts: Mapping[str, Part], metadata: Mapping[str, str]) -> bytes:
-    """The safetensors header, with blanks at its end so that the first tensor begins a page."""
+    """The safetensors header, with blanks at its end so that the first tensor starts on a page."""
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
     for name, part in parts.items():
@@ -133,6 +136,7 @@ class Mapped:
     Attributes
     ----------
     metadata : mapping of str to str
+        Of the file.
     tensors : mapping of str to array
         By name; read-only.
     """
@@ -146,14 +150,14 @@ class Mapped:
         Raises
         ------
         IndexFileError
-            Where they differ.
+            If they differ.
         """
         for name in self.tensors:
             _check_hash(self, name)
 
 
 def read(path: str | os.PathLike[str]) -> Mapped:
-    """Map an index file into memory and check it, all but the values of its matrices.
+    """Map an index file into memory and check everything but the values of its matrices.
 
     Parameters
     ----------
@@ -186,7 +190,7 @@ def read(path: str | os.PathLike[str]) -> Mapped:
 
 
 def map_file(path: str | os.PathLike[str], *, form: str) -> Mapped:
-    """Map a file that `write` made into memory, its types checked and nothing else.
+    """Map a file made by `write` into memory and check only its types.
 
     Parameters
     ----------
@@ -202,7 +206,7 @@ def map_file(path: str | os.PathLike[str], *, form: str) -> Mapped:
     Raises
     ------
     OSError
-        As the file system gives it.
+        As the file system raises it.
     ValueError, KeyError, TypeError
         For a file that is damaged, or something else.
     """
@@ -214,7 +218,7 @@ def map_file(path: str | os.PathLike[str], *, form: str) -> Mapped:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= _LONGEST_HEADER:
-            raise ValueError("no header of an index")
+            raise ValueError("not the header of an index")
         text = file.read(length)
         try:
             with safe_open(path, framework="numpy"):  # checks that the tensors fill the file, without overlap
@@ -241,7 +245,7 @@ def _tensor(file: IO[bytes], name: str, entry: Mapping[str, Any], start: int) ->
 
 
 def _check(mapped: Mapped) -> None:
-    """Shapes that fit each other, and small tables as they were written."""
+    """Check that shapes fit together, and that small tables are as written."""
     tensors = mapped.tensors
     songs, size = tensors["embeddings"].shape
     if tensors["contents"].shape != (songs, 32):
@@ -266,7 +270,7 @@ def _check_windows(tensors: Mapping[str, NDArray], songs: int, size: int) -> Non
     if tensors["windows"].shape != (count, size) or seconds.shape != (count, 2):
         raise ValueError("tables of windows differ in length")
     if count and (int(owners.max()) >= songs or np.any(owners[1:] < owners[:-1])):
-        raise ValueError("windows of songs that are not there")
+        raise ValueError("windows of songs that do not exist")
     if not np.isfinite(seconds).all():
         raise ValueError("windows without times")
 
@@ -281,7 +285,7 @@ def _check_hash(mapped: Mapped, name: str) -> None:
 
 
 def encode_names(names: Sequence[str]) -> NDArray[np.uint8]:
-    """Paths as bytes, a zero byte after each.
+    """Encode paths as bytes, with a zero byte after each.
 
     Parameters
     ----------
@@ -301,7 +305,7 @@ def encode_names(names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def decode_names(names: NDArray[np.uint8]) -> list[str]:
-    """Paths from bytes; undoes `encode_names`.
+    """Decode what `encode_names` wrote.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ def _reweighted(sealed: Sealed, chroma_weight: float | None) -> Sealed:
     if chroma_weight is None:
         return sealed
     if not (chroma_weight >= 0 and math.isfinite(chroma_weight)):
-        raise TrainingError(f"weight of the chroma view is {chroma_weight}; give a number of 0 or more")
+        raise TrainingError(f"weight of the chroma view {chroma_weight}: give 0 or more")
     return sealed._replace(settings=dataclasses.replace(sealed.settings, chroma_weight=chroma_weight))
 
 

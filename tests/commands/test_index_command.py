@@ -190,9 +190,9 @@ def test_a_graph_is_stale_after_a_change(place, caplog, capsys):
     change = [place / "gone.txt", "-o", place / "songs.mirex"]
     with caplog.at_level(logging.WARNING, "mirex"):
         run(index_command, place, *change, "--remove")
-    assert "songs.mirex.graph is of the index as it was" in caplog.text
+    assert "songs.mirex.graph is outdated" in caplog.text
     query = [place / "0.wav", "--index", place / "songs.mirex", "--scratch", place / "scratch"]
-    with pytest.raises(IndexFileError, match="stale"):
+    with pytest.raises(IndexFileError, match="outdated"):
         run(search_command, place, *query, "--approximate")
     assert run(search_command, place, *query) == 0, "exact search needs no graph"
     run(index_command, place, *change, "--scratch", place / "scratch", "--append", "--approximate")
@@ -219,7 +219,7 @@ def test_wrong_usage(place):
         (["-o", index, "--append"], "need a list"),
         (["-o", index, "--remove"], "need a list"),
         ([listed, "-o", index, "--export", "e.npy"], "leave out the list"),
-        (["-o", index, "--export", "e.npy", "--approximate"], "leave out the list, and --approximate"),
+        (["-o", index, "--export", "e.npy", "--approximate"], "leave out the list and --approximate"),
     ):
         with pytest.raises(UsageError, match=message):
             run(index_command, place, *arguments)

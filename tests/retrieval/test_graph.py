@@ -126,7 +126,7 @@ def test_a_stale_graph_is_refused_and_extended(small, rng, monkeypatch):
     monkeypatch.setattr(graphs, "BLOCK", 64)
     before = make(small).links
     grown = append(small.path, songs(clustered(rng, 50), first=300), fingerprints=MARKS)
-    with pytest.raises(IndexFileError, match="stale.*--approximate"):
+    with pytest.raises(IndexFileError, match="outdated.*--approximate"):
         open_graph(grown)
     linked = []
     after = make(grown, progress=lambda done, total: linked.append((done, total)))
@@ -140,7 +140,7 @@ def test_a_stale_graph_is_refused_and_extended(small, rng, monkeypatch):
 def test_a_graph_is_made_anew_where_songs_are_gone(small):
     make(small)
     left, _ = remove(small.path, small.names[:10])
-    with pytest.raises(IndexFileError, match="stale"):
+    with pytest.raises(IndexFileError, match="outdated"):
         open_graph(left)
     linked = []
     make(left, progress=lambda done, total: linked.append(total))
@@ -217,16 +217,16 @@ def test_links_that_lead_astray_are_refused(small):
 
     assert levels[high] > 1 == levels[ground]
     for changed, message in (
-        (with_neighbour(0, 300), "not there"),
-        (with_neighbour(0, -2), "not there"),
+        (with_neighbour(0, 300), "do not exist"),
+        (with_neighbour(0, -2), "do not exist"),
         (with_neighbour(slot, ground), "level 1"),
         (with_level(0, 0), "levels"),
         (with_level(0, 7), "levels"),
-        (with_level(ground, 2), "not there"),
-        ({"neighbours": neighbours[:-1]}, "not there"),
-        ({"entry": 300}, "begins"),
-        ({"entry": -1}, "begins"),
-        ({"entry": ground}, "begins"),
+        (with_level(ground, 2), "do not exist"),
+        ({"neighbours": neighbours[:-1]}, "do not exist"),
+        ({"entry": 300}, "entry"),
+        ({"entry": -1}, "entry"),
+        ({"entry": ground}, "entry"),
     ):
         rewritten(graph, **changed)
         with pytest.raises(IndexFileError, match=message):
