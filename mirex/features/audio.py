@@ -11,6 +11,8 @@ Unusual recordings:
   no codec, no samples, a sample rate outside 1 kHz to 1 MHz, only silence: `AudioError`;
 * truncated or damaged: everything that can be decoded, even after the damage, is used, with an
   `AudioWarning`; if nothing can be decoded: `AudioError`;
+* uncompressed, with bytes missing or too many inside: put in step again behind them, with an
+  `AudioWarning`;
 * several recordings joined in one file (chained Ogg and the like): all of them, one after the other;
 * several audio streams: the one flagged as default; if it is silent or cannot be decoded, the next,
   with an `AudioWarning`;
@@ -30,12 +32,13 @@ from mirex._typing import Samples
 from mirex.errors import AudioError
 from mirex.features import containers, ffmpeg, sndfile
 from mirex.features.containers import Window
+from mirex.features.steps import Reader
 from mirex.features.track import Recording, record
 from mirex.settings import SAMPLE_RATE
 
 _LITTLE = 0.1  # seconds; decoders differ by this much in what they cut off at the ends
 # Raised whenever any file decodes to other samples, so that results of the old ones are not reused.
-DECODER_REVISION = 2
+DECODER_REVISION = 3
 
 
 class AudioWarning(UserWarning):
@@ -150,6 +153,9 @@ def _decode_links(links: list[Window], sample_rate: int) -> Recording:
 
 def _decode_link(source: Window, sample_rate: int) -> Recording:
     """The result of libsndfile if it is complete; otherwise the longest result of any decoder."""
+    steps = sndfile.steps_of(source)
+    if steps is not None and steps.out_of_step():
+        return _decode_in_step(steps, sample_rate)
     outcome, reasons = sndfile.Outcome(), []
     best = None
     try:
@@ -183,6 +189,14 @@ def _better(one: Recording | None, other: Recording | None) -> Recording | None:
     if one.silent != other.silent and other.seconds:
         return other if one.silent else one
     return other if other.seconds > one.seconds + _LITTLE else one
+
+
+def _decode_in_step(steps: Reader, sample_rate: int) -> Recording:
+    recording = record(lambda _: steps.blocks(), sample_rate=sample_rate)
+    recording.notes.append(
+        f"is damaged: bytes are missing or too many; {recording.seconds:.1f} seconds of it were put in step"
+    )
+    return recording
 
 
 def _decode_raw(source: Window, sample_rate: int) -> Recording | None:

@@ -15,6 +15,7 @@ import numpy as np
 from mirex.features import containers
 from mirex.features.containers import SLACK, Window
 from mirex.features.frames import stream_is_cut
+from mirex.features.steps import Reader
 from mirex.features.track import Blocks
 
 BLOCK_SAMPLES = 1 << 15  # decoded at a time, over all channels
@@ -129,6 +130,31 @@ def raw_blocks(source: Window) -> Blocks | None:
     if samples.size - begin <= SLACK or not _looks_like_samples(samples.part(begin, samples.size), form):
         return None
     return _raw_frames(samples, form)
+
+
+def steps_of(source: Window) -> Reader | None:
+    """A reader of an uncompressed file's samples that finds out whether they are in step.
+
+    Parameters
+    ----------
+    source : Window
+        The file's bytes.
+
+    Returns
+    -------
+    Reader or None
+        None if the file is not uncompressed.
+    """
+    body = containers.pcm_body(source)
+    opened = _open(source) if body is not None else None
+    if body is None or opened is None:
+        return None
+    with opened:
+        end = source.size if body.size <= 0 else min(source.size, body.start + body.size)
+        return Reader(
+            source.part(body.start, end), rate=opened.samplerate, channels=opened.channels,
+            subtype=opened.subtype, big_endian=_endian(source, opened) == "BIG",
+        )  # fmt: skip
 
 
 def _open(source: Window) -> Any:

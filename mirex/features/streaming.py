@@ -107,6 +107,9 @@ def _sound_blocks(
     source = Window(file)
     if not source.size or len(containers.links(source)) != 1 or not sndfile.opens(source):
         raise _Unsound
+    steps = sndfile.steps_of(source)
+    if steps is not None and steps.out_of_step():
+        raise _Unsound
     outcome, rate, resampler = sndfile.Outcome(), 0, None
     powers = np.zeros(2)  # of the mono signal, and of the channels
     if progress:

@@ -82,9 +82,7 @@ def _parts(
     of_runs = {**asked, "weights": weights}
     set_ups = args.kills // 10
     return {
-        "readers": lambda: (
-            args.readers and try_readers(folder / "readers", count=args.readers, told=told, **asked)
-        ),
+        "readers": lambda: try_readers(folder / "readers", count=args.readers, told=told, **asked),
         "files": lambda: try_files(folder / "files", count=args.files, told=told, **of_runs),
         "faults": lambda: try_faults(folder / "faults", **of_runs),
         "set-ups": lambda: try_set_ups(folder / "set-ups", count=set_ups, **asked),

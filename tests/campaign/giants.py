@@ -147,8 +147,8 @@ def _weights() -> dict[str, Make]:
     """Tensors of odd types, and settings of odd forms, with hashes that fit."""
 
     def sealed(path: Path, **changes: str) -> dict[str, str]:
-        settings = {"front_end": FrontEndSettings(), "settings": NetworkSettings()}
-        weights.save({"a": torch.ones(2)}, **settings, metadata={}, path=path)
+        front_end, settings = FrontEndSettings(), NetworkSettings()
+        weights.save({"a": torch.ones(2)}, front_end=front_end, settings=settings, metadata={}, path=path)
         metadata = weights.read_metadata(path) | changes
         return metadata | {"metadata_sha256": weights.metadata_hash(metadata)}
 

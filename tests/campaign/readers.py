@@ -181,7 +181,7 @@ def try_readers(
     folder : Path
         For everything that is made.
     count : int
-        How many files are damaged at random.
+        How many files are damaged at random; 0: nothing is tried.
     seed : int
         Of the damage.
     outcome : Outcome
@@ -191,6 +191,8 @@ def try_readers(
     giant : callable
         Whether a kind of giant is tried.
     """
+    if not count:
+        return
     folder.mkdir(parents=True)
     path = folder / "file"
     for (reader, kind), make in giants().items():
