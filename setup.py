@@ -33,6 +33,7 @@ setup(
     install_requires=requirements("mirex/bootstrap/requirements.txt"),
     extras_require={
         "cluster": ["dask>=2024.1", "distributed>=2024.1"],
+        "faiss": ["faiss-cpu>=1.15.1,<1.16"],
         "fast": ["openvino>=2026.0,<2027"],
         "export": ["onnx>=1.17", "onnxscript>=0.5"],
         "parquet": ["pyarrow>=14"],

@@ -10,6 +10,7 @@ import json
 from typing import Any, Self
 
 from mirex.errors import SettingsMismatch
+from mirex.untrusted import parse_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Settings:
             If the text is not such JSON, or fields are unknown or missing.
         """
         try:
-            values: dict[str, Any] = dict(json.loads(text))
+            values: dict[str, Any] = dict(parse_json(text))
         except (ValueError, TypeError) as error:
             raise SettingsMismatch(
                 f"{cls.__name__}: not settings in JSON ({error}): {text[:80]!r}"

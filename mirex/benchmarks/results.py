@@ -27,6 +27,7 @@ import numpy as np
 from mirex.benchmarks.accuracy import Drawing, EvaluatedSet, Measured, Row, Table, tabulate
 from mirex.errors import EvaluationError
 from mirex.files import write_whole
+from mirex.untrusted import parse_json
 
 ARRAYS = ("average_precision", "first_rank")
 WIDTH = 110
@@ -81,7 +82,7 @@ class Results:
             If the file cannot be read or holds something else.
         """
         try:
-            content = json.loads(path.read_text("utf-8"))
+            content = parse_json(path.read_text("utf-8"))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError) as error:

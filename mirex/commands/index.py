@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mirex.commands import add_extraction_options, extraction_options
 
 if TYPE_CHECKING:
+    from mirex.retrieval.graph import Graph
     from mirex.retrieval.index import Index
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="also index windows of each song (5 times the size), so that 'mirex scan' can tell which part "
         "is playing; --append follows the index",
     )
+    parser.add_argument(
+        "--approximate",
+        action="store_true",
+        help="make or update the graph for 'mirex search --approximate' in FILE.graph, and measure its "
+        "recall; needs mirex[faiss]",
+    )
     add_extraction_options(parser)
     parser.set_defaults(run=run)
 
@@ -45,19 +52,24 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Build, change, export or describe."""
     from mirex.errors import UsageError
+    from mirex.extras import need
 
     if args.remove or args.append:
         if args.collection is None:
             raise UsageError("--append and --remove need a list of recordings")
-    elif args.export and args.collection is not None:
-        raise UsageError("--export writes the index as it is; leave out the list")
-    if args.remove:
-        return _remove(args)
-    if args.collection is None:
-        return _export(args) if args.export else _describe(args)
-    if args.scratch is None:
+    elif args.export and (args.collection is not None or args.approximate):
+        raise UsageError("--export writes the index as it is; leave out the list and --approximate")
+    if args.collection is not None and not args.remove and args.scratch is None:
         raise UsageError("indexing needs --scratch, the folder where 'mirex extract' keeps embeddings")
-    return _build(args)
+    if args.approximate:
+        need(["faiss"], extra="faiss")
+    if args.collection is None:
+        return _export(args) if args.export else _link(args) if args.approximate else _describe(args)
+    status = _remove(args) if args.remove else _build(args)
+    if args.approximate:
+        return _link(args)
+    _mention_stale_graph(args.index)
+    return status
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -103,6 +115,47 @@ def _export(args: argparse.Namespace) -> int:
     written = export(Index(args.index), args.export)
     print(f"written: {', '.join(map(str, written))}")
     return 0
+
+
+def _link(args: argparse.Namespace) -> int:
+    from mirex.logs import ProgressLine
+    from mirex.retrieval.graph import make
+    from mirex.retrieval.index import Index
+
+    with ProgressLine(unit="song") as progress:
+        graph = make(Index(args.index), threads=args.threads, progress=progress)
+    print(graph_text(graph))
+    return 0
+
+
+def graph_text(graph: "Graph") -> str:
+    """Describe a graph for a terminal.
+
+    Parameters
+    ----------
+    graph : Graph
+        Of an index.
+
+    Returns
+    -------
+    str
+        One line.
+    """
+    from mirex.retrieval.graph_file import path_of
+
+    found = graph.recall
+    return (
+        f"{path_of(graph.index.path)}: links of {len(graph.links.levels):,} songs for approximate search. It "
+        f"finds {100 * found.share:.2f} % of the {found.top} nearest that exact search finds, measured with "
+        f"{found.queries} songs of the index, moved by noise to a distance of {found.distance:g}"
+    )
+
+
+def _mention_stale_graph(index: str) -> None:
+    from mirex.retrieval.graph_file import path_of
+
+    if path_of(index).exists():
+        log.warning("%s is outdated; update it with --approximate", path_of(index))
 
 
 def _describe(args: argparse.Namespace) -> int:

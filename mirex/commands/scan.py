@@ -20,29 +20,33 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
     parser = subparsers.add_parser(
         "scan",
-        help="the songs that occur in a long recording, with times",
-        description="Find the songs of a collection, covers too, in a live set, a broadcast or another long "
-        "recording. Songs shorter than a minute in it are hard to find, and times are exact to some 15 s. An "
-        "interrupted scan goes on where it was if --scratch is given. An index is scanned with the --cqt and "
-        "--backend that it was made with. "
-        "Exit status: 0 complete, 1 failed, 2 wrong usage.",
+        help="find the songs in a long recording, with times",
+        description="Find the songs of a collection, including covers, in a live set, a broadcast or another "
+        "long recording. Songs that play for less than a minute are hard to find, and times are accurate to "
+        "about 15 s. With --scratch, an interrupted scan can be resumed. An index is scanned with the --cqt "
+        "and --backend that it was made with. Exit status: 0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("recording", help="an audio file of any length")
     collection = parser.add_mutually_exclusive_group(required=True)
-    collection.add_argument("--index", metavar="FILE", help="that 'mirex index' made, best with --windows")
-    collection.add_argument("--collection", metavar="LIST", help="one path per line; needs --scratch")
-    parser.add_argument("--scratch", metavar="FOLDER", help="keep what is computed there")
-    parser.add_argument(
-        "--format", choices=FORMATS, default="text", help="labels: a label track for Audacity"
+    collection.add_argument(
+        "--index", metavar="FILE", help="index made by 'mirex index', preferably with --windows"
     )
-    parser.add_argument("--html", metavar="PAGE", help="write a page with a timeline, too")
+    collection.add_argument("--collection", metavar="LIST", help="one path per line; needs --scratch")
+    parser.add_argument("--scratch", metavar="FOLDER", help="folder that keeps results for reuse")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="output format; labels: a label track for Audacity (default text)",
+    )
+    parser.add_argument("--html", metavar="PAGE", help="also write a page with a timeline")
     parser.add_argument(
         "--at-least",
         type=float,
         default=0.5,
         metavar="P",
-        help="confidence to be named, 0 to 1 (0.5)",
+        help="minimum confidence of a song, 0 to 1 (0.5)",
     )
     add_extraction_options(parser)
     parser.set_defaults(run=run, cqt=None, backend=None)
@@ -56,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from mirex.retrieval.scan_page import write_page
 
     if args.collection and args.scratch is None:
-        raise UsageError("--collection needs --scratch, the folder in which 'mirex extract' keeps embeddings")
+        raise UsageError("--collection needs --scratch, the folder where 'mirex extract' keeps embeddings")
     options = extraction_options(args)
     chosen = {name: options[name] for name in ("weights", "device", "cqt", "backend")}
     with _index(args) as index:
@@ -79,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _index(args: argparse.Namespace) -> "Iterator[Index]":
-    """The index given, or one of the list, for as long as it is needed."""
+    """The index given, or a temporary one of the list."""
     from mirex.retrieval.index import Index
 
     if args.index:
@@ -107,7 +111,7 @@ def _index(args: argparse.Namespace) -> "Iterator[Index]":
 
 
 class _Phases:
-    """A progress line for each phase of a scan: a new one begins where a count starts at 0."""
+    """A progress line for each phase of a scan: a new one begins when a count starts at 0."""
 
     def __init__(self, recording: str) -> None:
         self._recording = recording

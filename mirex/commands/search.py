@@ -39,6 +39,13 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         metavar="FOLDER",
         help="folder of 'mirex extract'; with --index, keeps embeddings of queries",
     )
+    parser.add_argument(
+        "--approximate",
+        action="store_true",
+        help="search only where the graph of 'mirex index --approximate' leads: faster in a very large "
+        "index, but may miss near recordings; the output states the measured recall. Distances are exact. "
+        "Needs mirex[faiss]",
+    )
     parser.add_argument("--top", type=int, default=10, metavar="N", help="matches to list (default 10)")
     parser.add_argument(
         "--format", choices=("text", "json", "csv"), default="text", help="output format (default text)"
@@ -72,6 +79,7 @@ def _search_index(args: argparse.Namespace) -> "list[Ranking]":
             scratch=args.scratch,
             top=args.top,
             prior=args.prior,
+            approximate=args.approximate,
             progress=progress,
             **extraction_options(args),
         )
@@ -82,6 +90,8 @@ def _search_list(args: argparse.Namespace) -> "Ranking":
     from mirex.formats.filelist import locate, read_list
     from mirex.retrieval.search import search
 
+    if args.approximate:
+        raise UsageError("--approximate needs --index, since the graph belongs to an index")
     if args.scratch is None or len(args.queries) > 1:
         raise UsageError("--collection takes one query and needs --scratch; for several queries use --index")
     paths = read_list(args.collection).paths
@@ -130,6 +140,8 @@ def _text(found: "Ranking") -> str:
     from mirex.logs import printable
 
     lines = [f"{found.compared} recordings compared with {printable(found.query)}, weights {found.weights}"]
+    if found.approximate:
+        lines.append(f"approximate, some of the nearest may be missing: {found.approximate}")
     if found.own:
         lines.append(f"left out: {found.own} entries with the query's own content")
     if found.calibration:
@@ -179,16 +191,17 @@ def as_csv(rankings: "Sequence[Ranking]", *, many: bool) -> str:
     Returns
     -------
     str
-        An unknown probability is an empty field.
+        An unknown probability is an empty field. The last column of an approximate search is its recall.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["query"] * many + ["rank", "distance", "probability", "path"])
+    graph = any(found.approximate for found in rankings)
+    writer.writerow(["query"] * many + ["rank", "distance", "probability", "path"] + ["approximate"] * graph)
     for found in rankings:
         for hit in found.hits:
             chance = "" if hit.probability is None else f"{hit.probability:.6f}"
             values = [str(hit.rank), f"{hit.distance:.8f}", chance, _readable(hit.path)]
-            writer.writerow([_readable(found.query)] * many + values)
+            writer.writerow([_readable(found.query)] * many + values + [found.approximate] * graph)
     return stream.getvalue().rstrip("\n")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 EMBEDDING_SIZE = {
-    "recipe.network.embedding_size": "2048; 256, 512 or 1024 for a narrower network, for experiments"
+    "recipe.network.embedding_size": "dimensions; 256, 512 or 1024 for a narrower network (2048)"
 }
 
 

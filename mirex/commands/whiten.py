@@ -21,6 +21,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--recordings", type=Path, nargs="+", required=True, metavar="NPZ", help="archives of CQT levels"
     )
     parser.add_argument(
+        "--views",
+        nargs="+",
+        choices=("cqt", "chroma"),
+        default=("cqt",),
+        help="views to fit a whitening for (cqt)",
+    )
+    parser.add_argument(
+        "--chroma-weight", type=float, help="weight of the chroma view in the embedding (that of the weights)"
+    )
+    parser.add_argument(
         "--power", type=float, default=-0.35, help="exponent of the covariance, -0.5 to 0 (-0.35)"
     )
     parser.add_argument(
@@ -50,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
             args.weights,
             recordings=args.recordings,
             output=args.output,
+            views=args.views,
+            chroma_weight=args.chroma_weight,
             power=args.power,
             shrinkage=args.shrinkage,
             seed=args.seed,

@@ -3,7 +3,6 @@
 Both are NumPy archives without pickles; `FORMATS.md` beside this file describes them.
 """
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from mirex.errors import TrainingError
 from mirex.files import appearing_whole
+from mirex.untrusted import load_arrays
 
 SPLITS = {"train": 0, "validation": 1}
 
@@ -91,10 +91,8 @@ class VersionArchive:
             If it cannot be read or is of another kind.
         """
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-            return cls(arrays, split=split)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            return cls(load_arrays(path), split=split)
+        except (OSError, LookupError, ValueError, TypeError) as error:
             raise TrainingError(f"{path}: not {cls.kind} ({error})") from error
 
 

@@ -16,6 +16,7 @@ from mirex.corpora.cqt_levels import LevelCorpus
 from mirex.corpora.profiles import ProfileCorpus
 from mirex.errors import EvaluationError
 from mirex.settings import FrontEndSettings
+from mirex.untrusted import load_arrays
 
 ARCHIVE_FRAMES = 10  # CQT frames in a column of anthems.npz
 LEVEL_FRAMES = 20  # in a column of recordings.npz
@@ -81,8 +82,7 @@ def anthem_clips(path: Path, *, front_end: FrontEndSettings) -> tuple[list[Clip]
     """
     joined = _joined(path, ARCHIVE_FRAMES, front_end)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = load_arrays(path)
         magnitude = 10 ** ((arrays["level"].astype(np.float32) / 2 - 120) / 20)
         works, names = (bytes(arrays[key]).decode().split("\n") for key in ("clique", "name"))
         ranges = np.lib.stride_tricks.sliding_window_view(arrays["recording_offset"].astype(np.int64), 2)

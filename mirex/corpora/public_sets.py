@@ -1,12 +1,13 @@
 """Public test sets of version identification: their published id lists, and a user's copy of their audio.
 
-Each reader takes the lists as they are published and a folder of audio, and gives tracks with the attributes
-that `mirdata` loaders have (`track_id`, `work_id`, `performance_id`; for Da-TACOS its loader's identifiers
-too), and `audio_path`, None where the user has no such file. Audio is found anywhere below the folder, by the
-file's name without its ending.
+Each reader takes the lists as published and a folder of audio. It gives tracks with the attributes of
+`mirdata` loaders (`track_id`, `work_id`, `performance_id`; for Da-TACOS its loader's identifiers
+too), and `audio_path`, None if the user has no such file. Audio is found anywhere below the folder, by the
+file's name without its extension.
 
 covers80    D. Ellis, 2007: `list1.list` and `list2.list` of covers80.tgz (on its page `list1.txt` and so on),
-            lines of "work/performance"; the audio lies likewise, in a folder for each work, or all in one.
+            lines of "work/performance"; the audio is laid out in the same way, in a folder for each work,
+            or all in one.
 da-tacos    F. Yesiler et al., ISMIR 2019: `da-tacos_benchmark_subset_metadata.json`, which
             da-tacos_metadata.zip unpacks into a folder, {work: {performance: {...}}}; audio by performance,
             P_22.mp3.
@@ -30,14 +31,14 @@ COVERS80_LISTS = ("list1", "list2")
 YOUTUBE = re.compile(r"(?:v=|youtu\.be/|/embed/|/v/)([\w-]{11})")
 
 CLOSED = {
-    "shs100k": "these weights were trained on chroma of works of SHS100K-TEST, which is no test of them",
-    "discogs-vi": "its test split holds works of SHS100K-TEST by design, and these weights were trained on "
-    "chroma of them",
+    "shs100k": "these weights were trained on chroma of works of SHS100K-TEST, so it cannot test them",
+    "discogs-vi": "its test split includes works of SHS100K-TEST by design, and these weights were trained "
+    "on chroma of them",
 }
-"""Sets that the shipped weights must not be judged by, and why."""
+"""Sets on which the shipped weights must not be tested, and why."""
 
 CAUTIONS = {
-    "covers80": "works of covers80 were taken out of the training data by title and by comparison",
+    "covers80": "works of covers80 were removed from the training data by title and by comparison",
     "da-tacos": "whether its works overlap with those of SHS100K-TEST, which are in the training data, has "
     "not been checked",
 }
@@ -65,41 +66,41 @@ class Track(NamedTuple):
 
 
 def tracks(name: str, *, lists: Path, audio: Path) -> list[Track]:
-    """Read a set's lists and look for its audio.
+    """Read a set's lists and find its audio.
 
     Parameters
     ----------
     name : str
         One of READERS.
     lists : Path
-        The published file, or the folder that holds it.
+        The published file, or its folder.
     audio : Path
-        Folder below which the audio lies.
+        Folder of the audio, which may be in subfolders.
 
     Returns
     -------
     list of Track
-        All that the lists name, in their order.
+        All tracks of the lists, in their order.
 
     Raises
     ------
     EvaluationError
-        If the lists cannot be understood, or none of their recordings is there.
+        If the lists cannot be read, or none of their recordings is found.
     """
     if not audio.is_dir():
-        raise EvaluationError(f"{audio}: no folder; name the one that holds the audio of {name}")
+        raise EvaluationError(f"{audio}: not a folder; name the one with the audio of {name}")
     try:
         found = list(READERS[name](lists, audio))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EvaluationError(f"{lists}: not the lists of {name} ({error})") from error
+        raise EvaluationError(f"{lists}: not the published lists of {name} ({error})") from error
     if not any(track.audio_path for track in found):
         example = f", for instance {found[0].performance_id}" if found else ""
-        raise EvaluationError(f"{audio}: none of the {len(found)} recordings of {name} is there{example}")
+        raise EvaluationError(f"{audio}: has none of the {len(found)} recordings of {name}{example}")
     return found
 
 
 def missing_text(name: str, found: list[Track], *, most: int = 5) -> str:
-    """How many recordings of a set are there, and which are missing.
+    """Say how many recordings of a set were found, and which are missing.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ def missing_text(name: str, found: list[Track], *, most: int = 5) -> str:
     found : list of Track
         All of the set.
     most : int
-        At most so many of the missing are named; the others are counted.
+        How many of the missing to name at most; the others are counted.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def missing_text(name: str, found: list[Track], *, most: int = 5) -> str:
         One line.
     """
     missing = [track.performance_id for track in found if track.audio_path is None]
-    text = f"{name}: {len(found) - len(missing)} of {len(found)} recordings are there"
+    text = f"{name}: {len(found) - len(missing)} of {len(found)} recordings found"
     if not missing:
         return text
     more = f" and {len(missing) - most} more" if len(missing) > most else ""
@@ -178,7 +179,7 @@ def _json(lists: Path, *patterns: str) -> dict[str, Any]:
 
 
 def _published(lists: Path, *patterns: str) -> Path:
-    """A published file below the folder: of the first pattern that has any, the first that is least deep."""
+    """A published file below the folder: of the first pattern that matches, the first of the least deep."""
     for pattern in patterns:
         if found := sorted(lists.rglob(pattern), key=lambda path: (len(path.parts), path)):
             return found[0]

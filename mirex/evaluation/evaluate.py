@@ -26,8 +26,8 @@ from mirex.formats.matrix import Matrix
 NO_CLIQUE_REASON = "without a clique in the cliques file"
 NO_COVER_REASON = "without a cover in the collection"
 
-BLOCK_VALUES = 2_000_000
-"""Distances ranked at once, which takes about 50 MB."""
+BLOCK_VALUES = 250_000
+"""Distances ranked at once. They fit into a CPU's cache; eight times as many take twice as long."""
 
 Unit = Literal["cliques", "queries"]
 

@@ -101,11 +101,12 @@ def hubness(
         own = positions[part]
         same = (labels[own][:, None] == labels) & (labels != NO_CLIQUE)
         same[np.arange(len(part)), own] = True
-        unrelated = block[~same]
-        pairs += len(unrelated)
-        nearer += [int((unrelated < limit).sum()) for limit in limits]
+        related = block[same]
+        pairs += block.size - related.size
+        # Related pairs are few: counting all pairs and subtracting these is faster than selecting the others.
+        nearer += [np.count_nonzero(block < limit) - np.count_nonzero(related < limit) for limit in limits]
         if k:
-            occurrence += _nearest(block, own=own, count=k).sum(axis=0)
+            occurrence += np.bincount(_nearest(block, own=own, count=k), minlength=count)
     order = np.argsort(-occurrence, kind="stable")[:hubs]
     return Hubness(
         pairs=pairs,
@@ -116,18 +117,19 @@ def hubness(
     )
 
 
-def _nearest(block: NDArray[np.floating], *, own: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
-    """bool [q, n]: which references are among the `count` nearest of each query, without itself."""
-    # Infinite distances are allowed, so the query itself is removed by position, not by a large distance.
-    others = np.ones(block.shape, bool)
-    others[np.arange(len(own)), own] = False
-    values = block[others].reshape(len(own), -1)
+def _nearest(block: NDArray[np.floating], *, own: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """int64 [q * count]: the `count` nearest references of each query, without itself."""
+    rows = np.arange(len(own))
+    values = block.copy()
+    values[rows, own] = np.inf
     last = np.partition(values, count - 1, axis=1)[:, count - 1 : count]
-    nearer, equal = values < last, values == last
-    wanted = count - nearer.sum(axis=1, keepdims=True)
-    chosen = np.zeros(block.shape, bool)
-    chosen[others] = (nearer | (equal & (np.cumsum(equal, axis=1) <= wanted))).ravel()
-    return chosen
+    chosen = values <= last
+    chosen[rows, own] = False  # others may be infinitely far too
+    for row in np.flatnonzero(np.count_nonzero(chosen, axis=1) > count):
+        equal = np.flatnonzero(chosen[row] & (values[row] == last[row]))
+        surplus = np.count_nonzero(chosen[row]) - count
+        chosen[row, equal[-surplus:]] = False
+    return np.nonzero(chosen)[1]
 
 
 def hubness_json(found: Hubness) -> dict[str, Any]:

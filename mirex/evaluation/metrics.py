@@ -236,9 +236,29 @@ def rank_references(distances: np.ndarray, *, query_positions: np.ndarray) -> np
     [[2, 1, 3]]
     """
     distances, positions = _validated(distances, query_positions=query_positions)
-    order = np.argsort(distances, axis=1, kind="stable")
-    others = order[order != positions[:, None]]
-    return others.reshape(len(positions), distances.shape[1] - 1)
+    if distances.dtype != np.float32:
+        order = np.argsort(distances, axis=1, kind="stable")
+        others = order[order != positions[:, None]]
+        return others.reshape(len(positions), distances.shape[1] - 1)
+    keys = _sort_keys(distances)
+    keys[np.arange(len(positions)), positions] = np.iinfo(np.uint64).max
+    keys.sort(axis=1)
+    keys &= np.uint64(0xFFFFFFFF)
+    return keys[:, :-1].view(np.int64)
+
+
+def _sort_keys(distances: np.ndarray) -> np.ndarray:
+    """uint64 [q, n] in the order of float32 distances and, among equal ones, of the columns.
+
+    All keys differ, so NumPy's fastest sort, which is not stable, can give only this order, in a fifth of
+    the time of a stable argsort.
+    """
+    bits = (distances + np.float32(0)).view(np.uint32)  # -0 becomes 0, its equal
+    negative = bits >> np.uint32(31) == 1
+    keys = np.where(negative, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= np.arange(distances.shape[1], dtype=np.uint64)
+    return keys
 
 
 def score(distances: np.ndarray, *, query_positions: np.ndarray, labels: np.ndarray) -> QueryScores:

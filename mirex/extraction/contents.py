@@ -25,6 +25,7 @@ from mirex.extraction.store import FOLDER, hash_of
 from mirex.features.audio import open_recording
 from mirex.files import write_whole
 from mirex.logs import describe
+from mirex.untrusted import parse_json
 
 NAME = "hashed-files"  # in the store's folder
 _CHECK_DIGITS = 16
@@ -196,8 +197,11 @@ def _read(path: Path) -> tuple[dict[str, tuple[State, str]], int]:
     for line in data.split(b"\n"):
         check, _, text = line.partition(b" ")
         if text and _check(text) == check:
-            key, *state, content = json.loads(text)
-            known[key] = tuple(state), content
+            try:
+                key, *state, content = parse_json(text)
+                known[key] = tuple(state), content
+            except (ValueError, TypeError):  # another program's, with a checksum of ours
+                continue
             lines += 1
     return known, lines
 

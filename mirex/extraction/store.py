@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from mirex.errors import AudioError, StoreError, UsageError
 from mirex.features.audio import DECODER_REVISION, open_recording
 from mirex.files import write_whole
+from mirex.untrusted import parse_json
 
 FOLDER = "mirex-store"  # inside the scratch folder
 KINDS: dict[str, np.dtype[Any]] = {"embedding": np.dtype("<f4"), "columns": np.dtype("<f2")}
@@ -261,11 +262,11 @@ def _parse(data: bytes, key: str, dtype: np.dtype) -> Entry | None:
         return None
     payload = data[end + 1 :]
     try:
-        header = json.loads(data[len(_MAGIC) : end])
+        header = parse_json(data[len(_MAGIC) : end])
         seconds = header.get("seconds")
         if header["key"] != key or header["sha256"] != _digest(payload, seconds):
             return None
         array = np.frombuffer(payload, dtype).reshape(header["shape"]).copy()
         return Entry(array, math.nan if seconds is None else float(seconds))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):  # JSON of any form
         return None

@@ -1,8 +1,8 @@
 """CQT columns of a recording of any length: transformed piece by piece, so that memory stays small.
 
 A column depends only on the samples under its kernels, so pieces that overlap by enough columns give the
-columns of the whole signal, up to float32 rounding. Silence is left out as `mirex.features.trimming` does for
-a signal in memory; what is silent depends on the loudest part, so a file is decoded twice. Files that
+columns of the whole signal, up to float32 rounding. Silence is removed as `mirex.features.trimming` does for
+a signal in memory; what counts as silent depends on the loudest part, so a file is decoded twice. Files that
 libsndfile can read completely (WAV, FLAC, MP3, Ogg and more) are decoded piece by piece; others, and damaged
 ones, by `mirex.features.audio.decode`, which needs the whole signal in memory (318 MB per hour).
 """
@@ -34,9 +34,9 @@ class Heard(NamedTuple):
     Attributes
     ----------
     columns : float32 [bins, columns]
-        Of what sounds.
+        Of the signal without its long silences.
     silences : float64 [silences, 2]
-        Start and end of what was left out, in seconds of the file.
+        Start and end of each removed silence, in seconds of the file.
     """
 
     columns: Columns
@@ -63,13 +63,12 @@ def columns_of_file(
     implementation : {"multirate", "essentia"}
         As for `mirex.features.cqt.columns`.
     progress : callable, optional
-        Called with how much is done, from 0, and how much there is; twice over, since the file is decoded
-        twice.
+        Called with (done, total), from 0; in two rounds, since the file is decoded twice.
 
     Returns
     -------
     Heard
-        The columns of `mirex.columns`, within 1e-5 of the peak.
+        Its columns are those of `mirex.columns`, within 1e-5 of the peak.
 
     Raises
     ------
@@ -87,7 +86,7 @@ def columns_of_file(
 
 
 def _heard(blocks: Callable[[], Iterable[Samples]], settings: FrontEndSettings, implementation: str) -> Heard:
-    """Columns and silences of a signal; `blocks` gives it from its start, as often as it is called."""
+    """Columns and silences of a signal; each call of `blocks` gives it from its start."""
     trimmer = BlockTrimmer(limit=loudness_limit(blocks(), settings=settings), settings=settings)
     sound = trimmer.trimmed(blocks())
     columns = columns_of_blocks(sound, settings=settings, implementation=implementation)
@@ -185,7 +184,7 @@ def columns_of_blocks(
 
 
 def _watched(samples: Samples, size: int, progress: Callable[[int, int], None] | None) -> Iterator[Samples]:
-    """Blocks of a signal that is the whole of a file of so many bytes."""
+    """Pass on the blocks of a whole file and report progress in bytes."""
     if progress:
         progress(0, size)
     for start in range(0, len(samples), BLOCK):

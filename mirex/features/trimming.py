@@ -86,14 +86,14 @@ def _to_the_sample(samples: Samples, first: int, last: int, limit: float, block:
 
 
 def loudness_limit(blocks: Iterable[Samples], *, settings: FrontEndSettings) -> float:
-    """The level up to which a signal counts as silent, where it comes in blocks.
+    """Compute the level up to which a signal counts as silent, from its blocks.
 
     Parameters
     ----------
     blocks : iterable of float32 [samples]
         Mono.
     settings : FrontEndSettings
-        Length of a hop.
+        Duration of a hop.
 
     Returns
     -------
@@ -109,19 +109,19 @@ def loudness_limit(blocks: Iterable[Samples], *, settings: FrontEndSettings) -> 
 
 
 class BlockTrimmer:
-    """`trimmed` for a signal that comes in blocks, which remembers what was left out.
+    """Does what `trimmed` does for a signal that comes in blocks, and records what it removes.
 
     Parameters
     ----------
     limit : float
-        As `loudness_limit` gives it.
+        From `loudness_limit`.
     settings : FrontEndSettings
-        Length of a column.
+        Duration of a column.
 
     Attributes
     ----------
     silences : list of (int, int)
-        First sample of each silence that was left out, and one past its last.
+        First sample of each removed silence, and one past its last.
 
     Examples
     --------
@@ -142,7 +142,7 @@ class BlockTrimmer:
         self._waiting, self._at = np.empty(0, np.float32), 0  # after it, and where that begins
 
     def trimmed(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
-        """What stays of the signal.
+        """Remove silence from the signal.
 
         Parameters
         ----------
@@ -184,17 +184,17 @@ class BlockTrimmer:
 def with_silence(
     seconds: NDArray[np.floating], silences: NDArray[np.floating], *, ends: bool = False
 ) -> NDArray[np.float64]:
-    """Times in a trimmed signal, as times in the signal as it was.
+    """Convert times in a trimmed signal to times in the original signal.
 
     Parameters
     ----------
     seconds : float [times]
         In the trimmed signal.
     silences : float [silences, 2]
-        Start and end of what was left out, in the signal as it was.
+        Start and end of each removed silence, in the original signal.
     ends : bool
-        Where silence was left out at that very time: the time before it, at which something ends. Else the
-        time behind it, at which something begins.
+        If silence was removed exactly at a time, give the time before it, for the end of something; otherwise
+        the time after it, for a beginning.
 
     Returns
     -------

@@ -8,6 +8,7 @@ reader would misread.
 
 import codecs
 import dataclasses
+import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -21,10 +22,13 @@ from mirex.formats.matrix import (
     PathLike,
     chomp,
     is_header,
+    numbers_columns,
     parse_label,
     parse_name,
     parse_number,
     parse_values,
+    read_line,
+    tabbed,
 )
 
 SHOWN = 5  # violations of one kind that are listed one by one
@@ -130,8 +134,17 @@ class _Checker:
         self._line = 1
 
     def check(self, file: BinaryIO) -> None:
-        raw = b""
-        for self._line, raw in enumerate(file, 1):
+        last = b""
+        for self._line in itertools.count(1):
+            try:
+                raw = read_line(file, columns=len(self._names))
+            except ValueError as error:
+                self._error("line too long", f"{error}; the rest is not read")
+                return
+            if not raw:
+                self._line = max(1, self._line - 1)
+                break
+            last = raw
             self._check_ending(raw)
             text = chomp(raw, tab=self._line > 1)
             if self._line == 1:
@@ -144,7 +157,7 @@ class _Checker:
                 self._check_row(text)
             else:
                 self._check_name(text)
-        self._check_end(raw)
+        self._check_end(last)
 
     def check_queries(self, queries: Sequence[str], place: Callable[[str], str] | None) -> None:
         """Check that the rows are labelled with the queries' positions, in the order of the query list.
@@ -207,7 +220,7 @@ class _Checker:
             self._warn("Q/R in lower case")
         if b" " in text:
             self._error("blank instead of a tab", "M2K fails on it")
-        if text.split()[1:] != [b"%d" % number for number in range(1, len(self._names) + 1)]:
+        if not numbers_columns(text, len(self._names)):
             self._error("Q/R line", f"must number the columns 1 to {len(self._names)}")
         if not self._names:
             self._error("numbered list", "no numbered path before the Q/R line")
@@ -217,7 +230,7 @@ class _Checker:
     def _check_row(self, text: bytes) -> None:
         if b" " in text:
             self._error("blank instead of a tab", "M2K fails on it")
-            text = b"\t".join(text.split())
+            text = tabbed(text)
         field, _, body = text.partition(b"\t")
         label = self._check_label(field)
         try:

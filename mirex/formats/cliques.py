@@ -28,8 +28,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from mirex.errors import EvaluationError
+from mirex.untrusted import quoted, read_most
 
 NO_CLIQUE = -1
+_HEAD, _LARGEST = 1 << 16, 1 << 28  # bytes: what tells text from other files; some million lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +96,7 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
     ...     read_cliques(path)
     {'a.wav': 'one', 'b.wav': 'one'}
     """
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise EvaluationError(f"cliques file {path}: cannot be read: {reason}") from error
-    if "\0" in text:
-        raise EvaluationError(
-            f"{path} is not text (it has NUL bytes); give lines of path<TAB>clique in UTF-8"
-        )
+    text = _text(path)
     rows = [
         (number, *_fields(line, where=f"{path}, line {number}"))
         for number, line in enumerate(text.split("\n"), start=1)
@@ -113,12 +107,32 @@ def read_cliques(path: str | pathlib.Path) -> dict[str, str]:
     for number, recording, clique in rows:
         if cliques.setdefault(recording, clique) != clique:
             raise EvaluationError(
-                f"{path}, line {number}: {recording!r} is in clique {clique!r} here "
-                f"but in {cliques[recording]!r} above; keep one of the two lines"
+                f"{path}, line {number}: {quoted(recording)} is in clique {quoted(clique)} here "
+                f"but in {quoted(cliques[recording])} above; keep one of the two lines"
             )
     if not cliques:
         raise EvaluationError(f"{path}: the cliques file is empty; give lines of path<TAB>clique")
     return cliques
+
+
+def _text(path: str | pathlib.Path) -> str:
+    """A text file; an endless stream or a recording is rejected without reading all of it."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_HEAD)
+            if b"\0" not in data:
+                data += read_most(file, _LARGEST)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise EvaluationError(f"cliques file {path}: cannot be read: {reason}") from error
+    if b"\0" in data:
+        raise EvaluationError(
+            f"{path} is not text (it has NUL bytes); give lines of path<TAB>clique in UTF-8"
+        )
+    if len(data) > _LARGEST:
+        raise EvaluationError(f"{path}: larger than {_LARGEST >> 20} MB, so it is not a cliques file")
+    text = data.decode("utf-8-sig", "surrogateescape")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _check_columns(rows: Sequence[tuple[str, str]], path: str | pathlib.Path) -> None:
@@ -134,8 +148,8 @@ def _check_columns(rows: Sequence[tuple[str, str]], path: str | pathlib.Path) ->
     counted = len(set(first)) < len(rows) == len(set(second)) and not all(map(_is_path, first))
     if named or counted:
         raise EvaluationError(
-            f"{path}: the columns seem to be swapped: path {first[0]!r}, clique {second[0]!r}; write the "
-            "path first, then a tab and the clique"
+            f"{path}: the columns seem to be swapped: path {quoted(first[0])}, clique "
+            f"{quoted(second[0])}; write the path first, then a tab and the clique"
         )
 
 
@@ -157,7 +171,7 @@ def _fields(line: str, *, where: str) -> tuple[str, str]:
     clique = rest.split("\t")[0].strip()
     recording = recording.rstrip()
     if not recording or not clique:
-        raise EvaluationError(f"{where}: expected path<TAB>clique, found {line.strip()!r}")
+        raise EvaluationError(f"{where}: expected path<TAB>clique, found {quoted(line.strip())}")
     return recording, clique
 
 

@@ -20,10 +20,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mirex.errors import ListFileError
 from mirex.formats.listforms import binary_form, likely_form
+from mirex.untrusted import quoted, read_most
 
 EXAMPLES = 3  # how many examples one warning shows
 _HEAD = 1 << 16  # bytes that distinguish text from other files
 _LARGEST = 1 << 30  # bytes: some ten million paths; an endless stream is not a list
+_LONGEST = 1 << 16  # bytes of a line's path; systems allow 4,096
 _CTRL_Z = b"\x1a"
 
 log = logging.getLogger(__name__)
@@ -130,7 +132,7 @@ def _text(path: str | os.PathLike[str]) -> bytes:
         with open(path, "rb") as file:
             head = file.read(_HEAD)
             form = binary_form(head)
-            rest = b"" if form else file.read(_LARGEST)
+            rest = b"" if form else read_most(file, _LARGEST)
     except OSError as error:
         advice = "; give a text file with one path per line" if error.errno == errno.EISDIR else ""
         raise ListFileError(f"list file {name!r}: cannot be read: {error.strerror}{advice}") from error
@@ -158,6 +160,8 @@ def _path_of(line: bytes, number: int, folder: str) -> str:
     path = field.rstrip(b" \r")
     if not path:
         raise ValueError(f"line {number}: no path before the tab; the path is the first column")
+    if len(path) > _LONGEST:
+        raise ValueError(f"line {number}: {len(path)} bytes, too long for a path; give one path per line")
     if b"\r" in path:
         raise ValueError(f"line {number}: carriage return inside the path; end lines with LF or CRLF")
     with_blanks = _decoded(field)
@@ -202,7 +206,7 @@ def locate(paths: Sequence[str], *, list_file: str | os.PathLike[str]) -> list[s
     places = [place(path) for path in paths]
     if paths and not any(map(_can_be_read, places)):
         raise ListFileError(
-            f"list file {os.fspath(list_file)!r}: {_none_of(paths)} read (the first: {paths[0]!r}: "
+            f"list file {os.fspath(list_file)!r}: {_none_of(paths)} read (the first: {quoted(paths[0])}: "
             f"{_reason(places[0])}){_advice(list_file, place)}"
         )
     return places
@@ -255,7 +259,7 @@ def check_analysed(
         part = f", shard {share[0]} of {share[1]}" if share[1] > 1 else ""
         raise ListFileError(
             f"list file {os.fspath(list_file)!r}{part}: {_none_of(paths)} analysed "
-            f"(the first: {paths[0]!r}: {failures[0]}); is it the right list?"
+            f"(the first: {quoted(paths[0])}: {failures[0]}); is it the right list?"
         )
 
 
@@ -486,5 +490,5 @@ def _show_groups(paths: Sequence[str], groups: Sequence[Sequence[int]]) -> str:
 
 def _show(paths: Sequence[str], positions: Sequence[int]) -> str:
     """The first examples, each with its 1-based number; `repr` keeps odd bytes printable."""
-    shown = ", ".join(f"{paths[i]!r} ({i + 1})" for i in positions[:EXAMPLES])
+    shown = ", ".join(f"{quoted(paths[i])} ({i + 1})" for i in positions[:EXAMPLES])
     return shown + (f", and {len(positions) - EXAMPLES} more" if len(positions) > EXAMPLES else "")

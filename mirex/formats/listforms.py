@@ -135,14 +135,14 @@ def _decorated(lines: Lines, exists: Callable[[str], bool]) -> str | None:
         r"\s*\d+\s+\S": "every path has a number before it",
         r"\s*[-*\u2022+]\s+\S": "every path has a bullet before it",
         r"\s*[A-Za-z]:[\\/]": "every path is a Windows path (it has a drive letter)",
-        r"\\\\|[^/]*\\[^/]*$": "every path has backslashes",
+        r"\\\\|(?=[^/\\]*\\)[^/]*$": "every path has backslashes",
         r"\s*[A-Za-z][A-Za-z0-9+.-]+://?": "every path is a URL",
         r"file:": "every path is a URL",
         r"~": "every path begins with ~, which is not expanded here",
         r"\$|%\w+%": "every path begins with a variable, which is not expanded here",
         r"\s+\S": "every path begins with a blank",
         r"#": "every line begins with #",
-        r"[\w ]+\s*=\s*\S": "every path has a name and = before it",
+        r"[\w \t]+=\s*\S": "every path has a name and = before it",
     }
     for pattern, form in patterns.items():
         if _all(pattern, lines):

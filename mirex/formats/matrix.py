@@ -13,8 +13,10 @@ with `surrogateescape`, so that paths in another encoding keep their bytes.
 
 import codecs
 import dataclasses
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +33,8 @@ _PIECE = 16384  # values formatted at once: few enough for the cache, enough to 
 _WRITTEN_AT_ONCE = 1 << 20  # bytes
 _TEMPLATE_FROM = 9.0  # from here on a value might be rounded up to 10.00000000
 _MOST_DIGITS = 15  # whole numbers with this many digits are exact in float64
+_LONGEST_LINE = 1 << 16  # bytes; a path has at most 4,096
+_LONGEST_VALUE = 64  # bytes, with what precedes it
 
 PathLike = str | os.PathLike[str]
 Rows = np.ndarray | Iterable[np.ndarray]
@@ -152,7 +156,7 @@ def read_matrix(path: PathLike) -> Matrix:
         If the file cannot be read, or violates the format in any other way; the message has the line.
     """
     head = open_matrix(path)
-    capacity = _count_lines(head)
+    capacity = _most_rows(head)
     positions = np.empty(capacity, np.int64)
     distances = np.empty((capacity, len(head.names)), np.float32)
     filled = 0
@@ -373,14 +377,17 @@ _FIVE_DIGITS = _five_digits()
 
 
 def _read_head(file: BinaryIO, path: Path) -> MatrixFile:
-    system = chomp(file.readline().removeprefix(codecs.BOM_UTF8), tab=False)
     names: list[str] = []
-    for line, raw in enumerate(file, 2):
+    try:
+        system = chomp(read_line(file, columns=0).removeprefix(codecs.BOM_UTF8), tab=False)
+    except ValueError as error:
+        raise _error(path, 1, str(error)) from error
+    for line, raw in _numbered(file, path, first=2, columns=lambda: len(names)):
         text = chomp(raw)
         if is_header(text):
             if not names:
                 raise _error(path, line, "the Q/R line comes before any numbered path")
-            if text.split()[1:] != [b"%d" % number for number in range(1, len(names) + 1)]:
+            if not numbers_columns(text, len(names)):
                 raise _error(path, line, f"the Q/R line must number the columns 1 to {len(names)}")
             return MatrixFile(path, _decode(system), tuple(names), file.tell(), line + 1)
         try:
@@ -395,7 +402,7 @@ def _row_blocks(file: BinaryIO, head: MatrixFile, block: int) -> Iterator[tuple[
     positions: list[int] = []
     rows: list[np.ndarray] = []
     blank = last = 0  # lines: the first blank one, the last one with values
-    for line, raw in enumerate(file, head.first_line):
+    for line, raw in _numbered(file, head.path, first=head.first_line, columns=lambda: columns):
         text = chomp(raw)
         if not text.strip():
             blank = blank or line
@@ -418,11 +425,27 @@ def _row_blocks(file: BinaryIO, head: MatrixFile, block: int) -> Iterator[tuple[
         yield np.array(positions, np.int64), np.stack(rows)
 
 
-def _count_lines(head: MatrixFile) -> int:
+def _numbered(
+    file: BinaryIO, path: Path, *, first: int, columns: Callable[[], int]
+) -> Iterator[tuple[int, bytes]]:
+    """The following lines, each with its number."""
+    for line in itertools.count(first):
+        try:
+            raw = read_line(file, columns=columns())
+        except ValueError as error:
+            raise _error(path, line, str(error)) from error
+        if not raw:
+            return
+        yield line, raw
+
+
+def _most_rows(head: MatrixFile) -> int:
     """An upper bound on the number of rows, so that they can be read into one array."""
     with open(head.path, "rb") as file:
         file.seek(head.offset)
-        return 1 + sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+        lines = 1 + sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+        # Each value takes two bytes at least.
+        return min(lines, 1 + (file.tell() - head.offset) // (2 * len(head.names)))
 
 
 def _error(path: Path, line: int, message: str) -> MatrixFormatError:
@@ -434,6 +457,66 @@ def _decode(text: bytes) -> str:
 
 
 # The grammar of single lines, shared with `mirex.formats.check`. These raise ValueError without a line.
+
+
+def read_line(file: BinaryIO, *, columns: int) -> bytes:
+    """Read the next line, unless it is too long for a matrix.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading.
+    columns : int
+        How many names the matrix has so far.
+
+    Returns
+    -------
+    bytes
+        With its end; empty at the end of the file.
+
+    Raises
+    ------
+    ValueError
+        If it is too long.
+    """
+    most = _LONGEST_LINE + _LONGEST_VALUE * columns
+    line = file.readline(most)
+    if len(line) == most and not line.endswith(b"\n"):
+        raise ValueError(f"line of more than {most} bytes, too long for a matrix of {columns} names")
+    return line
+
+
+def numbers_columns(text: bytes, count: int) -> bool:
+    """Whether a Q/R line numbers the columns from 1 to `count`.
+
+    Parameters
+    ----------
+    text : bytes
+        The line, without its end.
+    count : int
+        How many names there are.
+
+    Returns
+    -------
+    bool
+    """
+    numbers = tabbed(text).partition(b"\t")[2]
+    return numbers == b"\t".join(b"%d" % number for number in range(1, count + 1))
+
+
+def tabbed(text: bytes) -> bytes:
+    """Separate a line's words by single tabs, without an object for each of what may be millions.
+
+    Parameters
+    ----------
+    text : bytes
+        The line, without its end.
+
+    Returns
+    -------
+    bytes
+    """
+    return re.sub(rb"\s+", b"\t", text.strip())
 
 
 def chomp(raw: bytes, *, tab: bool = True) -> bytes:
@@ -525,7 +608,7 @@ def parse_row(text: bytes, *, columns: int) -> tuple[int, np.ndarray]:
     if is_header(text):
         raise ValueError("second Q/R line")
     if b"\t" not in text:
-        text = b"\t".join(text.split())
+        text = tabbed(text)
     label, _, body = text.partition(b"\t")
     return parse_label(label, columns=columns), parse_values(body, columns=columns)
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mirex.errors import WeightsError
-from mirex.model.weights import fingerprint
+from mirex.model.weights import WHITENINGS, fingerprint
+from mirex.untrusted import parse_json
 
 _PARSED = ("front_end", "network", "training", "calibration", "results")
 
@@ -119,7 +120,7 @@ def describe(metadata: Mapping[str, str]) -> str:
     lines.append(f"trained: {_trained(runs(metadata))}")
     lines += [f"trained on: {data}" for data in training.get("data", [])]
     parts = {name: found.get(name) for name in ("front_end", "network")}
-    parts |= {"whitening": training.get("whitening"), "calibration": found.get("calibration")}
+    parts |= {name: training.get(name) for name in WHITENINGS} | {"calibration": found.get("calibration")}
     for name, values in parts.items():
         told = ", ".join(f"{key} {value}" for key, value in _flat(values or {}))
         lines.append(f"{name.replace('_', ' ')}: {told or 'none'}")
@@ -158,7 +159,7 @@ def history(metadata: Mapping[str, str]) -> str:
 
 def _object(name: str, text: str) -> Any:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise WeightsError(f"entry {name!r} of the weights is not JSON ({error})") from error
     if value is not None and not isinstance(value, dict):

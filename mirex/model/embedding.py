@@ -21,9 +21,8 @@ from mirex._typing import Array
 from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import BINS, at_least, chroma_view, cqt_view, profile_view, windows, without_silence
-from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
-from mirex.model.whitening import Whitening, unit
+from mirex.model.whitening import unit
 from mirex.settings import NetworkSettings
 
 BLOCK = 16  # windows at a time: bounds memory, whatever the recording's length
@@ -55,8 +54,8 @@ def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
     return result
 
 
-def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
-    """Embed each window of a recording's CQT view.
+def embed_windows(columns: Array, *, sealed: Sealed, folded: bool = False) -> Array:
+    """Embed each window of one of a recording's views.
 
     Parameters
     ----------
@@ -64,12 +63,14 @@ def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
         As in `embed`.
     sealed : Sealed
         As in `embed`.
+    folded : bool
+        The chroma view instead of the CQT view.
 
     Returns
     -------
     float32 [windows, 2048]
-        Rows of unit length, of the first playing, one window every `window_hop` steps. Silence is removed and
-        counts no steps.
+        Rows of unit length, of the first playing, one window every `window_hop` (`chroma_window_hop`) steps.
+        Silence is removed and counts no steps.
 
     Raises
     ------
@@ -77,9 +78,8 @@ def embed_windows(columns: Array, *, sealed: Sealed) -> Array:
         As in `embed`.
     """
     kept = _checked(columns, sealed.settings)
-    view = cqt_view(kept, settings=sealed.settings)
-    found = _windows(view, folded=False, settings=sealed.settings)
-    return _vectors(found, sealed.network.cqt, sealed.whitening)
+    view = (chroma_view if folded else cqt_view)(kept, settings=sealed.settings)
+    return _vectors(_windows(view, folded=folded, settings=sealed.settings), sealed, folded=folded)
 
 
 def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
@@ -123,9 +123,8 @@ def _checked(columns: Array, settings: NetworkSettings) -> Array:
 def _of_view(view: Array, sealed: Sealed, *, folded: bool) -> Array:
     """A view's vector from its playings."""
     settings = sealed.settings
-    network, whitening = (sealed.network.chroma, None) if folded else (sealed.network.cqt, sealed.whitening)
     found = [
-        unit(_vectors(_windows(played, folded=folded, settings=settings), network, whitening).mean(axis=0))
+        unit(_vectors(_windows(played, folded=folded, settings=settings), sealed, folded=folded).mean(axis=0))
         for played in playings(view, folded=folded, settings=settings)
     ]
     return unit(np.mean(found, axis=0))
@@ -139,8 +138,10 @@ def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
     return windows(long, steps=settings.window_steps, hop=settings.window_hop)
 
 
-def _vectors(found: Array, network: ResNet50IBN, whitening: Whitening | None) -> Array:
+def _vectors(found: Array, sealed: Sealed, *, folded: bool) -> Array:
     """Windows, float32 [windows, bins, steps], to vectors of unit length, block by block."""
+    network = sealed.network.chroma if folded else sealed.network.cqt
+    whitening = sealed.chroma_whitening if folded else sealed.whitening
     blocks = []
     for start in range(0, len(found), BLOCK):
         x = torch.from_numpy(found[start : start + BLOCK, None]).to(network.device)

@@ -4,8 +4,9 @@ Metadata (strings, JSON where noted): `format`; `front_end` and `network` (JSON 
 `front_end_fingerprint` and `network_fingerprint`; `training`, `results`, `calibration` (JSON); `date`;
 `licence`; `content_sha256` over settings and tensors, `metadata_sha256` over all other entries. Tensors
 are those of a `TwoViewNetwork`, shared ones once, and `whitening.mean` and `whitening.projection` if there
-is a whitening. Those with two or more axes may be float16; others are float32. Loading checks hashes and
-fingerprints, and never unpickles.
+is a whitening of the CQT view, `chroma_whitening.mean` and `.projection` if there is one of the chroma view.
+Those with two or more axes may be float16; others are float32. Loading checks hashes and fingerprints, and
+never unpickles.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from mirex.errors import SettingsMismatch, WeightsError
 from mirex.files import appearing_whole
 from mirex.model import backend as backends
 from mirex.settings import CHROMA, FrontEndSettings, NetworkSettings
+from mirex.untrusted import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from mirex.model.whitening import Whitening
 
 FORMAT = "mirex-weights-2"
-WHITENING = ("whitening.mean", "whitening.projection")
+_LONGEST_HEADER = 10_000_000  # bytes
+WHITENINGS = ("whitening", "chroma_whitening")  # each has tensors .mean and .projection
 FILE_NAME = "mirex.safetensors"
 REQUIRED = (
     "front_end",
@@ -51,8 +54,8 @@ class Sealed(NamedTuple):
         All metadata of the file.
     fingerprint : str
         16 hexadecimal digits that identify tensors, front end and network settings.
-    whitening : Whitening or None
-        Of the CQT view's windows.
+    whitening, chroma_whitening : Whitening or None
+        Of the windows of the CQT view and of the chroma view.
     """
 
     network: "TwoViewNetwork"
@@ -61,6 +64,7 @@ class Sealed(NamedTuple):
     metadata: dict[str, str]
     fingerprint: str
     whitening: "Whitening | None" = None
+    chroma_whitening: "Whitening | None" = None
 
 
 def default_path() -> Path:
@@ -95,9 +99,9 @@ def read_metadata(path: Path | None = None) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > 100_000_000:
+            if length > _LONGEST_HEADER:
                 raise ValueError("no safetensors header")
-            metadata = json.loads(file.read(length))["__metadata__"]
+            metadata = parse_json(file.read(length))["__metadata__"]
     except FileNotFoundError as error:
         raise WeightsError(f"{path}: no such weights file; give one with --weights") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -183,8 +187,8 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     network.to(device).eval().requires_grad_(False)
     if device == "cpu":  # convolutions are then a tenth faster
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
-    whitening = _whitening(tensors, path)
-    sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), whitening)
+    whitenings = [_whitening(tensors, name, path) for name in WHITENINGS]
+    sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), *whitenings)
     return backends.compiled(sealed, backend=backend)
 
 
@@ -325,11 +329,16 @@ def metadata_hash(metadata: Mapping[str, str]) -> str:
 
 
 def _read_tensors(path: Path) -> dict[str, "Tensor"]:
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        tensors = load_file(path)
+        odd = {value.dtype for value in tensors.values()} - {torch.float16, torch.float32}
+        if odd:
+            raise ValueError(f"tensors of type {', '.join(sorted(map(str, odd)))}")
+        return tensors
     except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: damaged weights file ({error}); download it again") from error
 
@@ -353,16 +362,16 @@ def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "Two
     return network
 
 
-def _whitening(tensors: Mapping[str, "Tensor"], path: Path) -> "Whitening | None":
-    """The whitening among the tensors, or None if there is none."""
+def _whitening(tensors: Mapping[str, "Tensor"], name: str, path: Path) -> "Whitening | None":
+    """The whitening of this name among the tensors, or None if there is none."""
     from mirex.model.whitening import Whitening
 
-    found = [tensors.get(name) for name in WHITENING]
+    found = [tensors.get(f"{name}.{part}") for part in Whitening._fields]
     if all(each is None for each in found):
         return None
     mean, projection = (None if each is None else each.float().numpy() for each in found)
     if mean is None or projection is None or projection.shape != (len(mean), len(mean)):
-        raise WeightsError(f"{path}: the whitening's tensors do not fit; run 'mirex whiten' again")
+        raise WeightsError(f"{path}: the tensors of {name} do not fit; run 'mirex whiten' again")
     return Whitening(mean, projection)
 
 

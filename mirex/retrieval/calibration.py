@@ -27,6 +27,7 @@ from scipy.special import expit, log_expit, logit
 
 from mirex.errors import EvaluationError, UsageError, WeightsError
 from mirex.formats.matrix import Matrix
+from mirex.untrusted import parse_json
 
 if TYPE_CHECKING:
     from mirex.evaluation.evaluate import Evaluation
@@ -203,7 +204,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Calibration | None:
     if not text or text == "null":
         return None
     try:
-        return _from_values(json.loads(text))
+        return _from_values(parse_json(text))
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"the calibration of the weights cannot be read ({error!r}): {text}") from error
 

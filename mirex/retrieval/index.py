@@ -1,14 +1,14 @@
 """An index: the embeddings of a collection in one file, searched without its audio.
 
-Half precision is enough to keep: rounding moves the distances of embeddings by some 1e-5. A search is exact.
-Blocks of the mapped matrix are widened to float32 and multiplied with all queries at once; what could be
-among the nearest, for all that float32 may have rounded, is compared again by `mirex.retrieval.distance`, so
-the answer does not depend on how many queries are asked together, on blocks or on threads.
+Half precision is enough: rounding changes the distances of embeddings by about 1e-5. A search is exact.
+Blocks of the mapped matrix are widened to float32 and multiplied with all queries at once. All candidates
+that could be among the nearest, given float32 rounding, are compared again by `mirex.retrieval.distance`. So
+the result does not depend on the number of queries, on blocks or on threads.
 
-A change copies the index into a new file that replaces the old one: whoever searches it meanwhile goes on
-with the old one, and a run that dies leaves it as it was. Who changes an index holds a lock on it (`flock`),
-and looks again what it holds once the lock is theirs, so that two runs that append at once both have their
-songs in it.
+A change copies the index into a new file that replaces the old one: searches that are running keep using
+the old one, and a run that dies leaves it unchanged. A run that changes an index holds a lock on it (`flock`)
+and reads it again after acquiring the lock, so that two runs that append at the same time both add their
+songs.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from mirex.retrieval.distance import distance_matrix
 from mirex.retrieval.index_file import BLOCK, FINGERPRINTS, Part
 
 _ROUNDING = 3e-4
-"""Twice what a float32 product of two unit vectors of 2,048 values can be off, by sum(|x y|) n 2^-24."""
+"""Twice the error bound of a float32 product of two unit vectors of 2,048 values, sum(|x y|) n 2^-24."""
 _IN_CACHE = 512  # rows multiplied at a time
 _MOST_SCORES = 1 << 24  # held at a time: 64 MB
 
@@ -44,10 +44,11 @@ class Songs:
     contents : sequence of str
         SHA-256 of each file, hexadecimal.
     embeddings : float [songs, size]
+        Of any length but 0.
     windows : sequence of (float [windows, size], float [windows, 2]), optional
         For each song the embeddings of its windows, and their times in seconds.
     seconds : float [songs], optional
-        Of sound in each song; None, or NaN, where that is not known.
+        Seconds of sound in each song; None or NaN if unknown.
     """
 
     names: Sequence[str]
@@ -59,7 +60,7 @@ class Songs:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Neighbours:
-    """What is nearest to one query.
+    """The songs nearest to one query.
 
     Attributes
     ----------
@@ -90,9 +91,9 @@ class Index:
     embeddings : float16 [songs, size]
         Mapped, read-only.
     seconds : float32 [songs]
-        Of sound in each song; NaN where that is not known.
+        Seconds of sound in each song; NaN if unknown.
     fingerprints : {"front_end", "cqt", "weights": str}
-        What embeddings must share to be compared.
+        Embeddings must share them to be comparable.
     windows : float16 [windows, size] or None
         Embeddings of parts of the songs.
     window_song : uint32 [windows]
@@ -164,11 +165,22 @@ class Index:
         return self._mapped.metadata.get("window_layout", "")
 
     @property
+    def embeddings_hash(self) -> str:
+        """Hash of the embeddings, as the file states it.
+
+        Returns
+        -------
+        str
+            SHA-256 of their bytes, hexadecimal.
+        """
+        return self._mapped.metadata.get("sha256:embeddings", "")
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         return {name: self._mapped.metadata[name] for name in FINGERPRINTS}
 
     def check(self, fingerprints: Mapping[str, str]) -> None:
-        """Find out whether embeddings can be compared with those of the index.
+        """Check that embeddings can be compared with those of the index.
 
         Parameters
         ----------
@@ -178,13 +190,13 @@ class Index:
         Raises
         ------
         SettingsMismatch
-            If they cannot.
+            If they have other fingerprints.
         """
         for name, own in self.fingerprints.items():
             if fingerprints[name] != own:
                 raise SettingsMismatch(
                     f"{self.path}: made with {name.replace('_', ' ')} {own}, but this is "
-                    f"{fingerprints[name]}; use what made the index "
+                    f"{fingerprints[name]}; use the settings of the index "
                     "(--weights, --cqt, --backend), or make it again"
                 )
 
@@ -194,39 +206,39 @@ class Index:
         Raises
         ------
         IndexFileError
-            Where they differ.
+            If they differ.
         """
         self._mapped.verify()
 
     def search(
         self, queries: NDArray, *, top: int = 10, contents: Sequence[str | None] | None = None
     ) -> list[Neighbours]:
-        """The nearest songs of each query, exactly.
+        """Find the nearest songs of each query, exactly.
 
         Parameters
         ----------
         queries : float [queries, size]
             Embeddings of any length but 0.
         top : int
-            Songs for each, 1 or more.
+            Songs for each query, 1 or more.
         contents : sequence of str or None, optional
             SHA-256 of each query's file, hexadecimal: songs with the same content are left out.
 
         Returns
         -------
         list of Neighbours
-            One a query; equal distances keep the index's order.
+            One per query; equal distances keep the index's order.
 
         Raises
         ------
         UsageError
             For queries of another shape, of length 0 or not finite, and for a `top` below 1.
         IndexFileError
-            If the index holds values that are not finite.
+            If the index has values that are not finite.
         """
         if top < 1:
-            raise UsageError(f"top {top}: must be 1 or more")
-        units = _unit(np.asarray(queries), self.embeddings.shape[1])
+            raise UsageError(f"top {top}: give 1 or more")
+        units = unit_rows(np.asarray(queries), self.embeddings.shape[1])
         step = max(1, _MOST_SCORES // max(1, len(self)))
         found: list[Neighbours] = []
         for start in range(0, len(units), step):
@@ -238,17 +250,17 @@ class Index:
         return found
 
     def rows_of(self, content: str | None) -> NDArray[np.int64]:
-        """Rows of the songs whose file has a certain content.
+        """Find the songs whose file has a given content.
 
         Parameters
         ----------
         content : str or None
-            SHA-256, hexadecimal; None: that of no song.
+            SHA-256, hexadecimal; None matches no song.
 
         Returns
         -------
         int64 [songs found]
-            Ascending.
+            Rows, ascending.
         """
         if content is None:
             return np.empty(0, np.int64)
@@ -258,13 +270,7 @@ class Index:
     def _nearest(self, scores: NDArray, unit: NDArray, top: int, own: NDArray[np.int64]) -> Neighbours:
         scores[own] = -np.inf
         top = min(top, len(scores) - len(own))
-        if top < 1:
-            return Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))
-        limit = np.partition(scores, -top)[-top] - _ROUNDING
-        rows = np.flatnonzero(scores >= limit)
-        distances = distance_matrix(unit[None], self.embeddings[rows].astype(np.float32))[0]
-        order = np.argsort(distances, kind="stable")[:top]
-        return Neighbours(rows[order], distances[order])
+        return closest(unit, np.arange(len(scores)), scores, embeddings=self.embeddings, top=top)
 
     @classmethod
     def create(
@@ -280,13 +286,13 @@ class Index:
         Parameters
         ----------
         path : path-like
-            The index, which must not be there yet.
+            The index, which must not exist yet.
         songs : Songs
-            With windows if a layout is given. Of two songs with one name, the later is kept.
+            With windows if a layout is given. Of several songs with the same name, the last is kept.
         fingerprints : {"front_end", "cqt", "weights": str}
             Of the songs' embeddings.
         window_layout : str
-            Of the songs' windows; "": the index has none.
+            Of the songs' windows; "" for an index without.
 
         Returns
         -------
@@ -295,12 +301,12 @@ class Index:
         Raises
         ------
         UsageError
-            Where a file lies already; for an embedding of length 0 or not finite.
+            If the file exists, or an embedding has length 0 or is not finite.
         IndexFileError
             If it cannot be written.
         """
         if os.path.lexists(path):
-            raise UsageError(f"{os.fspath(path)} is there already; add to it with --append, or delete it")
+            raise UsageError(f"{os.fspath(path)} already exists; add to it with --append, or delete it")
         _write(path, [_Source.of(songs)], {**fingerprints, "window_layout": window_layout})
         return cls(path)
 
@@ -308,7 +314,7 @@ class Index:
 def append(
     path: str | os.PathLike[str], songs: Songs, *, fingerprints: Mapping[str, str], window_layout: str = ""
 ) -> Index:
-    """Add songs to an index; one of a name that it has takes that one's place, at the end.
+    """Add songs to the end of an index; a song with an existing name replaces the old one.
 
     Parameters
     ----------
@@ -338,7 +344,7 @@ def append(
         if window_layout != index.window_layout:
             raise SettingsMismatch(
                 f"{os.fspath(path)}: its windows are {index.window_layout or 'none'}, "
-                f"but the new songs' are {window_layout or 'none'}"
+                f"but those of the new songs are {window_layout or 'none'}; use the index's layout"
             )
         new = set(songs.names)
         kept = np.array([name not in new for name in index.names], bool)
@@ -348,7 +354,7 @@ def append(
 
 
 def remove(path: str | os.PathLike[str], names: Iterable[str]) -> tuple[Index, list[str]]:
-    """Take songs out of an index.
+    """Remove songs from an index.
 
     Parameters
     ----------
@@ -362,7 +368,7 @@ def remove(path: str | os.PathLike[str], names: Iterable[str]) -> tuple[Index, l
     index : Index
         As it is now.
     absent : list of str
-        Those of the names that it did not have.
+        Names that it did not have.
 
     Raises
     ------
@@ -381,7 +387,7 @@ def remove(path: str | os.PathLike[str], names: Iterable[str]) -> tuple[Index, l
 
 @contextlib.contextmanager
 def _locked(path: str | os.PathLike[str]) -> Iterator[Index]:
-    """The index, verified, while nobody else changes it; waits for who does."""
+    """The verified index, locked against other changes; waits for a run that is changing it."""
     while True:
         try:
             file = open(path, "r+b")  # noqa: SIM115 (the next statement closes it)
@@ -442,10 +448,10 @@ class _Source:
             np.frombuffer(contents, np.uint8).reshape(-1, 32),
             seconds[rows],
             size,
-            lambda: (_unit(embeddings[rows[i : i + BLOCK]], size) for i in range(0, len(rows), BLOCK)),
+            lambda: (unit_rows(embeddings[rows[i : i + BLOCK]], size) for i in range(0, len(rows), BLOCK)),
             np.repeat(np.arange(len(windows)), [len(each) for each, _ in windows]).astype(np.uint32),
             np.concatenate([np.empty((0, 2)), *(seconds for _, seconds in windows)]).astype(np.float32),
-            lambda: (_unit(each, size) for each, _ in windows),
+            lambda: (unit_rows(each, size) for each, _ in windows),
         )
 
     @classmethod
@@ -486,7 +492,9 @@ def _blocks(matrix: NDArray, kept: NDArray[np.bool_]) -> Iterator[NDArray]:
 
 def _write(path: str | os.PathLike[str], sources: Sequence[_Source], metadata: Mapping[str, str]) -> None:
     if len({source.size for source in sources}) > 1:
-        raise SettingsMismatch(f"embeddings of {' and '.join(str(source.size) for source in sources)} values")
+        raise SettingsMismatch(
+            f"embeddings have different sizes: {' and '.join(str(source.size) for source in sources)}"
+        )
     size = sources[0].size
     names = index_file.encode_names([name for source in sources for name in source.names])
     contents = np.concatenate([source.contents for source in sources])
@@ -508,13 +516,52 @@ def _write(path: str | os.PathLike[str], sources: Sequence[_Source], metadata: M
     index_file.write(path, parts, metadata=metadata)
 
 
+def closest(
+    unit: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    *,
+    embeddings: NDArray[np.float16],
+    top: int,
+) -> Neighbours:
+    """Find the nearest of some rows; where rounding leaves it open, compare them again exactly.
+
+    Parameters
+    ----------
+    unit : float32 [size]
+        The query, of unit length.
+    rows : int64 [n]
+        Ascending rows of the matrix.
+    scores : float32 [n]
+        Their products with the query, computed in float32.
+    embeddings : float16 [songs, size]
+        The matrix.
+    top : int
+        How many, at most n.
+
+    Returns
+    -------
+    Neighbours
+        Equal distances in the order of the rows.
+    """
+    if top < 1:
+        return Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))
+    limit = np.partition(scores, -top)[-top] - _ROUNDING
+    rows = rows[scores >= limit]
+    distances = distance_matrix(unit[None], embeddings[rows].astype(np.float32))[0]
+    order = np.argsort(distances, kind="stable")[:top]
+    return Neighbours(rows[order], distances[order])
+
+
 def products(units: NDArray[np.float32], matrix: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Products of queries with all rows of a matrix of halves, by blocks.
+    """Compute products of queries with all rows of a half-precision matrix, in blocks.
 
     Parameters
     ----------
     units : float32 [queries, size]
+        The queries.
     matrix : float16 [rows, size]
+        Such as an index's embeddings.
 
     Returns
     -------
@@ -538,15 +585,32 @@ def products(units: NDArray[np.float32], matrix: NDArray[np.float16]) -> NDArray
         rows = widened[: len(block)].copy_(torch.from_numpy(halves)[: len(block)])
         torch.matmul(queries, rows.T, out=target[:, start : start + len(block)])
     if not np.isfinite(result.sum()):
-        raise IndexFileError("the index holds NaN or infinity: it is damaged, make it again")
+        raise IndexFileError("the index has NaN or infinity: it is damaged, make it again")
     return result
 
 
-def _unit(vectors: NDArray, size: int) -> NDArray[np.float32]:
-    """Rows at unit length."""
+def unit_rows(vectors: NDArray, size: int) -> NDArray[np.float32]:
+    """Normalise rows to unit length.
+
+    Parameters
+    ----------
+    vectors : float [n, size]
+        Of any length but 0.
+    size : int
+        Required size.
+
+    Returns
+    -------
+    float32 [n, size]
+
+    Raises
+    ------
+    UsageError
+        For another shape, and for a row of length 0 or not finite.
+    """
     if vectors.ndim != 2 or vectors.shape[1] != size:
-        raise UsageError(f"embeddings of shape {list(vectors.shape)}; [any number, {size}] is needed")
+        raise UsageError(f"embeddings have shape {list(vectors.shape)}; give [any number, {size}]")
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise UsageError("an embedding has no length, or one that is not finite; extract its recording again")
+        raise UsageError("an embedding is zero or not finite; extract its recording again")
     return (vectors / lengths).astype(np.float32)

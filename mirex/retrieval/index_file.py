@@ -1,15 +1,15 @@
-"""The file of an index: a safetensors file that is mapped into memory, never read as a whole.
+"""The file of an index: a safetensors file that is mapped into memory, never read completely.
 
 Tensors: `embeddings` float16 [songs, size], rows of unit length before rounding; `names`, the songs' paths as
 bytes with a zero byte after each; `contents` uint8 [songs, 32], SHA-256 of their audio files; `seconds`
-float32 [songs], seconds of sound in each, NaN where that is not known; and, in an index with windows,
+float32 [songs], seconds of sound in each, NaN if unknown; and, in an index with windows,
 `windows` float16 [windows, size], `window_song` uint32 [windows], the song's row, not descending, and
 `window_seconds` float32 [windows, 2], start and end. Metadata: `format`, the fingerprints that make
 embeddings comparable (`front_end`, `cqt`, `weights`), `window_layout` (JSON), and `sha256:NAME` of each
 tensor.
 
-A file from elsewhere may hold anything. safetensors itself checks that the tensors fill the file exactly;
-here types and shapes are checked, the small tables against their hashes, and nothing is trusted to be short.
+A file from elsewhere may contain anything. safetensors itself checks that the tensors fill the file exactly.
+Here types and shapes are checked, and the small tables against their hashes; nothing is assumed to be short.
 The hashes of the matrices are checked when an index is changed (which copies it) or `verify` is called.
 """
 
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from mirex.errors import IndexFileError
 from mirex.files import appearing_whole
+from mirex.untrusted import parse_json
 
 FORMAT = "mirex-index-1"
 FINGERPRINTS = ("front_end", "cqt", "weights")
@@ -35,7 +36,7 @@ _ALIGNED = 4096
 
 
 class _Type(NamedTuple):
-    """Of a tensor: safetensors' word for it, NumPy's, and the number of axes."""
+    """Type of a tensor: its name in safetensors, in NumPy, and the number of axes."""
 
     code: str
     dtype: np.dtype
@@ -50,6 +51,9 @@ _TYPES = {
     "windows": _Type("F16", np.dtype("<f2"), 2),
     "window_song": _Type("U32", np.dtype("<u4"), 1),
     "window_seconds": _Type("F32", np.dtype("<f4"), 2),
+    # of the graph beside an index (`mirex.retrieval.graph_file`)
+    "levels": _Type("I32", np.dtype("<i4"), 1),
+    "neighbours": _Type("I32", np.dtype("<i4"), 1),
 }
 _SMALL = ("names", "contents", "seconds", "window_song", "window_seconds")
 
@@ -61,6 +65,7 @@ class Part:
     Attributes
     ----------
     shape : tuple of int
+        Of the whole tensor.
     blocks : iterable of array
         Its values, in blocks of rows.
     """
@@ -77,9 +82,9 @@ def write(path: str | os.PathLike[str], parts: Mapping[str, Part], *, metadata: 
     path : path-like
         The file.
     parts : {name: Part}
-        As the module says; values are converted to the types given there.
+        As described above; values are converted to the types given there.
     metadata : {str: str}
-        Fingerprints and window layout.
+        Fingerprints and window layout. A `format` in it marks a file other than an index.
 
     Raises
     ------
@@ -95,11 +100,13 @@ def write(path: str | os.PathLike[str], parts: Mapping[str, Part], *, metadata: 
             file.seek(0)
             file.write(_header(parts, metadata))
     except OSError as error:
-        raise IndexFileError(f"{os.fspath(path)} cannot be written: {error.strerror}") from error
+        raise IndexFileError(
+            f"{os.fspath(path)} cannot be written: {error.strerror}; free some space or name another file"
+        ) from error
 
 
 def _header(parts: Mapping[str, Part], metadata: Mapping[str, str]) -> bytes:
-    """The safetensors header, with blanks at its end so that the first tensor begins a page."""
+    """The safetensors header, with blanks at its end so that the first tensor starts on a page."""
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0
     for name, part in parts.items():
@@ -129,6 +136,7 @@ class Mapped:
     Attributes
     ----------
     metadata : mapping of str to str
+        Of the file.
     tensors : mapping of str to array
         By name; read-only.
     """
@@ -142,14 +150,14 @@ class Mapped:
         Raises
         ------
         IndexFileError
-            Where they differ.
+            If they differ.
         """
         for name in self.tensors:
             _check_hash(self, name)
 
 
 def read(path: str | os.PathLike[str]) -> Mapped:
-    """Map an index file into memory and check it, all but the values of its matrices.
+    """Map an index file into memory and check everything but the values of its matrices.
 
     Parameters
     ----------
@@ -167,12 +175,12 @@ def read(path: str | os.PathLike[str]) -> Mapped:
     """
     name = os.fspath(path)
     try:
-        mapped = _map(Path(path))
+        mapped = map_file(path, form=FORMAT)
     except FileNotFoundError:
         raise IndexFileError(f"{name}: no such index; make one with 'mirex index'") from None
     except OSError as error:
         raise IndexFileError(f"{name} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise IndexFileError(f"{name}: not an index of 'mirex index', or damaged ({error})") from error
     try:
         _check(mapped)
@@ -181,25 +189,46 @@ def read(path: str | os.PathLike[str]) -> Mapped:
     return mapped
 
 
-def _map(path: Path) -> Mapped:
+def map_file(path: str | os.PathLike[str], *, form: str) -> Mapped:
+    """Map a file made by `write` into memory and check only its types.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    form : str
+        Its `format`.
+
+    Returns
+    -------
+    Mapped
+
+    Raises
+    ------
+    OSError
+        As the file system raises it.
+    ValueError, KeyError, TypeError
+        For a file that is damaged, or something else.
+    """
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     if not path.is_file():
         raise ValueError("not a file") if path.exists() else FileNotFoundError(path)
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= _LONGEST_HEADER:
-            raise ValueError("no header of an index")
+            raise ValueError("not the header of an index")
         text = file.read(length)
         try:
             with safe_open(path, framework="numpy"):  # checks that the tensors fill the file, without overlap
                 pass
         except SafetensorError as error:
             raise ValueError(str(error)) from error
-        header = json.loads(text)
+        header = parse_json(text)
         metadata = header.pop("__metadata__", {})
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"its format is not {FORMAT!r}")
+        if metadata.get("format") != form:
+            raise ValueError(f"its format is not {form!r}")
         tensors = {name: _tensor(file, name, entry, 8 + length) for name, entry in header.items()}
     return Mapped(metadata, tensors)
 
@@ -216,7 +245,7 @@ def _tensor(file: IO[bytes], name: str, entry: Mapping[str, Any], start: int) ->
 
 
 def _check(mapped: Mapped) -> None:
-    """Shapes that fit each other, and small tables as they were written."""
+    """Check that shapes fit together, and that small tables are as written."""
     tensors = mapped.tensors
     songs, size = tensors["embeddings"].shape
     if tensors["contents"].shape != (songs, 32):
@@ -241,7 +270,7 @@ def _check_windows(tensors: Mapping[str, NDArray], songs: int, size: int) -> Non
     if tensors["windows"].shape != (count, size) or seconds.shape != (count, 2):
         raise ValueError("tables of windows differ in length")
     if count and (int(owners.max()) >= songs or np.any(owners[1:] < owners[:-1])):
-        raise ValueError("windows of songs that are not there")
+        raise ValueError("windows of songs that do not exist")
     if not np.isfinite(seconds).all():
         raise ValueError("windows without times")
 
@@ -256,7 +285,7 @@ def _check_hash(mapped: Mapped, name: str) -> None:
 
 
 def encode_names(names: Sequence[str]) -> NDArray[np.uint8]:
-    """Paths as bytes, a zero byte after each.
+    """Encode paths as bytes, with a zero byte after each.
 
     Parameters
     ----------
@@ -276,7 +305,7 @@ def encode_names(names: Sequence[str]) -> NDArray[np.uint8]:
 
 
 def decode_names(names: NDArray[np.uint8]) -> list[str]:
-    """Paths from bytes; undoes `encode_names`.
+    """Decode what `encode_names` wrote.
 
     Parameters
     ----------

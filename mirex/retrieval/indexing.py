@@ -1,5 +1,6 @@
-"""Indexing a collection: its recordings are extracted, as far as the scratch folder lacks them, and put into
-an index. Recordings that cannot be analysed are reported and left out.
+"""Indexing a collection: extract the recordings that the scratch folder lacks, and put all into an index.
+
+Recordings that cannot be analysed are reported and left out.
 """
 
 import dataclasses
@@ -21,16 +22,16 @@ from mirex.retrieval.windows import OF_SONGS, Layout, embed_spans, window_store
 
 @dataclasses.dataclass(frozen=True)
 class Indexing:
-    """What came of it.
+    """Result of indexing.
 
     Attributes
     ----------
     index : Index
         As it is now.
     added : int
-        Songs that were put in.
+        Songs that were added.
     failures : mapping of str to str
-        {path: reason} of those that were not.
+        {path: reason} of those that could not be.
     """
 
     index: Index
@@ -56,11 +57,11 @@ def index_collection(
     output : path-like
         The index.
     scratch : path-like
-        Folder in which embeddings are kept, as for `mirex.extract`.
+        Folder that keeps embeddings, as for `mirex.extract`.
     add : bool
-        Add to an index that is there, where songs of the same path are replaced; else a new one is made.
+        Add to an existing index, where songs with the same path are replaced; otherwise make a new one.
     layout : Layout, optional
-        Index windows too, laid like this; an index that is added to decides for itself.
+        Index windows too, in this layout; an existing index keeps its own.
     options
         Of `mirex.extract`.
 
@@ -71,7 +72,7 @@ def index_collection(
     Raises
     ------
     UsageError
-        Where a file lies already that would be overwritten.
+        If a file exists that would be overwritten.
     SettingsMismatch
         If the index was made with other weights or another front end; nothing is extracted then.
     AudioError
@@ -111,14 +112,14 @@ def index_collection(
 
 
 class StoredWindows(Sequence[tuple[Array, Array]]):
-    """The windows of recordings, as a sequence that reads them from the scratch store when it is asked.
+    """The windows of recordings, as a sequence that reads them from the scratch store on demand.
 
     An item is a pair: embeddings, float32 [windows, size], and seconds, float32 [windows, 2].
 
     Parameters
     ----------
     contents : sequence of str
-        SHA-256 of each recording, whose columns are in the store.
+        SHA-256 of each recording; the store must have its columns.
     scratch : path-like
         Folder of the store.
     layout : Layout
@@ -148,18 +149,18 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
         Parameters
         ----------
         weights : path-like or None
-            A sealed file; None: the one that is shipped.
+            A sealed file; None: the shipped one.
         device : {"auto", "cpu", "cuda"}
             Of the network.
         threads : int
-            How many embed at a time, 1 or more; of a backend other than torch always one.
+            Threads that embed, 1 or more; always one for backends other than torch.
         backend : str
-            What computes the network.
+            Computes the network.
 
         Raises
         ------
         StoreError
-            If columns are gone from the store.
+            If the store no longer has the columns.
         """
         import torch
 
@@ -186,7 +187,7 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
         columns = self._columns.get(content, kind="columns")
         if columns is None or self._sealed is None:
             raise StoreError(
-                f"the columns of {content} are gone from the scratch folder; run the command again"
+                f"the columns of {content} have disappeared from the scratch folder; run the command again"
             )
         second = self._sealed.front_end.seconds_per_column
         spans = self._layout.spans(columns.shape[1], seconds_per_column=second)
@@ -197,47 +198,49 @@ class StoredWindows(Sequence[tuple[Array, Array]]):
 
 
 def check_output(output: str | os.PathLike[str], *, add: bool, marks: Mapping[str, str]) -> None:
-    """Find out before hours of work, not after them, that an index cannot be written or added to.
+    """Check that an index can be written or added to, before hours of work are spent.
 
     Parameters
     ----------
     output : path-like
         The index.
     add : bool
-        Add to an index that is there; else a new one is made.
+        Add to an existing index; otherwise make a new one.
     marks : {"front_end", "cqt", "weights": str}
-        Fingerprints of what is to be added.
+        Fingerprints of the embeddings to add.
 
     Raises
     ------
     SettingsMismatch
-        If the index was made with others.
+        If the index has other fingerprints.
     UsageError
-        Where a file lies already that would be overwritten.
+        If a file exists that would be overwritten.
     IndexFileError
         If the index is missing or damaged, or a new one cannot be written.
     """
     if add:
         Index(output).check(marks)
     elif os.path.lexists(output):
-        raise UsageError(f"{os.fspath(output)} is there already; add to it with --append, or delete it")
+        raise UsageError(f"{os.fspath(output)} already exists; add to it with --append, or delete it")
     elif not os.access(Path(output).absolute().parent, os.W_OK):
-        raise IndexFileError(f"{os.fspath(output)} cannot be written: no such folder, or no permission")
+        raise IndexFileError(
+            f"{os.fspath(output)} cannot be written: the folder does not exist or is read-only; name another"
+        )
 
 
 def fingerprints(
     weights: str | os.PathLike[str] | None, *, cqt: str, backend: str = "torch"
 ) -> dict[str, str]:
-    """What embeddings must share to be compared.
+    """Give the fingerprints that embeddings must share to be comparable.
 
     Parameters
     ----------
     weights : path-like or None
-        A sealed file; None: the one that is shipped.
+        A sealed file; None: the shipped one.
     cqt : str
         Implementation of the constant-Q transform.
     backend : str
-        What computes the network.
+        Computes the network.
 
     Returns
     -------

@@ -1,13 +1,13 @@
 """The path through a long recording: which song plays when, or none of the known ones.
 
 A hidden semi-Markov model over cells of equal length (S.-Z. Yu, "Hidden semi-Markov models", Artificial
-Intelligence 174, 2010). A path is a row of segments: a cell of "none", or a song for several cells. A
+Intelligence 174, 2010). A path is a sequence of segments: one cell of "none", or a song for several cells. A
 segment's evidence is the log odds that the song plays from its first cell to its last, against "none" in all
-of them; that of a path is the sum. A song may follow itself, so one that lasts longer than the longest
-segment has several. The best path is Viterbi's; the probability of a song in a cell comes from the forward
-and backward sums over all paths.
+of them; that of a path is the sum. A song may follow itself, so a song longer than the longest segment has
+several segments. The best path is Viterbi's; the probability of a song in a cell comes from the forward and
+backward sums over all paths.
 
-What comes next depends on no song before, so each step costs as much as there are songs.
+Each segment is independent of the songs before it, so a step costs time linear in the number of songs.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ from scipy.special import logsumexp
 NONE = -1
 
 Evidence = Mapping[int, NDArray[np.floating]]
-"""For each number of cells float [starts, songs], of segments that begin in cell 0, 1, 2 and so on."""
+"""For each length in cells float [starts, songs], of segments that begin in cell 0, 1, 2 and so on."""
 
 
 def best_path(evidence: Evidence, *, cells: int) -> NDArray[np.int64]:
-    """The likeliest songs.
+    """Find the most likely songs.
 
     Parameters
     ----------
     evidence : {int: float [starts, songs]}
-        Log odds of segments against "none", by how many cells they are long; what would end behind the last
-        cell is left out of account.
+        Log odds of segments against "none", by their length in cells; segments that would end after the
+        last cell are ignored.
     cells : int
         Length of the recording.
 
@@ -62,17 +62,17 @@ def best_path(evidence: Evidence, *, cells: int) -> NDArray[np.int64]:
 
 
 def posteriors(evidence: Evidence, *, cells: int) -> NDArray[np.float64]:
-    """Probability of each song in each cell.
+    """Compute the probability of each song in each cell.
 
     Parameters
     ----------
     evidence, cells
-        As for `best_path`; of one length at least.
+        As for `best_path`, with at least one length.
 
     Returns
     -------
     float64 [cells, songs]
-        In [0, 1]; what a row lacks to 1 is that of "none".
+        In [0, 1]; the rest of a row to 1 is the probability of "none".
     """
     sums = {length: logsumexp(values, axis=1) for length, values in evidence.items()}
     forward, backward = np.zeros(cells + 1), np.zeros(cells + 1)
@@ -94,5 +94,5 @@ def posteriors(evidence: Evidence, *, cells: int) -> NDArray[np.float64]:
 
 
 def _ending(values: Mapping[int, NDArray[np.floating]], end: int) -> list[tuple[int, NDArray[np.floating]]]:
-    """Those of the lengths that have a segment which ends before a cell."""
+    """The lengths that have a segment ending just before a cell."""
     return [(n, each) for n, each in values.items() if n <= end and end - n < len(each)]

@@ -1,15 +1,15 @@
-"""Scan: the songs that occur in a long recording, where, and how sure that is.
+"""Scan: which songs occur in a long recording, where, and how certain that is.
 
-Stretches of the recording of one to four minutes, one every `Layout.hop` seconds of each length, are compared
-with the songs of an index: with the song's own windows where the index has them, of which the nearest counts,
-so that a stretch meets the part of the song that it plays; else with the song as a whole. What a window is
-(`mirex.retrieval.windows`) is embedded; a longer stretch is the mean of its windows. The evidence that a song
-plays from one end of a stretch to the other, and not none of the songs, are log odds,
+Segments of the recording of one to four minutes, one every `Layout.hop` seconds for each length, are compared
+with the songs of an index. If the index has windows of a song, the nearest of them counts, so that a segment
+is compared with the part of the song that it plays; otherwise the song as a whole. A segment of a window's
+length (`mirex.retrieval.windows`) is embedded; a longer one is the mean of its windows. The evidence that a
+song plays from one end of a segment to the other, against none of the songs, is given as log odds,
 
     slope * (cosine similarity - background - threshold) - log(songs in the index).
 
-The background is the mean similarity of the songs that come next to the nearest: some music is near to
-everything. The path through songs and "none" and its confidence are those of `mirex.retrieval.path`.
+The background is the mean similarity of the songs that follow the nearest one: some music is near
+everything. The path through songs and "none" and its confidence come from `mirex.retrieval.path`.
 
 The constants were chosen with the shipped network on sets made of one half of the validation recordings'
 works; `tests/benchmarks/scan_accuracy.py` measures on the other half.
@@ -55,18 +55,19 @@ _LONGEST = 240.0  # seconds of a stretch
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What a similarity is worth.
+    """Constants that turn similarity into evidence.
 
     Attributes
     ----------
     slope : float
         Log odds per unit of cosine similarity.
     threshold : float
-        Similarity above the background that speaks neither for a song nor against it, for a stretch of 0 s.
+        Similarity above the background that is evidence neither for a song nor against it, for a segment of
+        0 s.
     per_second : float
-        By how much that grows with the stretch's length.
+        How much the threshold grows with the segment's length.
     least_background : float
-        The background in a collection of few songs, where the measured one is lower.
+        Minimum background, for collections of few songs.
     """
 
     slope: float = 36.0
@@ -84,13 +85,13 @@ class Occurrence:
     song : str
         Its path in the index.
     start, end : float
-        Seconds, to some 15 s.
+        Seconds, accurate to about 15 s.
     confidence : float
-        Probability that the song is the one that plays, the mean over the span.
+        Probability that this song plays; mean over the time span.
     runner_up : str or None
-        The song that is likeliest beside it; None in an index of one song.
+        The most likely other song; None in an index of one song.
     runner_up_confidence : float
-        Likewise.
+        Its probability.
     """
 
     song: str
@@ -103,7 +104,7 @@ class Occurrence:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What was found in a recording.
+    """Result of a scan.
 
     Attributes
     ----------
@@ -114,7 +115,7 @@ class Scan:
     occurrences : tuple of Occurrence
         In order of time.
     songs : int
-        With which it was compared.
+        How many songs it was compared with.
     weights : str
         Fingerprint.
     """
@@ -145,22 +146,22 @@ def scan(
     Parameters
     ----------
     recording : str
-        Path. Memory does not hold its signal, only its columns (3 MB an hour) and windows' embeddings. In one
-        of less than 20 s of sound nothing is named, with a warning.
+        Path. Memory does not hold the signal, only the columns (3 MB per hour) and the windows' embeddings.
+        With less than 20 s of sound, nothing is found, and a warning is logged.
     index : Index
         Made with the same weights and front end. Entries with the recording's own content are left out.
     scratch : path-like, optional
-        Folder in which columns and windows are kept, so that an interrupted scan goes on.
+        Folder that keeps columns and windows, so that an interrupted scan can be resumed.
     at_least : float
-        Confidence, in [0, 1], below which an occurrence is not named.
+        Minimum confidence of an occurrence, in [0, 1].
     layout : Layout
         Of the windows.
     evidence : Evidence, optional
-        Other than `Evidence()`.
+        `Evidence()` by default.
     weights, device, cqt, backend
-        As for `mirex.extract`, but `cqt` and `backend` are those that the index was made with unless given.
+        As for `mirex.extract`, but `cqt` and `backend` are by default those that the index was made with.
     progress : callable, optional
-        Called with what is done and all, each time from 0 on: bytes of the file while it is decoded, twice;
+        Called with (done, total), starting from 0 for each phase: bytes of the file, which is decoded twice;
         then windows.
 
     Returns
@@ -179,7 +180,7 @@ def scan(
         If the index's backend is not installed.
     """
     if not 0 <= at_least <= 1:
-        raise UsageError(f"the confidence must lie between 0 and 1, found {at_least}")
+        raise UsageError(f"confidence {at_least}: must be between 0 and 1")
     cqt = cqt or index.fingerprints["cqt"]
     sealed = _sealed_like(index, weights, device=device, cqt=cqt, backend=backend)
     marks = {"front_end": sealed.front_end.fingerprint(), "weights": sealed.fingerprint, "cqt": cqt}
@@ -210,7 +211,7 @@ def scan(
 def _sealed_like(
     index: Index, weights: str | os.PathLike[str] | None, *, device: str, cqt: str, backend: str | None
 ) -> "Sealed":
-    """Weights whose embeddings can be compared with the index's, by the backend asked for or the index's."""
+    """Weights whose embeddings are comparable with the index's, with the given or the index's backend."""
     from mirex.extraction.extract import resolve_device
     from mirex.model import backend as backends
     from mirex.model.weights import load
@@ -230,7 +231,7 @@ def _heard(
     cqt: str,
     progress: Progress | None,
 ) -> Heard:
-    """Columns and silences, from the store or put there; rounded either way, so that both are the same."""
+    """Columns and silences, from the store or added to it; rounded in both cases, so that both are equal."""
     key = _key(content)
     columns, silences = store.get(key, kind="columns"), store.get(f"{key}, silences")
     if columns is None or silences is None:
@@ -242,14 +243,14 @@ def _heard(
 
 
 def _key(content: str) -> str:
-    """Of what the store keeps of a scan; `mirex.extract` keeps columns that differ in the last bits."""
+    """Key of a scan's columns in the store; those of `mirex.extract` differ in the last bits."""
     return f"{content} in pieces"
 
 
 def _placed(each: Occurrence, silences: NDArray[np.float64], *, hop: float) -> list[Occurrence]:
-    """An occurrence in what sounds, at its place in the recording.
+    """Map an occurrence from the signal without silence to the recording.
 
-    It is parted at a silence of more than a cell: what is left of less than half a cell is no part.
+    A silence longer than a cell splits it; parts of less than half a cell are dropped.
     """
     lengths = np.diff(silences)[:, 0]
     places = silences[:, 0] - (np.cumsum(lengths) - lengths)  # in what sounds
@@ -273,7 +274,7 @@ def occurrences(
     content: str | None = None,
     evidence: Evidence | None = None,
 ) -> list[Occurrence]:
-    """The songs of an index in a recording that is known by its windows.
+    """Find the songs of an index in a recording given by its windows.
 
     Parameters
     ----------
@@ -282,12 +283,13 @@ def occurrences(
     seconds : float [windows, 2]
         Start and end of each.
     index : Index
+        Made with the same weights and front end.
     hop : float
-        Seconds from one window to the next of the same length: the length of a cell.
+        Seconds from one window to the next of the same length, which is the length of a cell.
     content : str, optional
-        SHA-256 of the recording's file, hexadecimal: songs with the same are left out.
+        SHA-256 of the recording's file, hexadecimal: songs with the same content are left out.
     evidence : Evidence, optional
-        Other than `Evidence()`.
+        `Evidence()` by default.
 
     Returns
     -------
@@ -314,7 +316,7 @@ def _candidates(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Rows of the songs that are among the nearest of any window, and each window's background.
 
-    If they are many, those that stand out most from the background.
+    If there are many, only those that stand out most from the background.
     """
     best = np.full(len(index), -np.inf, np.float32)
     background = np.empty(len(vectors), np.float32)
@@ -332,7 +334,7 @@ def _candidates(
 
 
 def _background(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean similarity of the songs that come next to each window's nearest; -1 where there is only one."""
+    """Mean similarity of the songs that follow each window's nearest; -1 if there is only one song."""
     count = min(_OF_BACKGROUND + 1, int(np.isfinite(similarities[:1]).sum()))
     if count < 2:
         return np.full(len(similarities), -1, np.float32)
@@ -341,7 +343,7 @@ def _background(similarities: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _grid(seconds: NDArray[np.floating], hop: float, cells: int) -> dict[int, NDArray[np.int64]]:
-    """For each length of window in cells: which window begins in cell 0, 1, 2 and so on."""
+    """For each window length in cells: the windows that begin in cell 0, 1, 2 and so on."""
     lengths = np.maximum(1, np.round((seconds[:, 1] - seconds[:, 0]) / hop).astype(int))
     found = {}
     for length in sorted(set(lengths.tolist())):
@@ -361,27 +363,29 @@ def segment_evidence(
     hop: float,
     evidence: Evidence,
 ) -> dict[int, NDArray[np.float32]]:
-    """Evidence that a song plays from one cell to another.
+    """Compute the evidence that a song plays from one cell to another.
 
     Parameters
     ----------
     vectors : float32 [windows, size]
         Embeddings of windows.
     grid : {int: int64 [starts]}
-        For each length of window, in cells, the window that begins in cell 0, 1, 2 and so on.
+        For each window length in cells, the windows that begin in cell 0, 1, 2 and so on.
     background : float [windows]
         Of each window.
     index : Index
+        Of the songs.
     songs : int64 [songs]
         Rows of the index.
     hop : float
         Length of a cell in seconds.
     evidence : Evidence
+        The constants.
 
     Returns
     -------
     {int: float32 [starts, songs]}
-        Log odds, for stretches of the length of the shortest window and more, in cells.
+        Log odds, by the segment's length in cells, from that of the shortest window on.
     """
     shortest, cells = min(grid), max(length + len(rows) - 1 for length, rows in grid.items())
     found = {}
@@ -398,7 +402,7 @@ def segment_evidence(
 
 
 def _running_mean(values: NDArray[np.floating], together: int) -> NDArray[np.float64]:
-    """Means of so many rows in a row, float64 [rows - together + 1, columns]."""
+    """Means of `together` consecutive rows, float64 [rows - together + 1, columns]."""
     sums = np.cumsum(np.pad(values.astype(np.float64), ((1, 0), (0, 0))), axis=0)
     return (sums[together:] - sums[:-together]) / together
 
@@ -426,7 +430,7 @@ def _similarities(vectors: Array, index: Index, songs: NDArray[np.int64] | None)
 def _runs(
     path: NDArray[np.int64], chances: NDArray[np.float64], names: list[str], *, hop: float, end: float
 ) -> list[Occurrence]:
-    """Cells in a row with one song, as occurrences."""
+    """Consecutive cells with one song, as occurrences."""
     found = []
     edges = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), len(path)]
     for first, past in zip(edges[:-1], edges[1:], strict=True):

@@ -1,7 +1,7 @@
-"""A scanned recording as one page: a timeline to look at and listen to.
+"""A scanned recording as a web page: a timeline to look at and listen to.
 
-The page holds style and script; the recording itself, which may last for hours, is named by its place
-relative to the page, so a folder that holds both can be moved as a whole.
+The page contains style and script. The recording itself, which may last for hours, is linked by its path
+relative to the page, so a folder with both can be moved as a whole.
 """
 
 import html
@@ -26,6 +26,7 @@ def write_page(scan: Scan, *, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     scan : Scan
+        Result of a scan.
     path : path-like
         The page's file.
 
@@ -41,8 +42,8 @@ def write_page(scan: Scan, *, path: str | os.PathLike[str]) -> None:
     page = template.substitute(
         title=html.escape(printable(title(scan.recording))),
         summary=html.escape(
-            f"{clock(scan.seconds)}, {len(scan.occurrences)} songs of {scan.songs} named in "
-            f"{100 * named_share(scan):.0f} % of the time; times are exact to some 15 s; "
+            f"{clock(scan.seconds)}, {len(scan.occurrences)} songs of {scan.songs} found in "
+            f"{100 * named_share(scan):.0f} % of the time; times are accurate to about 15 s; "
             f"weights {scan.weights}"
         ),
         source=html.escape(quote(os.fsencode(source))),
@@ -53,11 +54,13 @@ def write_page(scan: Scan, *, path: str | os.PathLike[str]) -> None:
     try:
         write_whole(path, page)
     except OSError as error:
-        raise MirexError(f"{os.fspath(path)} cannot be written: {error.strerror}") from error
+        raise MirexError(
+            f"{os.fspath(path)} cannot be written: {error.strerror}; name another file"
+        ) from error
 
 
 def _colours(scan: Scan) -> dict[str, int]:
-    """A hue for each song, far from that of the song before."""
+    """A hue for each song, far from that of the previous song."""
     songs = dict.fromkeys(each.song for each in scan.occurrences)
     return {song: number * 5 % HUES * 360 // HUES for number, song in enumerate(songs)}
 

@@ -80,6 +80,8 @@ class Ranking:
         The one given, or that of one version among the recordings compared.
     short : str
         Warning about a short query; "" for others.
+    approximate : str
+        The measured recall of an approximate search; "" for an exact one.
     """
 
     query: str
@@ -91,6 +93,7 @@ class Ranking:
     calibration: Calibration | None
     prior: float
     short: str = ""
+    approximate: str = ""
 
 
 def search(
@@ -224,6 +227,7 @@ def search_index(
     scratch: str | os.PathLike[str] | None = None,
     top: int = 10,
     prior: float | None = None,
+    approximate: bool = False,
     **options: Any,
 ) -> list[Ranking]:
     """Rank the songs of an index by their distance to each query.
@@ -240,6 +244,8 @@ def search_index(
         Length of each list, 1 or more.
     prior : float, optional
         Expected share of versions in the collection, in (0, 1); that of one version by default.
+    approximate : bool
+        Search only where the index's graph leads (`mirex.retrieval.graph`).
     options
         Of `mirex.extract`.
 
@@ -255,20 +261,25 @@ def search_index(
     AudioError
         If no query can be analysed.
     UsageError, IndexFileError
-        As for `Index.search`.
+        As for `Index.search`; also if the graph is missing or stale.
+    MirexError
+        If faiss is missing.
     """
     from mirex.extraction.extract import extract
+    from mirex.retrieval.graph import open_graph
 
     chosen = {"cqt": "multirate", "backend": "torch"} | options
     index.check(fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"]))
     _, weights, calibration = _sealed(options.get("weights"), chosen["backend"])
+    graph = open_graph(index) if approximate else None
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         result = extract(queries, scratch=scratch or temporary, **options)
     rows = [row for row in range(len(queries)) if row not in result.failures]
     if not rows:
         raise AudioError(f"no query can be analysed; the first, {queries[0]!r}: {result.failures[0]}")
     contents = [result.contents[row] for row in rows]
-    found = index.search(result.embeddings[rows], top=top, contents=contents)
+    found = (graph or index).search(result.embeddings[rows], top=top, contents=contents)
+    recall = str(graph.recall) if graph else ""
     rankings = []
     for row, content, each in zip(rows, contents, found, strict=True):
         names = [index.names[song] for song in each.rows]
@@ -282,7 +293,7 @@ def search_index(
         )
         said = short.warning(seconds) if short.is_short(seconds) else ""
         rankings.append(
-            Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share, said)
+            Ranking(queries[row], tuple(hits), compared, {}, own, weights, calibration, share, said, recall)
         )
     return rankings
 

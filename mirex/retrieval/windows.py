@@ -1,7 +1,7 @@
-"""Windows: parts of a recording, overlapping, each embedded as a recording of its own.
+"""Windows: overlapping parts of a recording, each embedded like a recording of its own.
 
-The windows of a song in an index and those of a long recording that is scanned are embedded alike, so that
-they can be compared with each other and with whole recordings.
+The windows of a song in an index and those of a long recording that is scanned are embedded in the same way,
+so that they can be compared with each other and with whole recordings.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ BLOCK = 16  # windows kept in the store together: so many are lost at most when 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How windows lie.
+    """Lengths and hop of windows.
 
     Attributes
     ----------
@@ -41,12 +41,12 @@ class Layout:
         return f"{'+'.join(f'{each:g}' for each in self.seconds)} s every {self.hop:g} s"
 
     def step(self, *, seconds_per_column: float) -> int:
-        """The hop in whole columns.
+        """Convert the hop to whole columns.
 
         Parameters
         ----------
         seconds_per_column : float
-            Length of a column.
+            Duration of a column.
 
         Returns
         -------
@@ -56,16 +56,17 @@ class Layout:
         return max(1, round(self.hop / seconds_per_column))
 
     def spans(self, columns: int, *, seconds_per_column: float) -> NDArray[np.int64]:
-        """The columns of each window of a recording.
+        """Lay out the windows of a recording.
 
-        The last window of a length ends where the recording ends; what is shorter than a window is one.
+        The last window of each length ends where the recording ends; a recording shorter than a window is one
+        window.
 
         Parameters
         ----------
         columns : int
             Of the recording.
         seconds_per_column : float
-            Length of a column.
+            Duration of a column.
 
         Returns
         -------
@@ -87,10 +88,10 @@ class Layout:
 
 
 OF_SONGS = Layout((90.0,), 45.0)
-"""Of songs in an index: the length that the network was trained with."""
+"""For songs in an index: the length that the network was trained with."""
 OF_SCANS = Layout((60.0, 90.0), 15.0)
-"""Of a long recording that is scanned: longer stretches are known by the means of their windows, and shorter
-windows find the right song so rarely that with them less was named rightly."""
+"""For scanning long recordings. The means of windows represent longer segments; with shorter windows, which
+rarely find the right song, fewer songs were found correctly."""
 
 
 def embed_spans(
@@ -102,21 +103,22 @@ def embed_spans(
     content: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Array:
-    """Embeddings of parts of a recording.
+    """Embed parts of a recording.
 
     Parameters
     ----------
     columns : float32 [84, columns]
+        Of the whole recording.
     spans : int [windows, 2]
         First column of each part and one past its last.
     sealed : Sealed
         Weights.
     store : Store, optional
-        Of windows of this layout (`window_store`): what it has is not computed again.
+        Of windows of this layout (`window_store`); those that it has are not computed again.
     content : str
         SHA-256 of the recording's file, under which the store keeps its windows.
     progress : callable, optional
-        Called with the windows done and all.
+        Called with (done, total) windows.
 
     Returns
     -------
@@ -142,7 +144,7 @@ def embed_spans(
 
 
 def window_store(scratch: str, layout: Layout, *, front_end: str, weights: str, cqt: str) -> Store:
-    """The store of windows of one layout in a scratch folder.
+    """Open the store of windows of one layout in a scratch folder.
 
     Parameters
     ----------
@@ -151,7 +153,7 @@ def window_store(scratch: str, layout: Layout, *, front_end: str, weights: str, 
     layout : Layout
         Of the windows.
     front_end, weights, cqt : str
-        Fingerprints of what makes the embeddings.
+        Fingerprints of front end and weights, and the CQT implementation.
 
     Returns
     -------

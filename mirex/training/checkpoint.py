@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mirex.errors import TrainingError
 from mirex.files import appearing_whole
 from mirex.model.network import tensors_of
+from mirex.untrusted import parse_json
 
 
 def save_checkpoint(
@@ -78,7 +79,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return json.loads(file.metadata()["checkpoint"])
+            return parse_json(file.metadata()["checkpoint"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"{path}: not a checkpoint of 'mirex train' ({error})") from error
 

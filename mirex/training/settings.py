@@ -101,8 +101,8 @@ class BatchSettings:
     )
     multiple: int = option(
         1,
-        "make the number of crops of each view in a batch a multiple of this, and drop the rest; with 32, a "
-        "GPU meets few shapes, all fast (1)",
+        "make the number of crops of each view in a batch a multiple of this, and drop the rest; use 32 on a "
+        "GPU, which is slow with other shapes (1)",
     )
     echoes: int = option(
         0,
@@ -145,8 +145,8 @@ class LoopSettings:
     triplet_weight: float = option(0.3, "weight of the batch-hard triplet loss (0.3)")
     triplet_features: str = option(
         "unit",
-        "features of the triplet loss: unit, pooled features at unit length; pooled, the same as they are; "
-        "embedding, after the neck, at unit length (unit)",
+        "what the triplet loss compares: pooled features at unit length (unit), pooled features as they are "
+        "(pooled), or embeddings, after the neck, at unit length (embedding) (unit)",
         choices=TRIPLET_FEATURES,
     )
     triplet_margin: float = option(0.3, "margin of the triplet loss (0.3)")
@@ -190,7 +190,7 @@ class Recipe:
         "share of recording crops that are sounded by instruments; with --patches, the second crop of a "
         "recording in a batch always is (0)",
     )
-    registers_share: float = option(0.5, "share of those whose notes keep their octaves (0.5)")
+    registers_share: float = option(0.5, "share of sounded recording crops that keep their octaves (0.5)")
     multiple_weight: float = option(
         4.0, "relative frequency of works with several versions; that of others is 1 (4)"
     )

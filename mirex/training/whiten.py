@@ -3,7 +3,9 @@
 No labels are needed: every window of every recording counts once. See `mirex.model.whitening`.
 """
 
+import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ import torch
 
 from mirex._typing import Array
 from mirex.corpora.cqt_levels import LevelCorpus
+from mirex.errors import TrainingError
 from mirex.model import weights
 from mirex.model.embedding import embed_windows
 from mirex.model.network import tensors_of
 from mirex.model.weights import Sealed
-from mirex.model.whitening import POWER, SHRINKAGE, Whitening, fit
+from mirex.model.whitening import POWER, SHRINKAGE, fit
 
+NAMES = {"cqt": "whitening", "chroma": "chroma_whitening"}  # of each view's, as `Sealed` has them
 KEPT: tuple[str, ...] = ("results", "calibration", "date", "licence")
 
 
@@ -27,6 +31,8 @@ def whiten(
     *,
     recordings: Sequence[Path],
     output: Path,
+    views: Sequence[str] = ("cqt",),
+    chroma_weight: float | None = None,
     power: float = POWER,
     shrinkage: float = SHRINKAGE,
     seed: int = 0,
@@ -35,16 +41,20 @@ def whiten(
     date: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> str:
-    """Fit a whitening on the windows of recordings and seal weights with it.
+    """Fit a whitening of each view on the windows of recordings and seal weights with it.
 
     Parameters
     ----------
     path : Path
-        Sealed weights; an existing whitening is replaced.
+        Sealed weights. An existing whitening of these views is replaced, that of another view is kept.
     recordings : sequence of Path
         Archives of recordings as CQT levels; the training split is used.
     output : Path
         The weights file to write.
+    views : sequence of {"cqt", "chroma"}
+        The views to fit a whitening for.
+    chroma_weight : float, optional
+        New weight of the chroma view in the embedding, 0 or more; that of the weights by default.
     power, shrinkage : float
         See `mirex.model.whitening.fit`.
     seed : int
@@ -68,25 +78,38 @@ def whiten(
     WeightsError
         If the weights cannot be read.
     """
-    sealed = weights.load(path)._replace(whitening=None)
+    sealed = _reweighted(weights.load(path), chroma_weight)
     corpora = [LevelCorpus.load(archive, split="train") for archive in recordings]
-    count = [0]
+    told: dict[str, Any] = {}
+    for view in views:
+        name, plain, count = NAMES[view], sealed._replace(**dict.fromkeys(NAMES.values())), [0]
 
-    def counted() -> Iterator[Array]:
-        for block in window_vectors(corpora, sealed=sealed, seed=seed, progress=progress):
-            count[0] += len(block)
-            yield block
+        def counted(plain: Sealed = plain, view: str = view, count: list[int] = count) -> Iterator[Array]:
+            found = window_vectors(
+                corpora, sealed=plain, folded=view == "chroma", seed=seed, progress=progress
+            )
+            for block in found:
+                count[0] += len(block)
+                yield block
 
-    found = fit(counted(), power=power, shrinkage=shrinkage)
-    told = {
-        "recordings": sum(len(corpus.recordings) for corpus in corpora),
-        "windows": count[0],
-        "power": power,
-        "shrinkage": shrinkage,
-        "seed": seed,
-    }
+        sealed = sealed._replace(**{name: fit(counted(), power=power, shrinkage=shrinkage)})
+        told[name] = {
+            "recordings": sum(len(corpus.recordings) for corpus in corpora),
+            "windows": count[0],
+            "power": power,
+            "shrinkage": shrinkage,
+            "seed": seed,
+        }
     changes = {"calibration": calibration, "results": results, "date": date}
-    return seal_whitened(sealed, whitening=found, told=told, changes=changes, output=output)
+    return seal_whitened(sealed, told=told, changes=changes, output=output)
+
+
+def _reweighted(sealed: Sealed, chroma_weight: float | None) -> Sealed:
+    if chroma_weight is None:
+        return sealed
+    if not (chroma_weight >= 0 and math.isfinite(chroma_weight)):
+        raise TrainingError(f"weight of the chroma view {chroma_weight}: give 0 or more")
+    return sealed._replace(settings=dataclasses.replace(sealed.settings, chroma_weight=chroma_weight))
 
 
 def window_vectors(
@@ -94,6 +117,7 @@ def window_vectors(
     *,
     sealed: Sealed,
     seed: int,
+    folded: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Array]:
     """Compute the network's vectors of each recording's windows.
@@ -106,6 +130,8 @@ def window_vectors(
         Weights without a whitening.
     seed : int
         Of the dither, together with the recording's place in its archive.
+    folded : bool
+        The chroma view instead of the CQT view.
     progress : callable, optional
         Called with (done, total) recordings.
 
@@ -117,24 +143,21 @@ def window_vectors(
     places = [(number, index) for number, each in enumerate(corpora) for index in each.recordings.tolist()]
     for done, (number, index) in enumerate(places, 1):
         generator = np.random.default_rng([seed, number, index])
-        yield embed_windows(corpora[number].columns(index, generator=generator), sealed=sealed)
+        columns = corpora[number].columns(index, generator=generator)
+        yield embed_windows(columns, sealed=sealed, folded=folded)
         if progress:
             progress(done, len(places))
 
 
-def seal_whitened(
-    sealed: Sealed, *, whitening: Whitening, told: dict[str, Any], changes: dict[str, Any], output: Path
-) -> str:
-    """Write weights with a whitening.
+def seal_whitened(sealed: Sealed, *, told: dict[str, Any], changes: dict[str, Any], output: Path) -> str:
+    """Write weights with their whitenings.
 
     Parameters
     ----------
     sealed : Sealed
-        The network and its metadata.
-    whitening : Whitening
-        To seal in.
+        The network, its whitenings and its metadata.
     told : dict
-        The whitening's entry in the metadata.
+        The metadata's entries on the whitenings that are new, by name.
     changes : dict
         New `calibration`, `results` and `date` of the metadata; None keeps the old entry.
     output : Path
@@ -145,18 +168,18 @@ def seal_whitened(
     str
         Its fingerprint.
     """
-    training = {**json.loads(sealed.metadata.get("training", "{}")), "whitening": told}
+    training = {**json.loads(sealed.metadata.get("training", "{}")), **told}
     kept = {name: sealed.metadata[name] for name in KEPT if name in sealed.metadata}
     given = {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         for name, value in changes.items()
         if value is not None
     }
-    tensors = {
-        **tensors_of(sealed.network),
-        "whitening.mean": torch.from_numpy(whitening.mean),
-        "whitening.projection": torch.from_numpy(whitening.projection),
-    }
+    tensors = tensors_of(sealed.network)
+    for name in NAMES.values():
+        found = getattr(sealed, name)
+        if found is not None:
+            tensors |= {f"{name}.{part}": torch.from_numpy(each) for part, each in found._asdict().items()}
     return weights.save(
         tensors,
         front_end=sealed.front_end,

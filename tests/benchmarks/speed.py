@@ -3,9 +3,9 @@
     PYTHONPATH=.:tests OMP_NUM_THREADS=1 python -m benchmarks.speed --json tests/benchmarks/speed.json
 
 takes a few minutes and prints the table that README shows; `--table tests/benchmarks/speed.json` prints it
-again, with `--readme README.md` also into that file, between its lines `<!-- speed -->`. `--plots FOLDER`
-draws how times grow with length, tracks, threads and the matrix. The unit of the
-stages is one MIREX track: 210 s of music at 22,050 Hz, mono.
+again, with `--readme README.md` also into that file, between its lines `<!-- speed -->`. `--plot growth.png`
+draws how times grow with length, tracks, threads and the matrix; the points are `growth` in the JSON. The
+unit of the stages is one MIREX track: 210 s of music at 22,050 Hz, mono.
 
 Candidates of a stage take turns, and each is compared with ours within its turn: what another process takes
 from the machine hits all of them. Stages are measured in processor seconds of one thread; runs end to end
@@ -80,8 +80,8 @@ def main() -> None:
     if args.readme:
         text = args.readme.read_text("utf-8")
         args.readme.write_text(speed_table.placed(speed_table.table(report), text), "utf-8")
-    if args.plots:
-        speed_table.plots(report, args.plots)
+    if args.plot:
+        speed_table.plot(report, args.plot)
 
 
 def parse() -> argparse.Namespace:
@@ -89,7 +89,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print that file's table")
-    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the growth (needs mirex[plots])")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the growth (needs mirex[plots])")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="put the table into that file")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each stage (default 5)")
     parser.add_argument("--matrix", type=int, default=4_000, help="rows and columns (default 4000)")
@@ -371,7 +371,10 @@ def growth(folder: Path, music: Samples, sealed: Sealed, path: Path) -> dict[str
 def runs(folder: Path, music: Samples, weights_path: Path) -> list[dict[str, Any]]:
     """Whole runs: wall and processor seconds by number of tracks, threads and backend."""
     paths = [write_track(folder / f"{number}.wav", music, number=number) for number in range(16)]
-    options = [(2, 1, "torch"), (8, 1, "torch"), (16, 1, "torch"), (16, 2, "torch")]
+    options = [(2, 1, "torch"), (8, 1, "torch"), (16, 1, "torch")]
+    # At least two, whatever the machine has, and then as many as there are cores for.
+    cores = len(os.sched_getaffinity(0))
+    options += [(16, threads, "torch") for threads in (2, 4, 8) if threads <= max(2, cores)]
     if metadata_of("openvino"):
         options.append((16, 2, "openvino"))
     found = []

@@ -66,34 +66,47 @@ def times(seconds: Sequence[float], ours: Sequence[float]) -> float:
     return statistics.median(one / other for one, other in zip(seconds, ours, strict=True))
 
 
-def plots(report: Mapping[str, Any], folder: Path) -> None:
-    """Pictures of the growth: length.png, runs.png, matrix.png."""
+def plot(report: Mapping[str, Any], path: Path) -> None:
+    """A picture of the growth: with length, tracks, threads, and size of the matrix."""
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
-    growth = report["growth"]
-    lengths = {float(length): parts for length, parts in growth["length"].items()}
-    parts = sorted({part for found in lengths.values() for part in found})
-    curves = {
-        "length": ("seconds of music", {p: [(x, found[p]) for x, found in lengths.items()] for p in parts}),
-        "matrix": ("rows and columns", {OURS: [(float(n), s) for n, s in growth["matrix"].items()]}),
-        "runs": ("tracks", run_curves(growth["runs"])),
-    }
-    for name, (what, lines) in curves.items():
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    for axes, (what, unit, lines) in zip(figure.subplots(2, 2).flat, panels(report["growth"]), strict=True):
         for label, points in lines.items():
             axes.plot(*zip(*points, strict=True), marker="o", label=label)
-        axes.set(xlabel=what, ylabel="seconds", xlim=(0, None), ylim=(0, None))
+        axes.set(xlabel=what, ylabel=unit, xlim=(0, None), ylim=(0, None))
         axes.legend()
-        figure.savefig(folder / f"{name}.png", dpi=120)
+    figure.savefig(path, format="png", dpi=120)
 
 
-def run_curves(runs: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
-    """Wall seconds by number of tracks, for each backend and number of workers."""
-    found: dict[str, list[tuple[float, float]]] = {}
+Lines = dict[str, list[tuple[float, float]]]
+
+
+def panels(growth: Mapping[str, Any]) -> list[tuple[str, str, Lines]]:
+    """What grows, the unit of its time, and the points of each line."""
+    lengths = {float(length): parts for length, parts in growth["length"].items()}
+    parts = sorted({part for found in lengths.values() for part in found})
+    stages = {part: [(x, found[part]) for x, found in lengths.items()] for part in parts}
+    sizes = {OURS: [(float(size), seconds) for size, seconds in growth["matrix"].items()]}
+    most = max(run["tracks"] for run in growth["runs"])
+    longest = [run for run in growth["runs"] if run["tracks"] == most]
+    return [
+        ("seconds of music", "processor seconds", stages),
+        ("tracks", "wall seconds", lines_of(growth["runs"], along="tracks", apart="threads")),
+        (f"workers, for {most} tracks", "wall seconds", lines_of(longest, along="threads", apart="")),
+        ("rows and columns of the matrix", "processor seconds", sizes),
+    ]
+
+
+def lines_of(runs: Sequence[Mapping[str, Any]], *, along: str, apart: str) -> Lines:
+    """Wall seconds along one property of the runs, a line for each backend and value of another.
+
+    >>> run = {"backend": "torch", "tracks": 2, "threads": 1, "wall": 3.0}
+    >>> lines_of([run], along="tracks", apart="threads")
+    {'torch, 1 worker': [(2, 3.0)]}
+    """
+    found: Lines = {}
     for run in runs:
-        plural = "s" if run["threads"] > 1 else ""
-        label = f"{run['backend']}, {run['threads']} worker{plural}"
-        found.setdefault(label, []).append((run["tracks"], run["wall"]))
+        workers = f", {run[apart]} worker{'s' if run[apart] > 1 else ''}" if apart else ""
+        found.setdefault(f"{run['backend']}{workers}", []).append((run[along], run["wall"]))
     return found

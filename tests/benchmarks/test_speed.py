@@ -38,8 +38,21 @@ def test_the_table_has_medians_and_ratios_within_turns():
 
 def test_the_growth_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
-    speed_table.plots(REPORT, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["length.png", "matrix.png", "runs.png"]
+    speed_table.plot(REPORT, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_panel_has_the_points_that_were_measured():
+    runs = [
+        {"tracks": tracks, "threads": threads, "backend": "torch", "wall": wall}
+        for tracks, threads, wall in ((2, 1, 3.0), (16, 1, 9.0), (16, 2, 6.0))
+    ]
+    length, tracks, threads, matrix = speed_table.panels({**REPORT["growth"], "runs": runs})
+    assert length[2] == {"CQT": [(30, 0.1), (60, 0.2)], "network": [(30, 0.2), (60, 0.4)]}
+    assert tracks[2] == {"torch, 1 worker": [(2, 3.0), (16, 9.0)], "torch, 2 workers": [(16, 6.0)]}
+    assert threads[0] == "workers, for 16 tracks"
+    assert threads[2] == {"torch": [(1, 9.0), (2, 6.0)]}
+    assert matrix[2] == {"mirex": [(500, 0.1), (1000, 0.4)]}
 
 
 def test_candidates_take_turns_and_the_first_turn_is_not_counted():

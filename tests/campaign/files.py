@@ -5,7 +5,7 @@ is either embedded or named in failed.tsv; what became shorter than it should ha
 recordings' distances are, to the byte, those of a run without the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,15 @@ SECONDS_A_RUN = 600.0
 SHORT = 0.9  # of the length that a file should have
 
 
-def try_files(folder: Path, *, weights: Path, count: int, seed: int, outcome: Outcome) -> None:
+def try_files(
+    folder: Path,
+    *,
+    weights: Path,
+    count: int,
+    seed: int,
+    outcome: Outcome,
+    told: Callable[[], None] = lambda: None,
+) -> None:
     """Make the files, run the batches, and note what was wrong with each.
 
     Parameters
@@ -39,6 +47,8 @@ def try_files(folder: Path, *, weights: Path, count: int, seed: int, outcome: Ou
         Of the files.
     outcome : Outcome
         Takes what was found.
+    told : callable
+        Called after each batch.
     """
     generator = np.random.default_rng(seed)
     made = folder / "files"
@@ -52,6 +62,7 @@ def try_files(folder: Path, *, weights: Path, count: int, seed: int, outcome: Ou
         place = folder / f"batch-{start}"
         _try_batch(place, batch, good=good, weights=weights, expected=expected, outcome=outcome)
         outcome.files += len(batch)
+        told()
 
 
 def _setting(folder: Path, names: Sequence[str], weights: Path) -> Setting:
@@ -109,7 +120,7 @@ def _judge(sample: Sample, setting: Setting, *, reason: str | None, log: str, ou
             outcome.shortened += 1
             outcome.wrong(sample.kind, f"{sample.path}: {length:.1f} of {SECONDS} s, and no warning")
     elif sample.whole and reason:
-        outcome.lost += 1
+        outcome.lose(sample.kind)
 
 
 def _seconds(path: str, setting: Setting) -> float:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from made_wheel import make_wheel
 from synthesis import song, write
 
 SECONDS_A_RUN = 300.0
+TOLD_EVERY = 20  # kills
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 WRITE = """
 import sys, numpy as np
@@ -34,7 +35,15 @@ while True:
 """
 
 
-def try_kills(folder: Path, *, weights: Path, count: int, seed: int, outcome: Outcome) -> None:
+def try_kills(
+    folder: Path,
+    *,
+    weights: Path,
+    count: int,
+    seed: int,
+    outcome: Outcome,
+    told: Callable[[], None] = lambda: None,
+) -> None:
     """Kill so many runs; every fifth while it writes a matrix.
 
     Parameters
@@ -49,6 +58,8 @@ def try_kills(folder: Path, *, weights: Path, count: int, seed: int, outcome: Ou
         Of moments, victims and signals.
     outcome : Outcome
         Takes what was found.
+    told : callable
+        Called from time to time.
     """
     generator = np.random.default_rng(seed)
     folder.mkdir(parents=True)
@@ -70,6 +81,8 @@ def try_kills(folder: Path, *, weights: Path, count: int, seed: int, outcome: Ou
             setting = undisturbed._replace(folder=place)
             kill_a_run(setting, seconds=seconds, expected=expected, generator=generator, outcome=outcome)
         outcome.kills += 1
+        if outcome.kills % TOLD_EVERY == 0:
+            told()
 
 
 def kill_a_run(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from mirex.formats.matrix import read_matrix
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFECTS = re.compile(r"Traceback|a defect of the program|(?<!mirex: error: )\b\w+Error:")
+
+
+_started: list["subprocess.Popen[str]"] = []
 
 
 class Setting(NamedTuple):
@@ -56,23 +60,27 @@ def environment() -> dict[str, str]:
 
 
 def run(words: Sequence[str], *, seconds: float, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run to the end. Raises subprocess.TimeoutExpired."""
-    return subprocess.run(
-        words,
-        env=environment(),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="backslashreplace",
-        timeout=seconds,
-    )
+    """Run to the end; what has not ended by then is killed, which its status and its output say."""
+    try:
+        return subprocess.run(
+            words,
+            env=environment(),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="backslashreplace",
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        hangs = f"mirex: error: hangs: killed after {seconds:.0f} s"
+        return subprocess.CompletedProcess(words, -signal.SIGKILL, stdout=f"{hangs}, which is a defect")
 
 
 def start(words: Sequence[str], *, cwd: Path) -> "subprocess.Popen[str]":
-    """Start a run in a process group of its own; its output goes nowhere."""
-    return subprocess.Popen(
+    """Start a run in a process group of its own; its output goes nowhere. `end_started` ends what is left."""
+    process = subprocess.Popen(
         words,
         env=environment(),
         cwd=cwd,
@@ -82,6 +90,17 @@ def start(words: Sequence[str], *, cwd: Path) -> "subprocess.Popen[str]":
         text=True,
         start_new_session=True,
     )
+    _started.append(process)
+    return process
+
+
+def end_started() -> None:
+    """Kill the runs of `start` that have not ended."""
+    for process in _started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    _started.clear()
 
 
 def failures(scratch: Path) -> dict[str, str]:

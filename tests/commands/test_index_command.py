@@ -9,7 +9,7 @@ import pytest
 
 from mirex.commands import index as index_command
 from mirex.commands import search as search_command
-from mirex.errors import AudioError, SettingsMismatch, UsageError
+from mirex.errors import AudioError, IndexFileError, MirexError, SettingsMismatch, UsageError
 from mirex.extraction.store import Store, content_hash
 from mirex.retrieval import search as ranking
 from mirex.retrieval.index import Index
@@ -158,16 +158,68 @@ def test_failures_are_left_out_and_named(place, capsys):
     assert (place / "scratch" / "failed.tsv").read_text().startswith("bad.wav\t")
 
 
+def test_an_approximate_search_says_so(place, capsys):
+    pytest.importorskip("faiss", reason="faiss is an extra")
+    assert build(place, "--approximate") == 0
+    output = capsys.readouterr().out
+    assert "links of 5 songs" in output
+    assert "finds 100.00 % of the 10 nearest" in output
+    index = ["--index", place / "songs.mirex", "--scratch", place / "scratch"]
+
+    def found(*more):
+        assert run(search_command, place, place / "0.wav", *index, *more) == 0
+        return capsys.readouterr().out
+
+    exact, near = found(), found("--approximate")
+    line = "approximate, some of the nearest may be missing: recall@10 1.0000 over 5 sampled queries"
+    assert near.splitlines() == [exact.splitlines()[0], line, *exact.splitlines()[1:]]
+    values = json.loads(found("--approximate", "--format", "json"))
+    assert values["approximate"] == "recall@10 1.0000 over 5 sampled queries"
+    assert json.loads(found("--format", "json")) == values | {"approximate": ""}
+    lines = found("--approximate", "--format", "csv").splitlines()
+    assert lines[0].endswith("path,approximate")
+    assert all(line.endswith("recall@10 1.0000 over 5 sampled queries") for line in lines[1:])
+    assert found("--format", "csv").splitlines()[0].endswith("path")
+
+
+def test_a_graph_is_stale_after_a_change(place, caplog, capsys):
+    pytest.importorskip("faiss", reason="faiss is an extra")
+    build(place)
+    assert run(index_command, place, "-o", place / "songs.mirex", "--approximate") == 0
+    (place / "gone.txt").write_text("4.wav\n")
+    change = [place / "gone.txt", "-o", place / "songs.mirex"]
+    with caplog.at_level(logging.WARNING, "mirex"):
+        run(index_command, place, *change, "--remove")
+    assert "songs.mirex.graph is outdated" in caplog.text
+    query = [place / "0.wav", "--index", place / "songs.mirex", "--scratch", place / "scratch"]
+    with pytest.raises(IndexFileError, match="outdated"):
+        run(search_command, place, *query, "--approximate")
+    assert run(search_command, place, *query) == 0, "exact search needs no graph"
+    run(index_command, place, *change, "--scratch", place / "scratch", "--append", "--approximate")
+    assert run(search_command, place, *query, "--approximate") == 0
+
+
+def test_without_faiss_nothing_is_begun(place, monkeypatch):
+    build(place)
+    monkeypatch.setattr("mirex.extras.find_spec", lambda name: None)
+    monkeypatch.setattr("mirex.extraction.extract.extract", None)
+    with pytest.raises(MirexError, match=r"pip install 'mirex\[faiss\]'"):
+        build(place, "--append", "--approximate")
+    with pytest.raises(MirexError, match=r"pip install 'mirex\[faiss\]'"):
+        run(search_command, place, place / "0.wav", "--index", place / "songs.mirex", "--approximate")
+
+
 def test_wrong_usage(place):
     build(place)
     before = (place / "songs.mirex").read_bytes()
     index, listed = place / "songs.mirex", place / "list.txt"
     for arguments, message in (
-        ([listed, "-o", index, "--scratch", place / "scratch"], "there already"),
+        ([listed, "-o", index, "--scratch", place / "scratch"], "already exists"),
         ([listed, "-o", place / "new.mirex"], "--scratch"),
         (["-o", index, "--append"], "need a list"),
         (["-o", index, "--remove"], "need a list"),
         ([listed, "-o", index, "--export", "e.npy"], "leave out the list"),
+        (["-o", index, "--export", "e.npy", "--approximate"], "leave out the list and --approximate"),
     ):
         with pytest.raises(UsageError, match=message):
             run(index_command, place, *arguments)

@@ -35,7 +35,7 @@ def test_covers80(covers80):
     assert found[0].track_id == "Let_It_Be/beatles+1+11-Let_It_Be"
     assert [track.audio_path for track in found] == [there, None, None, None]
     text = missing_text("covers80", found)
-    assert text.startswith("covers80: 1 of 4 recordings are there; missing: beatles+1+02-Yesterday,")
+    assert text.startswith("covers80: 1 of 4 recordings found; missing: beatles+1+02-Yesterday,")
 
 
 def test_covers80_as_on_its_page_with_all_audio_in_one_folder(covers80, tmp_path):
@@ -93,9 +93,9 @@ def test_discogs_vi(tmp_path):
 @pytest.mark.parametrize("name", READERS)
 def test_lists_that_are_none(tmp_path, name):
     touch(tmp_path / "audio" / "a.mp3")
-    with pytest.raises(EvaluationError, match=f"not the lists of {name}"):
+    with pytest.raises(EvaluationError, match=f"not the published lists of {name}"):
         tracks(name, lists=tmp_path, audio=tmp_path / "audio")
-    with pytest.raises(EvaluationError, match="no folder"):
+    with pytest.raises(EvaluationError, match="not a folder"):
         tracks(name, lists=tmp_path, audio=tmp_path / "elsewhere")
 
 
@@ -121,7 +121,7 @@ class TestCommand:
         output = capsys.readouterr()
         table = json.loads(output.out)["tables"]["covers80"]
         assert (table["recordings"], table["queries"]) == (2, 2)
-        assert "3 of 4 recordings are there; missing: en_vogue+Y+1-Yesterday" in output.err
+        assert "3 of 4 recordings found; missing: en_vogue+Y+1-Yesterday" in output.err
         assert "Yesterday/beatles+1+02-Yesterday: left out" in output.err
 
     @pytest.mark.parametrize("name", ["shs100k", "discogs-vi"])
@@ -132,7 +132,7 @@ class TestCommand:
     def test_other_weights_may_be(self, tmp_path, capsys):
         given = ["discogs-vi", "--lists", tmp_path, "--audio", tmp_path]
         assert self.run(*given, "--weights", tmp_path / "own.safetensors") != 0
-        assert "not the lists of discogs-vi" in capsys.readouterr().err
+        assert "not the published lists of discogs-vi" in capsys.readouterr().err
 
     def test_wrong_usage(self, tmp_path, capsys):
         assert self.run("da-tacos", "--lists", tmp_path) == 2

@@ -58,7 +58,7 @@ def test_a_hub_is_named_and_skews():
 def test_brute_force_with_ties(count, queries, k, seed):
     rng = np.random.default_rng(seed)
     positions = rng.integers(0, count, queries)
-    distances = rng.integers(0, 4, (queries, count)).astype(np.float32) / 4
+    distances = rng.choice(np.array([0, 0.25, 0.5, 0.75, np.inf], np.float32), (queries, count))
     labels = rng.integers(-1, 3, count)
     found = hubness(matrix(distances, positions), labels=labels, neighbours=k, limits=(0.5,), hubs=count)
     occurrence, pairs, nearer = dict.fromkeys(range(count), 0), 0, 0

@@ -86,6 +86,28 @@ def test_infinite_distances_rank_last_in_list_order():
     assert ranking.tolist() == [[3, 0, 2]]
 
 
+@PROPERTY
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 6), st.integers(1, 40)),
+        elements=st.sampled_from([-np.inf, -2.0, -1e-45, -0.0, 0.0, 1e-45, 0.3, 1.0, 3e38, np.inf])
+        | st.floats(width=32, allow_nan=False),
+    ),
+    st.integers(0, 39),
+)
+def test_float32_is_ranked_as_by_a_stable_sort(distances, position):
+    positions = np.full(len(distances), position % distances.shape[1])
+    before = distances.copy()
+    found = metrics.rank_references(distances, query_positions=positions)
+    np.testing.assert_array_equal(
+        found, metrics.rank_references(distances.astype(np.float64), query_positions=positions)
+    )
+    order = np.argsort(distances, axis=1, kind="stable")
+    assert found.tolist() == [[i for i in row if i != positions[0]] for row in order.tolist()]
+    np.testing.assert_array_equal(distances, before)
+
+
 def test_precision_at_10_divides_by_10_in_a_small_collection():
     found = metrics.score(np.array([[0.0, 1.0]]), query_positions=np.array([0]), labels=np.array([0, 0]))
     assert found.metrics()["precision_at_10"] == pytest.approx(0.1)

@@ -98,6 +98,19 @@ def test_embedding_is_the_weighted_sum_of_two_views(sealed, recordings):
     np.testing.assert_allclose(found, unit(first + 0.5 * second), atol=1e-5)
 
 
+def test_each_view_has_a_whitening_of_its_own(whitened, rng):
+    vectors = rng.normal(size=(50, 2048)).astype(np.float32)
+    both = whitened._replace(chroma_whitening=fit([vectors]))
+    both = with_settings(both, chroma_weight=0.5)
+    columns = rng.random((84, 200)).astype(np.float32)
+    plain = both._replace(whitening=None, chroma_whitening=None)
+    views = [
+        unit(white.apply(embed_windows(columns, sealed=plain, folded=folded)).mean(axis=0))
+        for folded, white in ((False, both.whitening), (True, both.chroma_whitening))
+    ]
+    np.testing.assert_allclose(embed([columns], sealed=both)[0], unit(views[0] + 0.5 * views[1]), atol=1e-5)
+
+
 def test_a_view_is_the_mean_of_two_playings(sealed, recordings):
     sealed = with_settings(sealed, second_longer=1.1, min_steps=1)
     view = cqt_view(recordings[2], settings=sealed.settings)

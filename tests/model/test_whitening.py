@@ -1,5 +1,6 @@
 """Whitening: what it does to a covariance, and that it is sealed."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from mirex.errors import TrainingError, WeightsError
 from mirex.model import weights
 from mirex.model.whitening import fit, unit
 from mirex.settings import FrontEndSettings, NetworkSettings
-from mirex.training.whiten import window_vectors
+from mirex.training.whiten import whiten, window_vectors
 from random_network import random_state, save_random
 
 
@@ -103,9 +104,34 @@ def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
     np.testing.assert_allclose(white.whitening.mean, expected.mean, atol=1e-6)
     np.testing.assert_allclose(white.whitening.projection, expected.projection, rtol=1e-3, atol=0.02)
 
+    command[1:3] = [str(tmp_path / "white.safetensors"), str(tmp_path / "both.safetensors")]
+    more = ["--recordings", str(tmp_path / "recordings.npz"), "--views", "chroma", "--chroma-weight", "0.35"]
+    assert main([*command, *more]) == 0
+    both = weights.load(tmp_path / "both.safetensors")
+    assert both.settings == dataclasses.replace(plain.settings, chroma_weight=0.35)
+    np.testing.assert_array_equal(both.whitening.projection, white.whitening.projection)
+    folded = fit(window_vectors([corpus], sealed=plain, folded=True, seed=0))
+    np.testing.assert_allclose(both.chroma_whitening.mean, folded.mean, atol=1e-6)
+    entries = json.loads(both.metadata["training"])
+    assert entries["whitening"] == told
+    assert entries["chroma_whitening"]["windows"] == 2
 
-def test_half_a_whitening_is_refused(tmp_path):
-    tensors = random_state() | {"whitening.mean": torch.zeros(2048)}
+
+def test_weights_of_views_out_of_range(tmp_path):
+    save_random(tmp_path / "plain.safetensors")
+    for weight in (-0.1, float("nan")):
+        with pytest.raises(TrainingError, match="give 0 or more"):
+            whiten(
+                tmp_path / "plain.safetensors",
+                recordings=[],
+                output=tmp_path / "white.safetensors",
+                chroma_weight=weight,
+            )
+
+
+@pytest.mark.parametrize("name", ["whitening", "chroma_whitening"])
+def test_half_a_whitening_is_refused(tmp_path, name):
+    tensors = random_state() | {f"{name}.mean": torch.zeros(2048)}
     path = tmp_path / "half.safetensors"
     settings = NetworkSettings()
     weights.save(tensors, front_end=FrontEndSettings(), settings=settings, metadata={}, path=path)

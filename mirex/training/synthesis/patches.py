@@ -10,7 +10,6 @@ percussion), pitch - 24, time, bin; decibels = level / 2 - 120, 0 dB a tone of a
 silence. PRE_FRAMES frames come before the onset, since a constant-Q window reacts to a note before it starts.
 """
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from mirex.corpora.fluidsynth import DRUMS, Notes, synthesise
 from mirex.errors import TrainingError
 from mirex.features.cqt import columns
 from mirex.settings import BINS, HOP, SAMPLE_RATE, FrontEndSettings
+from mirex.untrusted import load_arrays
 
 LOWEST_PITCH = 24
 PITCHES = 84
@@ -115,9 +115,8 @@ def load_patches(path: Path) -> NDArray[np.float32]:
         If the file is not a patch file.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            levels = archive["level"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        levels = load_arrays(path)["level"]
+    except (OSError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: not a file of 'mirex patches' ({error})") from error
     if levels.shape != (DRUMS + 1, PITCHES, PATCH_FRAMES, BINS):
         raise TrainingError(
