@@ -71,8 +71,8 @@ class Evidence:
     """
 
     slope: float = 36.0
-    threshold: float = -0.012
-    per_second: float = 0.00054
+    threshold: float = -0.006
+    per_second: float = 0.0006
     least_background: float = 0.12
 
 
