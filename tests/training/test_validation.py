@@ -28,7 +28,7 @@ class _Views(TwoViewNetwork):
 
     def __init__(self):
         nn.Module.__init__(self)
-        self.cqt = _Means()
+        self.cqt = _Means()  # type: ignore[assignment]
 
 
 def _archive(path, *, works, splits):
