@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from benchmarks import speed, speed_table
 
 MEASURED = Path(__file__).parent / "speed.json"
-REPORT = {
+REPORT: dict[str, Any] = {
     "machine": {"processor": "P", "instructions": ["avx2"], "cores": 2, "packages": {"torch": "2"}},
     "track_seconds": 210,
     "skipped": {"librosa": "not installed"},
