@@ -38,6 +38,27 @@ def quoted(text: str) -> str:
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}..."
 
 
+def shortened(message: str) -> str:
+    """Cut an error's message that quotes too much of a file.
+
+    Parameters
+    ----------
+    message : str
+        The message.
+
+    Returns
+    -------
+    str
+        At most 200 characters, and "..." if some are missing.
+
+    Examples
+    --------
+    >>> shortened("no such array"), len(shortened(1000 * "a"))
+    ('no such array', 203)
+    """
+    return message if len(message) <= _SHOWN else f"{message[:_SHOWN]}..."
+
+
 def read_most(file: BinaryIO, most: int) -> bytes:
     """Read the rest of a file up to a limit; `read` alone would allocate the limit at once.
 
@@ -117,7 +138,9 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
             raise ValueError(f"it would unpack to {unpacked} bytes, too many for its size")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError):
+    except OSError:
         raise
+    except ValueError as error:  # NumPy's quote a whole header
+        raise ValueError(shortened(str(error))) from error
     except Exception as error:  # of zlib, lzma, struct, tokenize, the memory ...: whatever its bytes provoke
-        raise ValueError(f"damaged archive: {error or type(error).__name__}") from error
+        raise ValueError(shortened(f"damaged archive: {error or type(error).__name__}")) from error
