@@ -86,6 +86,7 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     import torch
 
     from mirex.features import cqt
+    from mirex.features.streaming import columns_of_file, is_long
     from mirex.features.trimming import trimmed
     from mirex.model.weights import load
 
@@ -95,12 +96,18 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
         raise SettingsMismatch(f"weights {setup['weights']}: changed during this run; run again")
 
-    def analyse(path: str, report: Callable[[float], None]) -> Arrays:
+    def transformed(path: str, report: Callable[[float], None]) -> np.ndarray:
+        if is_long(path):
+            columns = columns_of_file(path, settings=front_end, implementation=setup["cqt"]).columns
+            report(columns.shape[1] * front_end.seconds_per_column)
+            return columns
         samples = decode(path, sample_rate=front_end.sample_rate)
         report(len(samples) / front_end.sample_rate)
         sound = trimmed(samples, settings=front_end)
-        columns = cqt.columns(sound, settings=front_end, implementation=setup["cqt"])
-        del samples, sound  # an hour is 318 MB; the network needs the room
+        return cqt.columns(sound, settings=front_end, implementation=setup["cqt"])
+
+    def analyse(path: str, report: Callable[[float], None]) -> Arrays:
+        columns = transformed(path, report)
         arrays = {} if sealed else {"columns": columns}
         if sealed:
             arrays |= embedded(columns, sealed)

@@ -65,6 +65,26 @@ def opens(source: Window) -> bool:
     return True
 
 
+def stated_seconds(source: Window) -> float:
+    """The length that a file's header states, which may be wrong.
+
+    Parameters
+    ----------
+    source : Window
+        The file's bytes.
+
+    Returns
+    -------
+    float
+        0.0 if libsndfile does not know the format.
+    """
+    opened = _open(source)
+    if opened is None:
+        return 0.0
+    with opened:
+        return opened.frames / opened.samplerate
+
+
 def blocks(source: Window, outcome: Outcome) -> Blocks:
     """Decode a file that `opens`.
 

@@ -24,6 +24,7 @@ from mirex.features.trimming import BlockTrimmer, loudness_limit
 from mirex.settings import FrontEndSettings
 
 BLOCK = 1 << 20  # samples at a time
+LONG = 1200.0  # seconds; a signal of this length takes 106 MB
 PIECE = 512  # columns at a time, 4 minutes
 _BESIDE = 2  # columns on either side of a piece, more than half a kernel and its filters are long
 
@@ -41,6 +42,29 @@ class Heard(NamedTuple):
 
     columns: Columns
     silences: NDArray[np.float64]
+
+
+def is_long(path: str | os.PathLike[str]) -> bool:
+    """Whether a recording is so long that it should not be decoded in one piece.
+
+    Parameters
+    ----------
+    path : path-like
+        Of the recording.
+
+    Returns
+    -------
+    bool
+        By the length that its header states; False for formats that only FFmpeg reads.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be opened.
+    """
+    with audio.open_recording(path) as file:
+        source = Window(file)
+        return bool(source.size) and sndfile.stated_seconds(source) > LONG
 
 
 def columns_of_file(
