@@ -1,7 +1,14 @@
 """Fixtures that every test may use."""
 
+import signal
+
 import numpy as np
 import pytest
+
+
+def pytest_configure() -> None:
+    """Let interrupts through to the programs that tests start: a shell's background jobs ignore them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
