@@ -1,9 +1,9 @@
 """Embeddings on a GPU, by the process that collects what the workers compute.
 
-The windows of one recording are too few to keep a GPU busy. So columns wait for those of a few others, while
-the workers decode the next ones. What is computed for a recording does not depend on which others they are
+One recording has too few windows to keep a GPU busy. So several are embedded together, while the workers
+decode the next ones. The result for a recording does not depend on the others
 (`mirex.model.embedding.embed_together`). If a batch fails, its recordings are embedded one by one, so that an
-exception fails one recording only, as it does in a worker.
+exception costs one recording only, as it does in a worker.
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ Unusual recordings:
   no codec, no samples, a sample rate outside 1 kHz to 1 MHz, only silence: `AudioError`;
 * truncated or damaged: everything that can be decoded, even after the damage, is used, with an
   `AudioWarning`; if nothing can be decoded: `AudioError`;
-* uncompressed, with bytes missing or too many inside: put in step again behind them, with an
+* uncompressed, with bytes lost or inserted: decoding finds its step again after that place, with an
   `AudioWarning`;
 * several recordings joined in one file (chained Ogg and the like): all of them, one after the other;
 * several audio streams: the one flagged as default; if it is silent or cannot be decoded, the next,
@@ -194,7 +194,7 @@ def _better(one: Recording | None, other: Recording | None) -> Recording | None:
 def _decode_in_step(steps: Reader, sample_rate: int) -> Recording:
     recording = record(lambda _: steps.blocks(), sample_rate=sample_rate)
     recording.notes.append(
-        f"is damaged: bytes are missing or too many; {recording.seconds:.1f} seconds of it were put in step"
+        f"is damaged: bytes were lost or inserted; {recording.seconds:.1f} seconds could be decoded"
     )
     return recording
 

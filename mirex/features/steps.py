@@ -1,7 +1,8 @@
-"""Uncompressed samples that are out of step: bytes lost, or put in, between two of them.
+"""Uncompressed samples that are out of step because bytes were lost or inserted between two of them.
 
-Behind such a place every sample is made of parts of two, which sounds as noise. Sound is smooth, its
-neighbouring samples alike; a piece that is not, while it would be from another byte on, is out of step.
+After such a place every sample consists of parts of two others, which sounds like noise. In real sound
+neighbouring samples are similar. A piece in which they are not, but would be if it started a few bytes later,
+is out of step.
 """
 
 import numpy as np
@@ -11,26 +12,26 @@ from mirex._typing import Samples
 from mirex.features.containers import Window
 from mirex.features.track import LARGEST_SAMPLE, WILD_SAMPLE, Blocks
 
-_PIECE = 2048  # frames looked at together
-_SMOOTH = 0.4  # correlation of neighbouring samples; sound has more, noise less
-_NOTHING = 1e-12  # full scale is 1.0; floats out of step are mostly smaller, or wild
-_PLACES = 16  # where a file is looked at
+_PIECE = 2048  # frames judged together
+_SMOOTH = 0.4  # correlation of neighbouring samples; higher in sound, lower in noise
+_NOTHING = 1e-12  # full scale is 1.0; floats out of step are mostly smaller, or huge
+_PLACES = 16  # checked in each file
 _TYPES = {"PCM_16": "i2", "PCM_24": "u1", "PCM_32": "i4", "FLOAT": "f4", "DOUBLE": "f8"}
 
 
 class Reader:
-    """The samples of an uncompressed file.
+    """Reads the samples of an uncompressed file.
 
     Parameters
     ----------
     source : Window
         The samples' bytes.
     rate, channels : int
-        Frames a second, and samples in each.
+        Frames per second, and samples per frame.
     subtype : str
-        libsndfile's name of the samples' form.
+        libsndfile's name for the sample format.
     big_endian : bool
-        The order of a sample's bytes.
+        Byte order of the samples.
 
     """
 
@@ -42,7 +43,7 @@ class Reader:
         self._full_scale = 1.0 if self._type.kind == "f" else 2.0 ** (8 * self._width // channels - 1)
 
     def out_of_step(self) -> bool:
-        """Whether some place of the file is; its end is looked at too.
+        """Whether the file is out of step at any of 16 places, the end included.
 
         Returns
         -------
@@ -55,7 +56,7 @@ class Reader:
         return any(self._shift(int(place)) for place in places)
 
     def blocks(self) -> Blocks:
-        """All samples, each in step; the pieces in which the step changes are left out.
+        """Decode all samples in step, except the pieces in which the step changes.
 
         Yields
         ------
@@ -63,25 +64,25 @@ class Reader:
         """
         position, size = 0, _PIECE * self._width
         while position < self._source.size:
-            # A piece in which the step changes is no measure; the next one is.
+            # A piece in which the step changes cannot be judged, but the next one can.
             shift = self._shift(position + size) if self._smoothness(position) < _SMOOTH else 0
             if not shift:
                 yield self._rate, _narrowed(self._values(position))
             position += size + shift
 
     def _shift(self, position: int) -> int:
-        """From how many bytes further on a piece is smooth, if it is not where it stands; else 0."""
+        """How many bytes later a piece must start to be smooth; 0 if it is smooth, or never becomes so."""
         here = self._smoothness(position)
         if here >= _SMOOTH:
             return 0
-        # From the next channel on it would be in step too; there a few wild samples may be missing.
+        # A shift by whole samples swaps channels and stays in step, so it is no candidate.
         shifts = [shift for shift in range(1, self._width) if shift % (self._width // self._channels)]
         found = {shift: self._smoothness(position + shift) for shift in shifts}
         best = max(found, key=found.__getitem__, default=0)
         return best if best and found[best] >= max(2 * _SMOOTH, here + _SMOOTH) else 0
 
     def _smoothness(self, position: int) -> float:
-        """Correlation of neighbouring samples; 1 for silence and the very end, 0 for what are no samples."""
+        """Correlation of neighbouring samples; 1 for silence and the last piece, 0 for no samples."""
         channel = self._values(position)[:, 0]
         if len(channel) < _PIECE:
             return 1.0
@@ -93,7 +94,7 @@ class Reader:
         return float(np.dot(channel[1:], channel[:-1])) / power if power else 1.0
 
     def _values(self, position: int) -> NDArray[np.float64]:
-        """Of one piece, [frames, channels]."""
+        """Samples of one piece, [frames, channels]."""
         data = self._source.at(position, _PIECE * self._width)
         data = data[: len(data) // self._width * self._width]
         whole = self._type.itemsize > 1
@@ -109,5 +110,5 @@ def _of_24_bits(data: bytes, *, big: bool) -> np.ndarray:
 
 
 def _narrowed(values: NDArray[np.float64]) -> Samples:
-    """As float32; what would be infinite there stays a sample that is none."""
+    """As float32; values too large for it stay recognisable as damage."""
     return np.clip(values, -2 * LARGEST_SAMPLE, 2 * LARGEST_SAMPLE).astype(np.float32)

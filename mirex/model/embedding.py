@@ -8,9 +8,9 @@ playings, and the embedding is the weighted sum over the views; each is normalis
 are compared by cosine similarity.
 
 On a CPU the network runs on one recording at a time, in blocks of windows. So an embedding's bytes depend on
-the recording alone, not on what else is in the list. A GPU needs more work at a time than a recording has:
-there the windows of several recordings share blocks, which are all of one size, so that what is computed for
-a window does not depend on its company.
+the recording alone, not on what else is in the list. A GPU needs more work at a time than one recording
+gives. There the windows of several recordings share blocks of one fixed size, so that the result for a window
+does not depend on the others.
 """
 
 from collections.abc import Sequence

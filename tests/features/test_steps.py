@@ -1,4 +1,4 @@
-"""Uncompressed files that lack bytes, or have some too many, are put in step again behind that place."""
+"""Uncompressed files in which bytes were lost or inserted are put in step again after that place."""
 
 import io
 import warnings
@@ -46,7 +46,7 @@ def test_what_is_behind_the_damage_is_heard(stereo, tmp_path, rng, ending, lost)
     place = len(content) // 3
     middle = rng.bytes(-lost) if lost < 0 else b""
     path = written(tmp_path, content[:place] + middle + content[place + max(0, lost) :])
-    with pytest.warns(AudioWarning, match="bytes are missing or too many"):
+    with pytest.warns(AudioWarning, match="bytes were lost or inserted"):
         decoded = decode(path)
     assert len(decoded) == pytest.approx(len(whole), abs=0.15 * SAMPLE_RATE)
     ends = whole[-2 * SAMPLE_RATE : -SAMPLE_RATE], decoded[-int(2.2 * SAMPLE_RATE) :]
