@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_commands_run(folder, capsys):
     ran = []
     for line in commands():
-        if line in NOT_HERE:
+        if line in NOT_HERE or ("--approximate" in line and not find_spec("faiss")):
             continue
         words = shlex.split(line)[1:]
         assert main([*words, *shlex.split(SMALL.get(words[0], ""))]) == 0, line
