@@ -15,7 +15,7 @@ import numpy as np
 
 from mirex.errors import AudioError, MirexError
 from mirex.extraction.pool import Answer
-from mirex.extraction.worker import Arrays, embedded
+from mirex.extraction.worker import Arrays, embedded, kept
 
 if TYPE_CHECKING:
     from mirex.model.weights import Sealed
@@ -89,18 +89,11 @@ class Device:
         Exception
             Any, if one of them fails.
         """
-        from mirex.features.short import seconds_of_sound
         from mirex.model.embedding import embed_together
 
-        sealed = self._sealed
+        embeddings = embed_together(columns, sealed=self._sealed)
         return [
-            {
-                "embedding": embedding,
-                "seconds": np.array(
-                    seconds_of_sound(each, front_end=sealed.front_end, settings=sealed.settings)
-                ),
-            }
-            for each, embedding in zip(columns, embed_together(columns, sealed=sealed), strict=True)
+            kept(each, embedding, self._sealed) for each, embedding in zip(columns, embeddings, strict=True)
         ]
 
 

@@ -138,11 +138,32 @@ def embedded(columns: np.ndarray, sealed: "Sealed") -> Arrays:
     AudioError
         As `mirex.model.embedding.embed`.
     """
-    from mirex.features.short import seconds_of_sound
     from mirex.model.embedding import embed
 
+    return kept(columns, embed([columns], sealed=sealed)[0], sealed)
+
+
+def kept(columns: np.ndarray, embedding: np.ndarray, sealed: "Sealed") -> Arrays:
+    """Put together what is kept of a recording whose embedding is known.
+
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        From `mirex.features.cqt`.
+    embedding : float32 [2048]
+        Of these columns.
+    sealed : Sealed
+        The weights.
+
+    Returns
+    -------
+    dict
+        As `embedded` returns it.
+    """
+    from mirex.features.short import seconds_of_sound
+
     seconds = seconds_of_sound(columns, front_end=sealed.front_end, settings=sealed.settings)
-    return {"embedding": embed([columns], sealed=sealed)[0], "seconds": np.array(seconds)}
+    return {"embedding": embedding, "seconds": np.array(seconds)}
 
 
 def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:

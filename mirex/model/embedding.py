@@ -119,9 +119,33 @@ def embed_windows(columns: Array, *, sealed: Sealed, folded: bool = False) -> Ar
     AudioError
         As in `embed`.
     """
-    kept = _checked(columns, sealed.settings)
-    view = (chroma_view if folded else cqt_view)(kept, settings=sealed.settings)
-    return _vectors(_windows(view, folded=folded, settings=sealed.settings), sealed, folded=folded)
+    return _vectors(windows_of(columns, settings=sealed.settings, folded=folded), sealed, folded=folded)
+
+
+def windows_of(columns: Array, *, settings: NetworkSettings, folded: bool = False) -> Array:
+    """Cut one of a recording's views into the network's input.
+
+    Parameters
+    ----------
+    columns : float32 [84, columns]
+        As in `embed`.
+    settings : NetworkSettings
+        Of the network.
+    folded : bool
+        The chroma view instead of the CQT view.
+
+    Returns
+    -------
+    float32 [windows, bins, steps]
+        Of the first playing, without silence.
+
+    Raises
+    ------
+    AudioError
+        As in `embed`.
+    """
+    view = (chroma_view if folded else cqt_view)(_checked(columns, settings), settings=settings)
+    return _windows(view, folded=folded, settings=settings)
 
 
 def embed_profile(profile: Array, *, sealed: Sealed) -> Array:

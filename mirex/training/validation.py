@@ -23,7 +23,8 @@ from mirex.corpora.clips import Clip, ProfileClip, anthem_clips, cover_clips
 from mirex.corpora.cqt_levels import LevelCorpus
 from mirex.corpora.scores import ScoreCorpus
 from mirex.evaluation.metrics import score
-from mirex.features.views import at_least, chroma_view, cqt_view, profile_view, windows, without_silence
+from mirex.features.views import chroma_view, cqt_view, profile_view
+from mirex.model.embedding import windows_of
 from mirex.model.network import TwoViewNetwork
 from mirex.model.whitening import fit, unit
 from mirex.retrieval.distance import distance_matrix
@@ -274,9 +275,8 @@ def _windows_of(
     corpus: LevelCorpus, recording: int, settings: NetworkSettings, generator: np.random.Generator
 ) -> Array:
     """A recording's windows as network input: float16 [windows, bins, steps]."""
-    columns = without_silence(corpus.columns(recording, generator=generator), settings=settings)
-    view = at_least(cqt_view(columns, settings=settings), steps=settings.min_steps)
-    return windows(view, steps=settings.window_steps, hop=settings.window_hop).astype(np.float16)
+    columns = corpus.columns(recording, generator=generator)
+    return windows_of(columns, settings=settings).astype(np.float16)
 
 
 def _labels(clips: Sequence[Clip] | Sequence[ProfileClip]) -> NDArray[np.int64]:

@@ -81,17 +81,13 @@ def whiten(
     sealed = _reweighted(weights.load(path), chroma_weight)
     corpora = [LevelCorpus.load(archive, split="train") for archive in recordings]
     plain = sealed._replace(whitening=None, chroma_whitening=None)
+    found = {"cqt": sealed.whitening, "chroma": sealed.chroma_whitening}
     told: dict[str, Any] = {}
     for view in views:
         vectors = _Counted(
             window_vectors(corpora, sealed=plain, folded=view == "chroma", seed=seed, progress=progress)
         )
-        found = fit(vectors, power=power, shrinkage=shrinkage)
-        replaced = {
-            "cqt": sealed._replace(whitening=found),
-            "chroma": sealed._replace(chroma_whitening=found),
-        }
-        sealed = replaced[view]
+        found[view] = fit(vectors, power=power, shrinkage=shrinkage)
         told[NAMES[view]] = {
             "recordings": sum(len(corpus.recordings) for corpus in corpora),
             "windows": vectors.count,
@@ -99,6 +95,7 @@ def whiten(
             "shrinkage": shrinkage,
             "seed": seed,
         }
+    sealed = sealed._replace(whitening=found["cqt"], chroma_whitening=found["chroma"])
     changes = {"calibration": calibration, "results": results, "date": date}
     return seal_whitened(sealed, told=told, changes=changes, output=output)
 
