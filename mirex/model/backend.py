@@ -178,8 +178,12 @@ def _compile(network: "ResNet50IBN", *, threads: int) -> Any:
             traced
         )  # keep it until the conversion is done, which calls it back
         model = front_end.convert(front_end.load(decoder))
-    # On one stream, and in float32 instead of the CPU's fastest precision.
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",  # instead of the CPU's fastest
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # or all worker processes would share one core
+    }
     return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
 
 

@@ -110,6 +110,12 @@ def test_openvino_gives_the_embeddings_of_torch(small, rng):
     assert embed(recordings[1:2], sealed=by_openvino).tobytes() == found[1:2].tobytes()
 
 
+def test_openvino_leaves_it_to_the_system_which_core_a_process_runs_on(small):
+    pytest.importorskip("openvino")
+    request = weights.load(small, backend="openvino").network.cqt._request
+    assert request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
+
+
 def test_stored_embeddings_of_two_backends_never_meet(small, tmp_path, demo_file):
     pytest.importorskip("openvino")
     options = {"scratch": tmp_path / "scratch", "weights": small, "device": "cpu"}
