@@ -364,12 +364,15 @@ def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "Two
 
 def _whitening(tensors: Mapping[str, "Tensor"], name: str, path: Path) -> "Whitening | None":
     """The whitening of this name among the tensors, or None if there is none."""
+    import torch
+
     from mirex.model.whitening import Whitening
 
     found = [tensors.get(f"{name}.{part}") for part in Whitening._fields]
     if all(each is None for each in found):
         return None
-    mean, projection = (None if each is None else each.float().numpy() for each in found)
+    # Copies: a view would keep the whole file mapped into memory.
+    mean, projection = (None if each is None else each.to(torch.float32, copy=True).numpy() for each in found)
     if mean is None or projection is None or projection.shape != (len(mean), len(mean)):
         raise WeightsError(f"{path}: the tensors of {name} do not fit; run 'mirex whiten' again")
     return Whitening(mean, projection)
