@@ -185,9 +185,10 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     if missing:
         raise WeightsError(f"{path}: {len(missing)} tensors are missing, the first: {min(missing)}")
     network.to(device).eval().requires_grad_(False)
-    if device == "cpu":  # convolutions are then a tenth faster
+    if device == "cpu" and backend == "torch":  # its convolutions are then a tenth faster
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     whitenings = [_whitening(tensors, name, path) for name in WHITENINGS]
+    del tensors  # compiling takes memory too
     sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), *whitenings)
     return backends.compiled(sealed, backend=backend)
 
