@@ -10,7 +10,6 @@
 
 import dataclasses
 import io
-import mmap
 import os
 import re
 import struct
@@ -23,6 +22,8 @@ _MOST_CHUNKS = 10_000  # more than a file has, fewer than a walk through samples
 _MOST_LINKS = 1_000  # more cannot be recordings
 _LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes, of Ogg
 _LONGEST_TAG = 1 << 24  # bytes, looked for
+_PIECE = 1 << 22  # bytes searched at a time
+_LONGEST_PATTERN = 16  # bytes, at most 16 of which any pattern below matches
 _OGG_START = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
 _ID3_START = re.compile(rb"ID3[\x02-\x04]\x00[\x00-\xf0][\x00-\x7f]{4}")
 _TTA_START = re.compile(rb"TTA1[\x01-\x03]\x00[\x01-\x08]\x00")
@@ -335,9 +336,7 @@ def find(source: Window, pattern: re.Pattern[bytes], *, after: int) -> int | Non
     int or None
         In bytes; None if there is none.
     """
-    with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = pattern.search(data, source.start + after + 1, source.end)
-        return found.start() - source.start if found else None
+    return next(_matches(source, pattern, after + 1), None)
 
 
 def _without_tag(source: Window, end: int) -> int:
@@ -360,8 +359,25 @@ def _synchsafe(digits: bytes) -> int:
 
 
 def _found(source: Window, pattern: re.Pattern[bytes]) -> list[int]:
-    with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return [found.start() - source.start for found in pattern.finditer(data, source.start, source.end)]
+    return list(_matches(source, pattern, 0))
+
+
+def _matches(source: Window, pattern: re.Pattern[bytes], start: int) -> Iterator[int]:
+    """Places of a pattern from a position on, in bytes.
+
+    The file is read in pieces, not mapped, since all that is mapped and looked at counts as memory.
+    """
+    while start < source.size:
+        data = source.at(start, _PIECE + _LONGEST_PATTERN)
+        behind = min(len(data), _PIECE)
+        for found in pattern.finditer(data):
+            if found.start() >= _PIECE:  # the next piece has all of it
+                break
+            yield start + found.start()
+            behind = max(behind, found.end())
+        start += behind
+        if len(data) < _PIECE:
+            return
 
 
 def _ogg_starts(source: Window) -> list[int]:

@@ -14,7 +14,7 @@ import soxr
 
 from mirex.errors import AudioError
 from mirex.features.audio import SAMPLE_RATE, AudioWarning, decode
-from synthesis import RATE, song, tone, write, write_m4a
+from synthesis import RATE, encode, song, tone, write, write_m4a
 
 
 @pytest.fixture(autouse=True)
@@ -141,9 +141,19 @@ class TestSilence:
         with pytest.raises(AudioError, match="is silent"):
             decode(write(tmp_path / f"a.{ending}", np.zeros((2 * RATE, 2))))
 
-    def test_encoded_by_ffmpeg(self, tmp_path):
-        with pytest.raises(AudioError, match="is silent"):
-            decode(write_m4a(tmp_path / "a.m4a", np.zeros(2 * RATE, np.float32)))
+    @pytest.mark.parametrize(
+        ("codec", "container"), [("aac", "mp4"), ("ac3", "ac3"), ("eac3", "matroska"), ("wmav2", "asf")]
+    )
+    def test_encoded_by_ffmpeg(self, tmp_path, rng, codec, container):
+        """With dither too, of which the codec makes other noise."""
+        silence = np.zeros((4 * 48000, 2), np.float32)
+        dither = rng.integers(-1, 2, silence.shape).astype(np.float32) / 32768
+        for samples in (silence, dither):
+            path = encode(
+                tmp_path / "a", samples, codec=codec, container=container, rate=48000, bit_rate=192_000
+            )
+            with pytest.raises(AudioError, match="is silent"):
+                decode(path)
 
     def test_with_dither(self, wav, rng):
         with pytest.raises(AudioError, match="is silent"):
