@@ -257,6 +257,8 @@ def _decode_raw(source: Window, target: Target) -> Recording | None:
 def _decode_ffmpeg(source: Window, target: Target) -> Recording:
     """The default stream; if it is silent or cannot be decoded, the next usable one."""
     streams = ffmpeg.streams(source)
+    if streams is None and source.at(4, 4) in (b"ftyp", b"mdat"):
+        raise AudioError("is an MP4 file without its index (moov): it is cut off, or damaged there")
     if streams is None:
         raise AudioError("is not audio in a format that libsndfile or FFmpeg can read")
     if not streams:

@@ -20,7 +20,7 @@ from mirex.errors import AudioError
 from mirex.features import audio, containers, cqt, sndfile
 from mirex.features.containers import Window
 from mirex.features.spool import Spool
-from mirex.features.track import WILD_SAMPLE
+from mirex.features.track import WILD_SAMPLE, Powers
 from mirex.features.trimming import BlockTrimmer, loudness_limit
 from mirex.settings import FrontEndSettings
 
@@ -208,8 +208,7 @@ def _sound_blocks(
     steps = sndfile.steps_of(source)
     if steps is not None and steps.out_of_step():
         raise _Unsound
-    outcome, rate, resampler = sndfile.Outcome(), 0, None
-    powers = np.zeros(2)  # of the mono signal, and of the channels
+    outcome, powers, rate, resampler = sndfile.Outcome(), Powers(), 0, None
     if progress:
         progress(0, source.size)
     for found, block in sndfile.blocks(source, outcome):
@@ -218,11 +217,11 @@ def _sound_blocks(
         if resampler is None and found != sample_rate:
             resampler = soxr.ResampleStream(found, sample_rate, 1, dtype="float32", quality="HQ")
         rate, mono = found, np.ascontiguousarray(block.mean(axis=1, dtype=np.float32))
-        powers += np.dot(mono, mono), np.square(block).mean(axis=1).sum()
+        powers.add(block, mono)
         if progress:
             progress(min(os.lseek(file.fileno(), 0, os.SEEK_CUR), source.size - 1), source.size)
         yield mono if resampler is None else resampler.resample_chunk(mono)
-    if not outcome.whole or powers[0] <= 1e-4 * powers[1]:  # nothing, silence, or channels that cancel
+    if not outcome.whole or powers.silent or powers.cancel:
         raise _Unsound
     if resampler is not None:
         yield resampler.resample_chunk(np.empty(0, np.float32), last=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mirex._typing import Samples
 from mirex.errors import AudioError
@@ -109,12 +110,12 @@ def record(decoder: Open, *, target: Target) -> Recording:
         del track  # two would take twice the room
         track, notes = _run(decoder, _Track(target, limit=LARGEST_SAMPLE))
     if track.cancels:
-        limit, channel = track.limit, int(np.argmax(track.channel_powers))
+        limit, channel = track.limit, int(np.argmax(track.powers.of_channels))
         del track
         track, notes = _run(decoder, _Track(target, limit=limit, channel=channel))
         notes.append(f"its channels cancel each other out; only channel {channel + 1} is used")
     notes += track.complaints()
-    return Recording(track.samples(), track.seconds, track.silent, notes)
+    return Recording(track.samples(), track.seconds, track.powers.silent, notes)
 
 
 def _run(decoder: Open, track: "_Track") -> tuple["_Track", list[str]]:
@@ -124,15 +125,93 @@ def _run(decoder: Open, track: "_Track") -> tuple["_Track", list[str]]:
     return track, notes
 
 
+class Powers:
+    """Power of channels and of their mean, without constant offsets, and whether they are silent; summed up.
+
+    Attributes
+    ----------
+    silent : bool
+        Whether nothing but silence, constant offsets or dither was added.
+    """
+
+    def __init__(self) -> None:
+        self.silent = True
+        self._frames = 0
+        self._mono = np.zeros(2)  # sum, and sum of squares
+        self._channels = np.zeros((2, 0))  # the same of each
+
+    @property
+    def of_channels(self) -> NDArray[np.float64]:
+        """Each channel's power, times the number of frames.
+
+        Returns
+        -------
+        float64 [channels]
+        """
+        return self._channels[1] - self._channels[0] ** 2 / max(1, self._frames)
+
+    @property
+    def cancel(self) -> bool:
+        """Whether the channels' mean lies more than 40 dB below their power.
+
+        Returns
+        -------
+        bool
+        """
+        if self._channels.shape[1] < 2:
+            return False
+        of_mono = self._mono[1] - self._mono[0] ** 2 / max(1, self._frames)
+        return bool(of_mono < _CANCELLED * self.of_channels.mean())
+
+    def add(self, block: Samples, mono: Samples) -> None:
+        """Add a block.
+
+        Parameters
+        ----------
+        block : float32 [frames, channels]
+            The samples.
+        mono : float32 [frames]
+            Their mean.
+        """
+        more = block.shape[1] - self._channels.shape[1]
+        if more > 0:
+            self._channels = np.pad(self._channels, ((0, 0), (0, more)))
+        self._channels[:, : block.shape[1]] += np.transpose([_sums(channel) for channel in block.T])
+        self._mono += _sums(mono)
+        self._frames += len(block)
+        if self.silent and len(block):
+            self.silent = _is_silent(block)
+
+
+def _sums(channel: Samples) -> tuple[float, float]:
+    return float(channel.sum(dtype=np.float64)), float(np.dot(channel, channel))
+
+
+def _is_silent(block: Samples) -> bool:
+    sound = block - block.mean(axis=0) if len(block) > 1 else block
+    peak = max(sound.max(), -sound.min())
+    if peak <= _NOTHING:
+        return True
+    if peak > _MOST_DITHER * _STEP:
+        return False
+    # Dither consists of steps, or is noise that a lossy codec made of them. All else is very quiet music.
+    steps = block / np.float32(_STEP)
+    of_steps = peak <= 2 * _STEP and np.array_equal(steps, np.round(steps))
+    return bool(of_steps or _smoothness(sound / np.float32(_STEP)) < _SMOOTH)
+
+
+def _smoothness(sound: Samples) -> float:
+    """Correlation of neighbouring samples, over all channels."""
+    return float((sound[1:] * sound[:-1]).sum()) / float(np.square(sound).sum())
+
+
 class _Track:
     """Collects blocks, and the counts on which decisions about the whole recording depend."""
 
     def __init__(self, target: Target, *, limit: float = WILD_SAMPLE, channel: int | None = None) -> None:
         self.limit = limit
         self.seconds = 0.0
-        self.silent = True
-        self.channel_powers = np.zeros(0)
-        self._mono_power = 0.0
+        self.powers = Powers()
         self._total = self._bad = self._wild = 0
         self._sample_rate, self._channel = target.sample_rate, channel
         self._rate = 0
@@ -141,15 +220,14 @@ class _Track:
 
     @property
     def cancels(self) -> bool:
-        """Whether the channels' mean lies more than 40 dB below their power.
+        """Whether the channels cancel each other out in their mean.
 
         Returns
         -------
         bool
+            False if one of them is used instead.
         """
-        if self._channel is not None or len(self.channel_powers) < 2:
-            return False
-        return bool(self._mono_power < _CANCELLED * self.channel_powers.mean())
+        return self._channel is None and self.powers.cancel
 
     @property
     def has_other_scale(self) -> bool:
@@ -161,7 +239,7 @@ class _Track:
         """
         if not self._wild:
             return False
-        power = self.channel_powers.sum() / max(1, self._total - self._wild - self._bad)
+        power = self.powers.of_channels.sum() / max(1, self._total - self._wild - self._bad)
         return self._wild > TOLERATED_SHARE * self._total or power >= 1
 
     def add(self, rate: int, block: Samples) -> None:
@@ -187,7 +265,7 @@ class _Track:
             )
         block = self._clean(block)
         mono = self._mono(block)
-        self._measure(block, mono)
+        self.powers.add(block, mono)
         self.seconds += len(block) / rate
         self._samples.append(self._resample(rate, mono))
 
@@ -244,15 +322,6 @@ class _Track:
             return (block[:, 0] + block[:, 1]) / np.float32(2)  # as mean(), several times as fast
         return block.mean(axis=1, dtype=np.float32)
 
-    def _measure(self, block: Samples, mono: Samples) -> None:
-        powers = np.array([np.dot(channel, channel) for channel in block.T], float)
-        if len(powers) > len(self.channel_powers):
-            self.channel_powers = np.pad(self.channel_powers, (0, len(powers) - len(self.channel_powers)))
-        self.channel_powers[: len(powers)] += powers
-        self._mono_power += float(np.dot(mono, mono))
-        if self.silent and len(block):
-            self.silent = _is_silent(block)
-
     def _resample(self, rate: int, mono: Samples) -> Samples:
         flushed = np.empty(0, np.float32)
         if rate != self._rate:
@@ -269,25 +338,6 @@ class _Track:
         rest = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
         self._resampler = None
         return rest
-
-
-def _is_silent(block: Samples) -> bool:
-    peak = max(block.max(), -block.min())
-    if peak <= _NOTHING:
-        return True
-    if peak > _MOST_DITHER * _STEP:
-        return False
-    # Dither consists of steps, or is noise that a lossy codec made of them. All else is very quiet music.
-    steps = block / np.float32(_STEP)
-    of_steps = peak <= 2 * _STEP and np.array_equal(steps, np.round(steps))
-    return bool(of_steps or _smoothness(steps) < _SMOOTH)
-
-
-def _smoothness(block: Samples) -> float:
-    """Correlation of neighbouring samples, over all channels; 0 for none."""
-    centred = block - block.mean(axis=0)
-    power = float(np.square(centred).sum())
-    return float((centred[1:] * centred[:-1]).sum()) / power if power else 0.0
 
 
 def _resampler(rate: int, target: int) -> Any:

@@ -83,6 +83,14 @@ def test_what_needs_care_is_decoded_as_usual(tmp_path, rng):
         assert np.array_equal(found, expected)
 
 
+@pytest.mark.parametrize("offset", [0, 1000])
+def test_dithered_silence_is_silent(tmp_path, rng, offset):
+    samples = rng.integers(-1, 2, 44100) + offset
+    soundfile.write(tmp_path / "a.wav", samples.astype(np.int16), 22050)
+    with pytest.raises(AudioError, match="is silent"):
+        columns_of_file(tmp_path / "a.wav", settings=SETTINGS)
+
+
 def test_memory_is_that_of_a_piece():
     def noise(seconds):
         for second in range(seconds):
