@@ -176,15 +176,15 @@ class Powers:
         more = block.shape[1] - self._channels.shape[1]
         if more > 0:
             self._channels = np.pad(self._channels, ((0, 0), (0, more)))
-        self._channels[:, : block.shape[1]] += np.transpose([_sums(channel) for channel in block.T])
-        self._mono += _sums(mono)
+        self._channels[1, : block.shape[1]] += [np.dot(channel, channel) for channel in block.T]
+        self._mono[1] += np.dot(mono, mono)
+        if block.shape[1] > 1:  # otherwise the sums are not needed, and would take time
+            ones = np.ones(len(block), np.float32)
+            self._channels[0, : block.shape[1]] += ones @ block
+            self._mono[0] += np.dot(ones, mono)
         self._frames += len(block)
         if self.silent and len(block):
             self.silent = _is_silent(block)
-
-
-def _sums(channel: Samples) -> tuple[float, float]:
-    return float(channel.sum(dtype=np.float64)), float(np.dot(channel, channel))
 
 
 def _is_silent(block: Samples) -> bool:
