@@ -7,8 +7,9 @@ By the recording's name: "memory" raises what an allocation too large raises, "b
 from pathlib import Path
 
 from mirex.extraction import worker
+from mirex.features import streaming
 
-decode = worker.decode
+decode = streaming.decode_long
 
 
 def fragile_decode(path: str, **options):
@@ -23,5 +24,5 @@ def fragile_decode(path: str, **options):
 
 
 if __name__ == "__main__":
-    setattr(worker, "decode", fragile_decode)  # noqa: B010 - the types differ, on purpose
+    setattr(streaming, "decode_long", fragile_decode)  # noqa: B010 - the types differ, on purpose
     worker.main()

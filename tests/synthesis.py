@@ -68,10 +68,12 @@ def encode(
     rate: int = RATE,
     default: int | None = None,
     options: dict[str, str] | None = None,
+    bit_rate: int | None = None,
 ) -> Path:
     """Encode with FFmpeg: each track, [n] or [n, 2], is an audio stream.
 
     default: index of the stream that is flagged as default, and no other. options: of the container.
+    bit_rate: bits a second of each stream; WMA has no default.
     """
     import av
     from av.stream import Disposition
@@ -81,6 +83,8 @@ def encode(
         for index, track in enumerate(tracks):
             layout = "mono" if track.ndim == 1 else "stereo"
             streams.append(output.add_stream(codec, rate=rate, layout=layout))
+            if bit_rate is not None:
+                streams[-1].bit_rate = bit_rate
             if default is not None:
                 streams[-1].disposition = Disposition.default if index == default else Disposition(0)
         for track, stream in zip(tracks, streams, strict=True):

@@ -11,7 +11,7 @@ unset PYTHONCOERCECLOCALE PYTHONNODEBUGRANGES
 
 # Only Python 3.11 or newer knows -P: do not import from the current directory.
 is_python() {
-    "$1" -P -c 'import sys; sys.exit(sys.version_info < (3, 11))' </dev/null >/dev/null 2>&1
+    [ "$("$1" -P -c 'import sys; print(sys.version_info >= (3, 11))' </dev/null 2>/dev/null)" = True ]
 }
 
 find_python() {
@@ -20,7 +20,9 @@ find_python() {
         why="is not Python 3.11 or newer"
         case $MIREX_PYTHON in
             */*)
-                if [ ! -e "$MIREX_PYTHON" ]; then why="does not exist"
+                if [ -L "$MIREX_PYTHON" ] && [ ! -e "$MIREX_PYTHON" ]; then
+                    why="is a link to a file that does not exist, or that this user may not reach"
+                elif [ ! -e "$MIREX_PYTHON" ]; then why="does not exist"
                 elif [ -d "$MIREX_PYTHON" ]; then why="is a folder; give the interpreter in it, bin/python"
                 elif [ ! -x "$MIREX_PYTHON" ]; then why="is not executable; make it so (chmod +x) or give another interpreter"
                 fi ;;

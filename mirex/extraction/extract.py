@@ -89,6 +89,7 @@ class _Plan:
     keep_columns: bool
     time_limit: float
     scheduler: str | None
+    scratch: str | os.PathLike[str]
     backend: str = "torch"
 
     def worker_setup(self, *, on_cuda: bool) -> dict[str, object]:
@@ -111,6 +112,7 @@ class _Plan:
             "weights_fingerprint": self.fingerprint,
             "backend": self.backend,
             "columns": self.keep_columns or on_cuda,
+            "scratch": os.path.abspath(self.scratch),
         }
 
 
@@ -186,7 +188,7 @@ def extract(
     locations = paths if locations is None else locations
     plan = _plan(
         weights, cqt=cqt, backend=backend, device=device, threads=threads, keep_columns=keep_columns,
-        time_limit=time_limit, scheduler=scheduler,
+        time_limit=time_limit, scheduler=scheduler, scratch=scratch,
     )  # fmt: skip
     store = Store(scratch, front_end=plan.front_end.fingerprint(), weights=plan.fingerprint, cqt=cqt)
     contents, failures = identify(locations, scratch=scratch, threads=threads, rehash=rehash)
@@ -257,7 +259,7 @@ def read_columns(
     """
     paths = [os.fspath(path) for path in paths]
     plan = _checked_plan(
-        _Plan(None, "", front_end or FrontEndSettings(), cqt, "cpu", threads, True, time_limit, None)
+        _Plan(None, "", front_end or FrontEndSettings(), cqt, "cpu", threads, True, time_limit, None, scratch)
     )
     store = Store(scratch, front_end=plan.front_end.fingerprint(), weights="", cqt=cqt)
     contents, failures = identify(paths, scratch=scratch, threads=threads, rehash=rehash)

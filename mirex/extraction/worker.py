@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from mirex.errors import AudioError, MirexError, SettingsMismatch
-from mirex.features.audio import AudioWarning, decode
+from mirex.features.audio import AudioWarning
 from mirex.settings import FrontEndSettings
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -81,12 +81,12 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     """The function from a path to its arrays, with everything it needs loaded; it reports the length.
 
     setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint, backend of the
-    network, columns (whether they are wanted besides the embedding).
+    network, columns (whether they are wanted besides the embedding), scratch (folder for temporary files).
     """
     import torch
 
     from mirex.features import cqt
-    from mirex.features.streaming import columns_of_file, is_long
+    from mirex.features.streaming import columns_of_file, columns_of_signal, decode_long, is_long
     from mirex.features.trimming import trimmed
     from mirex.model.weights import load
 
@@ -96,15 +96,16 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
     if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
         raise SettingsMismatch(f"weights {setup['weights']}: changed during this run; run again")
 
+    scratch, how = setup["scratch"], {"settings": front_end, "implementation": setup["cqt"]}
+
     def transformed(path: str, report: Callable[[float], None]) -> np.ndarray:
         if is_long(path):
-            columns = columns_of_file(path, settings=front_end, implementation=setup["cqt"]).columns
-            report(columns.shape[1] * front_end.seconds_per_column)
-            return columns
-        samples = decode(path, sample_rate=front_end.sample_rate)
+            return columns_of_file(path, folder=scratch, decoded=report, **how).columns
+        samples = decode_long(path, settings=front_end, folder=scratch)
+        if not samples.is_in_memory:  # longer than its header says, or only FFmpeg reads it
+            return columns_of_signal(samples.blocks, decoded=report, **how).columns
         report(len(samples) / front_end.sample_rate)
-        sound = trimmed(samples, settings=front_end)
-        return cqt.columns(sound, settings=front_end, implementation=setup["cqt"])
+        return cqt.columns(trimmed(samples.array(), settings=front_end), **how)
 
     def analyse(path: str, report: Callable[[float], None]) -> Arrays:
         columns = transformed(path, report)

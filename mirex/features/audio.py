@@ -26,19 +26,18 @@ import stat
 import warnings
 from io import BufferedReader
 
-import numpy as np
-
 from mirex._typing import Samples
 from mirex.errors import AudioError
 from mirex.features import containers, ffmpeg, sndfile
 from mirex.features.containers import Window
+from mirex.features.spool import NoRoom, Spool
 from mirex.features.steps import Reader
-from mirex.features.track import Recording, record
+from mirex.features.track import Recording, Target, record
 from mirex.settings import SAMPLE_RATE
 
 _LITTLE = 0.1  # seconds; decoders differ by this much in what they cut off at the ends
 # Raised whenever any file decodes to other samples, so that results of the old ones are not reused.
-DECODER_REVISION = 3
+DECODER_REVISION = 4
 
 
 class AudioWarning(UserWarning):
@@ -76,15 +75,43 @@ def decode(path: str | os.PathLike[str], *, sample_rate: int = SAMPLE_RATE) -> S
     >>> len(decode("tests/demo/egypt.ogg")) / 22050
     75.0
     """
-    try:
-        with open_recording(path) as file:
-            recording = _decode(file, sample_rate)
-    except AudioError as error:
-        error.add_note(f"file: {os.fspath(path)}")
-        raise
-    for note in recording.notes:
-        warnings.warn(note, AudioWarning, stacklevel=2)
-    return recording.samples
+    return _warned(path, Target(sample_rate)).array()
+
+
+def decode_long(
+    path: str | os.PathLike[str],
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    in_memory: int | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> Spool:
+    """Decode a recording that may be too long for memory: `decode` into a `Spool`.
+
+    Parameters
+    ----------
+    path : str or path
+        An audio file.
+    sample_rate : int
+        Of the result, in Hz.
+    in_memory, folder
+        As for `Spool`.
+
+    Returns
+    -------
+    Spool
+        The samples that `decode` returns.
+
+    Raises
+    ------
+    AudioError
+        As `decode`, and if the samples do not fit on the disk.
+
+    Warns
+    -----
+    AudioWarning
+        As `decode`.
+    """
+    return _warned(path, Target(sample_rate, in_memory, folder))
 
 
 def open_recording(path: str | os.PathLike[str]) -> BufferedReader:
@@ -120,11 +147,27 @@ def open_recording(path: str | os.PathLike[str]) -> BufferedReader:
         raise AudioError(f"is not a valid path: {error}") from None
 
 
-def _decode(file: BufferedReader, sample_rate: int) -> Recording:
+def _warned(path: str | os.PathLike[str], target: Target) -> Spool:
+    """Samples of a recording; what the user must know about it becomes warnings and notes."""
+    try:
+        with open_recording(path) as file:
+            recording = _decode(file, target)
+    except AudioError as error:
+        error.add_note(f"file: {os.fspath(path)}")
+        raise
+    for note in recording.notes:
+        warnings.warn(note, AudioWarning, stacklevel=3)
+    return recording.samples
+
+
+def _decode(file: BufferedReader, target: Target) -> Recording:
     source = Window(file)
     if not source.size:
         raise AudioError("is empty (0 bytes)")
-    recording = _decode_links(containers.links(source), sample_rate)
+    try:
+        recording = _decode_links(containers.links(source), target)
+    except NoRoom as error:  # not an AudioError, which would have the next decoder try
+        raise AudioError(str(error)) from error
     if not len(recording.samples):
         raise AudioError("has no audio samples")
     if recording.silent:
@@ -132,35 +175,37 @@ def _decode(file: BufferedReader, sample_rate: int) -> Recording:
     return recording
 
 
-def _decode_links(links: list[Window], sample_rate: int) -> Recording:
+def _decode_links(links: list[Window], target: Target) -> Recording:
     """All links of a chain as one recording, except those that cannot be decoded."""
     if len(links) == 1:
-        return _decode_link(links[0], sample_rate)
-    recordings, notes, errors = [], [], []
+        return _decode_link(links[0], target)
+    samples, seconds, silent, notes, errors = target.spool(), 0.0, True, [], []
     for number, link in enumerate(links, 1):
         try:
-            recordings.append(_decode_link(link, sample_rate))
-            notes += [f"part {number} of {len(links)}: {note}" for note in recordings[-1].notes]
+            recording = _decode_link(link, target)
         except AudioError as error:
             errors.append(error)
             notes.append(f"part {number} of {len(links)} was left out: it {error}")
-    if not recordings:
+            continue
+        for block in recording.samples.blocks():
+            samples.append(block)
+        seconds, silent = seconds + recording.seconds, silent and recording.silent
+        notes += [f"part {number} of {len(links)}: {note}" for note in recording.notes]
+    if len(errors) == len(links):
         raise errors[0]
-    samples = np.concatenate([recording.samples for recording in recordings])
-    seconds = sum(recording.seconds for recording in recordings)
-    return Recording(samples, seconds, all(recording.silent for recording in recordings), notes)
+    return Recording(samples, seconds, silent, notes)
 
 
-def _decode_link(source: Window, sample_rate: int) -> Recording:
+def _decode_link(source: Window, target: Target) -> Recording:
     """The result of libsndfile if it is complete; otherwise the longest result of any decoder."""
     steps = sndfile.steps_of(source)
     if steps is not None and steps.out_of_step():
-        return _decode_in_step(steps, sample_rate)
+        return _decode_in_step(steps, target)
     outcome, reasons = sndfile.Outcome(), []
     best = None
     try:
         if sndfile.opens(source):
-            best = record(lambda _: sndfile.blocks(source, outcome), sample_rate=sample_rate)
+            best = record(lambda _: sndfile.blocks(source, outcome), target=target)
     except AudioError as error:
         reasons.append(error)
     if best and outcome.whole and not best.silent:
@@ -168,7 +213,7 @@ def _decode_link(source: Window, sample_rate: int) -> Recording:
     first = best
     for attempt in (_decode_raw, _decode_ffmpeg):
         try:
-            best = _better(best, attempt(source, sample_rate))
+            best = _better(best, attempt(source, target))
         except AudioError as error:
             reasons.append(error)
     if best is None or not (best.seconds or first):
@@ -191,27 +236,29 @@ def _better(one: Recording | None, other: Recording | None) -> Recording | None:
     return other if other.seconds > one.seconds + _LITTLE else one
 
 
-def _decode_in_step(steps: Reader, sample_rate: int) -> Recording:
-    recording = record(lambda _: steps.blocks(), sample_rate=sample_rate)
+def _decode_in_step(steps: Reader, target: Target) -> Recording:
+    recording = record(lambda _: steps.blocks(), target=target)
     recording.notes.append(
         f"is damaged: bytes were lost or inserted; {recording.seconds:.1f} seconds could be decoded"
     )
     return recording
 
 
-def _decode_raw(source: Window, sample_rate: int) -> Recording | None:
+def _decode_raw(source: Window, target: Target) -> Recording | None:
     if sndfile.raw_blocks(source) is None:
         return None
-    recording = record(lambda _: sndfile.raw_blocks(source) or iter(()), sample_rate=sample_rate)
+    recording = record(lambda _: sndfile.raw_blocks(source) or iter(()), target=target)
     recording.notes.append(
         f"continues past the end that its header gives; all {recording.seconds:.1f} seconds are used"
     )
     return recording
 
 
-def _decode_ffmpeg(source: Window, sample_rate: int) -> Recording:
+def _decode_ffmpeg(source: Window, target: Target) -> Recording:
     """The default stream; if it is silent or cannot be decoded, the next usable one."""
     streams = ffmpeg.streams(source)
+    if streams is None and source.at(4, 4) in (b"ftyp", b"mdat"):
+        raise AudioError("is an MP4 file without its index (moov): it is cut off, or damaged there")
     if streams is None:
         raise AudioError("is not audio in a format that libsndfile or FFmpeg can read")
     if not streams:
@@ -219,7 +266,7 @@ def _decode_ffmpeg(source: Window, sample_rate: int) -> Recording:
     silent, reasons = None, []
     for stream in sorted(streams, key=lambda stream: not stream.default):
         try:
-            recording = _decode_stream(source, stream, sample_rate)
+            recording = _decode_stream(source, stream, target)
         except AudioError as error:
             reasons.append((stream.index, str(error)))
             continue
@@ -236,10 +283,10 @@ def _decode_ffmpeg(source: Window, sample_rate: int) -> Recording:
     return silent
 
 
-def _decode_stream(source: Window, stream: ffmpeg.Stream, sample_rate: int) -> Recording:
+def _decode_stream(source: Window, stream: ffmpeg.Stream, target: Target) -> Recording:
     if not stream.decodable:
         raise AudioError("has audio in an unknown codec")
-    recording = record(lambda notes: ffmpeg.blocks(source, notes, stream=stream), sample_rate=sample_rate)
+    recording = record(lambda notes: ffmpeg.blocks(source, notes, stream=stream), target=target)
     if not recording.seconds:
         raise AudioError("is damaged: nothing of it can be decoded")
     return recording

@@ -10,7 +10,6 @@
 
 import dataclasses
 import io
-import mmap
 import os
 import re
 import struct
@@ -23,9 +22,15 @@ _MOST_CHUNKS = 10_000  # more than a file has, fewer than a walk through samples
 _MOST_LINKS = 1_000  # more cannot be recordings
 _LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes, of Ogg
 _LONGEST_TAG = 1 << 24  # bytes, looked for
+_PIECE = 1 << 22  # bytes searched at a time
+_LONGEST_PATTERN = 16  # bytes, at most 16 of which any pattern below matches
 _OGG_START = re.compile(rb"OggS\x00[\x02\x03\x06\x07]")
 _ID3_START = re.compile(rb"ID3[\x02-\x04]\x00[\x00-\xf0][\x00-\x7f]{4}")
 _TTA_START = re.compile(rb"TTA1[\x01-\x03]\x00[\x01-\x08]\x00")
+_END_CODE = 0xB9
+_PACK_START = b"\0\0\1\xba"
+_FLV_START = re.compile(rb"FLV\x01[\x01\x04\x05]\0\0\0\x09\0\0\0\0")
+_RM_START = re.compile(rb"\.RMF\0\0\0\x12")
 _ASF_START = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"caff", b".snd", b"riff", b"fLaC", b"OggS")
@@ -156,6 +161,10 @@ def links(source: Window) -> list[Window]:
         starts = _found(source, _TTA_START)
     elif head == _ASF_START:
         starts = _found(source, re.compile(re.escape(_ASF_START)))
+    elif head[:4] == b"FLV\x01":
+        starts = _found(source, _FLV_START)
+    elif head[:4] == b".RMF":
+        starts = _found(source, _RM_START)
     elif head[4:8] == b"ftyp":
         starts = _mp4_starts(source)
     elif head[:4] in _MAGICS:
@@ -335,9 +344,7 @@ def find(source: Window, pattern: re.Pattern[bytes], *, after: int) -> int | Non
     int or None
         In bytes; None if there is none.
     """
-    with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        found = pattern.search(data, source.start + after + 1, source.end)
-        return found.start() - source.start if found else None
+    return next(_matches(source, pattern, after + 1), None)
 
 
 def _without_tag(source: Window, end: int) -> int:
@@ -360,8 +367,25 @@ def _synchsafe(digits: bytes) -> int:
 
 
 def _found(source: Window, pattern: re.Pattern[bytes]) -> list[int]:
-    with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return [found.start() - source.start for found in pattern.finditer(data, source.start, source.end)]
+    return list(_matches(source, pattern, 0))
+
+
+def _matches(source: Window, pattern: re.Pattern[bytes], start: int) -> Iterator[int]:
+    """Places of a pattern from a position on, in bytes.
+
+    The file is read in pieces, not mapped, since all that is mapped and looked at counts as memory.
+    """
+    while start < source.size:
+        data = source.at(start, _PIECE + _LONGEST_PATTERN)
+        behind = min(len(data), _PIECE)
+        for found in pattern.finditer(data):
+            if found.start() >= _PIECE:  # the next piece has all of it
+                break
+            yield start + found.start()
+            behind = max(behind, found.end())
+        start += behind
+        if len(data) < _PIECE:
+            return
 
 
 def _ogg_starts(source: Window) -> list[int]:
@@ -396,6 +420,87 @@ def ogg_is_cut(source: Window) -> bool:
         return False
     segments = data[page + 27 : page + 27 + data[page + 26]] if page + 26 < len(data) else b""
     return len(data) < page + 27 or len(data) < page + 27 + len(segments) + sum(segments)
+
+
+def riff_is_cut(source: Window) -> bool:
+    """Whether a RIFF file is shorter than its first header says, padding aside.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    bool
+        False if it is not a RIFF file.
+    """
+    head = source.at(0, 8)
+    return head[:4] == b"RIFF" and len(head) == 8 and source.size + 1 < 8 + int.from_bytes(head[4:], "little")
+
+
+def transport_stream_is_cut(source: Window) -> bool:
+    """Whether an MPEG transport stream (ISO/IEC 13818-1) ends in the middle of a packet.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    bool
+        False if it has no such packets at its start.
+    """
+    for size, place in ((188, 0), (192, 4), (204, 0)):  # plain, with time stamps, with error correction
+        if all(source.at(place + number * size, 1) == b"G" for number in range(4)):
+            return source.size % size > 0
+    return False
+
+
+def program_stream_is_cut(source: Window) -> bool:
+    """Whether an MPEG program stream (ISO/IEC 13818-1, 11172-1) ends in the middle of a packet.
+
+    Parameters
+    ----------
+    source : Window
+        The file.
+
+    Returns
+    -------
+    bool
+        False if unknown: without packs near the end, or if other bytes follow the last packet.
+    """
+    start = max(0, source.size - 2 * _LONGEST_PAGE)
+    data = source.at(start, source.size - start)
+    place = data.find(_PACK_START)
+    while 0 <= place < len(data):
+        head = data[place : place + 14].ljust(14, b"\0")
+        if head[:3] != _PACK_START[:3] or head[3] == _END_CODE:
+            return False
+        packed = 14 + (head[13] & 7) if head[4] >> 6 == 1 else 12
+        place += packed if head[3] == _PACK_START[3] else 6 + int.from_bytes(head[4:6])
+    return place > len(data)
+
+
+def amount(size: int) -> str:
+    """Put a number of bytes into words.
+
+    Parameters
+    ----------
+    size : int
+        In bytes.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> amount(1_234_567), amount(20_000)
+    ('1.2 MB', '20 kB')
+    """
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def _mp4_starts(source: Window) -> list[int]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mirex._typing import Samples
 from mirex.features import containers
-from mirex.features.containers import Window
+from mirex.features.containers import SLACK, Window
 from mirex.features.frames import stream_is_cut
 from mirex.features.track import HIGHEST_RATE, LOWEST_RATE, Blocks
 
@@ -24,8 +24,10 @@ _MOST_ERRORS = 10_000  # of the demuxer; more than a damaged file has, fewer tha
 _REPORTED = 0.1  # seconds; less is lost at the ends of good files too
 _BARE = {"mp3", "aac", "flac", "ac3", "eac3", "dts", "loas", "tta", "wv"}  # formats without a container
 # Those that write a length that they know; for others it is guessed from the bit rate.
-_TRUE_LENGTHS = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "asf"}
+_TRUE_LENGTHS = {"matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "asf", "avi", "flv", "rm"}
+_TO_THE_END = {"mpegts", "mpeg", "nut"}  # those that have nothing but packets, up to the end
 _PROMISE_KEPT = 0.99
+_UNREAD_SHARE = 0.01  # of an intact file, at most
 _PADDING = 0.2  # seconds; encoders add less at both ends
 _SYNCS = {"wv": re.compile(b"wvpk")}  # where a demuxer that gives up can resume
 _LOSSLESS = {"flac", "tta", "wavpack"}
@@ -110,8 +112,10 @@ def blocks(source: Window, notes: list[str], *, stream: Stream) -> Blocks:
             if audio.codec_context.name in _LOSSLESS and name != "flac":
                 audio.codec_context.options = {"err_detect": "crccheck+explode"}
             losses = losses or _Losses(whole, container, audio)
+            losses.reached = 0
             yield from _gathered(_frames(_packets(container, audio, source), losses))
-        behind = containers.find(source, _SYNCS[name], after=source.tell()) if name in _SYNCS else None
+        # The demuxer has read further than to the end of its last packet.
+        behind = containers.find(source, _SYNCS[name], after=losses.reached) if name in _SYNCS else None
         if behind is None:
             break
         source = source.part(behind, source.size)
@@ -178,8 +182,12 @@ class _Losses:
         self._sizes, self._lengths = array("d"), array("d")  # bytes and seconds of the packets
         self._seconds = self._missing = self._failed = 0.0
         self._next: float | None = None  # when the next frame is due
+        # Video may follow the last packet of the audio.
+        self._to_the_end = self._form in _TO_THE_END and len(container.streams) == 1
+        self.reached = 0  # end of the last packet, in bytes
 
     def packet(self, packet: Any, seconds: float) -> None:
+        self.reached = max(self.reached, (packet.pos or 0) + packet.size)
         if self._bare:
             self._sizes.append(packet.size)
             self._lengths.append(seconds)
@@ -205,13 +213,32 @@ class _Losses:
         if self._seconds < _PROMISE_KEPT * self._length:
             length = f"{self._length:.1f} seconds in its header"
             return [f"has only {self._seconds:.1f} of the {length}"]
-        if stream_is_cut(self._source, form=self._form):
-            return [f"is cut off: it ends after {self._seconds:.1f} seconds, in the middle of a frame"]
+        unit = self._cut_unit()
+        if unit:
+            return [f"is cut off: it ends after {self._seconds:.1f} seconds, in the middle of a {unit}"]
+        unread = self._source.size - self.reached
+        if self._to_the_end and unread > max(SLACK, _UNREAD_SHARE * self._source.size):
+            whole = containers.amount(self._source.size)
+            return [f"its last {containers.amount(unread)} of {whole} could not be read as audio"]
         return []
+
+    def _cut_unit(self) -> str:
+        """In the middle of what the file ends; "" for nothing."""
+        if self._form == "ogg" and containers.ogg_is_cut(self._source):
+            return "page"
+        if self._form == "mpegts" and containers.transport_stream_is_cut(self._source):
+            return "packet"
+        if self._form == "mpeg" and containers.program_stream_is_cut(self._source):
+            return "packet"
+        if self._form == "avi" and containers.riff_is_cut(self._source):
+            return "chunk"
+        return "frame" if stream_is_cut(self._source, form=self._form) else ""
 
     def _lost(self) -> float:
         if not self._bare:
-            return max(self._missing, self._failed)
+            lost = max(self._missing, self._failed)
+            # A damaged time stamp makes a gap of any length.
+            return lost if lost <= self._length or not self._length else self._length - self._seconds
         if self._promised:
             return max(self._promised - self._seconds, self._failed)
         return self._lost_bytes()

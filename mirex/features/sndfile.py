@@ -214,7 +214,8 @@ def _shortfall(source: Window, opened: Any, done: int, reached: int, damaged: bo
         return f"is cut off: it ends after {seconds:.1f} seconds, in the middle of a frame"
     unread = _unread(source, body, reached)
     if unread:
-        return f"its last {_amount(unread)} of {_amount(source.size)} could not be read as audio"
+        whole = containers.amount(source.size)
+        return f"its last {containers.amount(unread)} of {whole} could not be read as audio"
     return ""
 
 
@@ -235,10 +236,6 @@ def _unread(source: Window, body: containers.Body | None, reached: int) -> int:
     if end - reached > few:
         end = containers.tag_before(source, end)
     return end - reached if end - reached > few else 0
-
-
-def _amount(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
 def _endian(source: Window, opened: Any) -> str:

@@ -1,10 +1,10 @@
 """CQT columns of a recording of any length: transformed piece by piece, so that memory stays small.
 
 A column depends only on the samples under its kernels, so pieces that overlap by enough columns give the
-columns of the whole signal, up to float32 rounding. Silence is removed as `mirex.features.trimming` does for
-a signal in memory; what counts as silent depends on the loudest part, so a file is decoded twice. Files that
-libsndfile can read completely (WAV, FLAC, MP3, Ogg and more) are decoded piece by piece; others, and damaged
-ones, by `mirex.features.audio.decode`, which needs the whole signal in memory (318 MB per hour).
+columns of the whole signal, byte for byte. Silence is removed as `mirex.features.trimming` does for a signal
+in memory; what counts as silent depends on the loudest part, so the signal is gone through twice. Files that
+libsndfile can read completely (WAV, FLAC, MP3, Ogg and more) are decoded twice; others, and damaged ones,
+once, into a temporary file (`mirex.features.spool`, 318 MB per hour).
 """
 
 import os
@@ -19,14 +19,15 @@ from mirex._typing import Columns, Samples
 from mirex.errors import AudioError
 from mirex.features import audio, containers, cqt, sndfile
 from mirex.features.containers import Window
-from mirex.features.track import WILD_SAMPLE
+from mirex.features.spool import Spool
+from mirex.features.track import WILD_SAMPLE, Powers
 from mirex.features.trimming import BlockTrimmer, loudness_limit
 from mirex.settings import FrontEndSettings
 
-BLOCK = 1 << 20  # samples at a time
 LONG = 1200.0  # seconds; a signal of this length takes 106 MB
 PIECE = 512  # columns at a time, 4 minutes
-_BESIDE = 2  # columns on either side of a piece, more than half a kernel and its filters are long
+_BEFORE = cqt.CHUNK_COLUMNS  # columns before a piece, so that it is computed in the same chunks as the whole
+_BEHIND = 2  # columns behind a piece, more than its last chunk looks at
 
 
 class Heard(NamedTuple):
@@ -55,7 +56,8 @@ def is_long(path: str | os.PathLike[str]) -> bool:
     Returns
     -------
     bool
-        By the length that its header states; False for formats that only FFmpeg reads.
+        By the length that its header states; False for formats that only FFmpeg reads, since
+        `columns_of_file` decodes these once anyway.
 
     Raises
     ------
@@ -72,11 +74,13 @@ def columns_of_file(
     *,
     settings: FrontEndSettings,
     implementation: str = "multirate",
+    folder: str | os.PathLike[str] | None = None,
+    decoded: Callable[[float], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Heard:
     """Compute the CQT columns of an audio file.
 
-    Memory holds the columns, 3 MB per hour, and pieces of the signal if the file is intact.
+    Memory holds the columns, 3 MB per hour, and pieces of the signal.
 
     Parameters
     ----------
@@ -86,32 +90,102 @@ def columns_of_file(
         Of the transform.
     implementation : {"multirate", "essentia"}
         As for `mirex.features.cqt.columns`.
+    folder : path-like, optional
+        Of a temporary file, should one be needed; by default the system's folder for such files.
+    decoded : callable, optional
+        Called with the length in seconds as soon as it is known.
     progress : callable, optional
-        Called with (done, total), from 0; in two rounds, since the file is decoded twice.
+        Called with (done, total), from 0; in two rounds, since the signal is gone through twice.
 
     Returns
     -------
     Heard
-        Its columns are those of `mirex.columns`, within 1e-5 of the peak.
+        Its columns are those of `mirex.columns`, byte for byte.
 
     Raises
     ------
     AudioError
         As `mirex.features.audio.decode`, which also documents the warnings.
     """
+
+    def of(blocks: Callable[[], Iterable[Samples]]) -> Heard:
+        return columns_of_signal(blocks, settings=settings, implementation=implementation, decoded=decoded)
+
     try:
         with audio.open_recording(path) as file:
-            return _heard(
-                lambda: _sound_blocks(file, settings.sample_rate, progress), settings, implementation
-            )
+            return of(lambda: _sound_blocks(file, settings.sample_rate, progress))
     except _Unsound:
-        samples = audio.decode(path, sample_rate=settings.sample_rate)
-    return _heard(lambda: _watched(samples, os.path.getsize(path), progress), settings, implementation)
+        samples = decode_long(path, settings=settings, folder=folder)
+    return of(lambda: _watched(samples, os.path.getsize(path), progress))
 
 
-def _heard(blocks: Callable[[], Iterable[Samples]], settings: FrontEndSettings, implementation: str) -> Heard:
-    """Columns and silences of a signal; each call of `blocks` gives it from its start."""
-    trimmer = BlockTrimmer(limit=loudness_limit(blocks(), settings=settings), settings=settings)
+def decode_long(
+    path: str | os.PathLike[str],
+    *,
+    settings: FrontEndSettings,
+    folder: str | os.PathLike[str] | None = None,
+) -> Spool:
+    """Decode a recording; if it turns out to be long, its samples go into a temporary file.
+
+    Parameters
+    ----------
+    path : path-like
+        Of the recording.
+    settings : FrontEndSettings
+        Its sample rate.
+    folder : path-like, optional
+        Of the file; by default the system's folder for such files.
+
+    Returns
+    -------
+    Spool
+        The samples.
+
+    Raises
+    ------
+    AudioError
+        As `mirex.features.audio.decode_long`, which also documents the warnings.
+    """
+    most = round(LONG * settings.sample_rate)
+    return audio.decode_long(path, sample_rate=settings.sample_rate, in_memory=most, folder=folder)
+
+
+def columns_of_signal(
+    blocks: Callable[[], Iterable[Samples]],
+    *,
+    settings: FrontEndSettings,
+    implementation: str = "multirate",
+    decoded: Callable[[float], None] | None = None,
+) -> Heard:
+    """Compute the CQT columns of a signal without its long silences.
+
+    Parameters
+    ----------
+    blocks : callable
+        Each call gives the signal from its start, in blocks of float32 [samples].
+    settings, implementation, decoded
+        As for `columns_of_file`.
+
+    Returns
+    -------
+    Heard
+
+    Raises
+    ------
+    AudioError
+        If there is no sample at all.
+    """
+    lengths: list[int] = []
+
+    def counted() -> Iterator[Samples]:
+        for block in blocks():
+            lengths.append(len(block))
+            yield block
+
+    limit = loudness_limit(counted(), settings=settings)
+    if decoded:
+        decoded(sum(lengths) / settings.sample_rate)
+    trimmer = BlockTrimmer(limit=limit, settings=settings)
     sound = trimmer.trimmed(blocks())
     columns = columns_of_blocks(sound, settings=settings, implementation=implementation)
     return Heard(columns, np.array(trimmer.silences, float).reshape(-1, 2) / settings.sample_rate)
@@ -134,8 +208,7 @@ def _sound_blocks(
     steps = sndfile.steps_of(source)
     if steps is not None and steps.out_of_step():
         raise _Unsound
-    outcome, rate, resampler = sndfile.Outcome(), 0, None
-    powers = np.zeros(2)  # of the mono signal, and of the channels
+    outcome, powers, rate, resampler = sndfile.Outcome(), Powers(), 0, None
     if progress:
         progress(0, source.size)
     for found, block in sndfile.blocks(source, outcome):
@@ -144,11 +217,11 @@ def _sound_blocks(
         if resampler is None and found != sample_rate:
             resampler = soxr.ResampleStream(found, sample_rate, 1, dtype="float32", quality="HQ")
         rate, mono = found, np.ascontiguousarray(block.mean(axis=1, dtype=np.float32))
-        powers += np.dot(mono, mono), np.square(block).mean(axis=1).sum()
+        powers.add(block, mono)
         if progress:
             progress(min(os.lseek(file.fileno(), 0, os.SEEK_CUR), source.size - 1), source.size)
         yield mono if resampler is None else resampler.resample_chunk(mono)
-    if not outcome.whole or powers[0] <= 1e-4 * powers[1]:  # nothing, silence, or channels that cancel
+    if not outcome.whole or powers.silent or powers.cancel:
         raise _Unsound
     if resampler is not None:
         yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
@@ -172,12 +245,12 @@ def columns_of_blocks(
     settings, implementation
         As in `columns_of_file`.
     piece : int
-        Columns transformed at a time.
+        Columns transformed at a time; a multiple of `mirex.features.cqt.CHUNK_COLUMNS`.
 
     Returns
     -------
     float32 [bins, columns]
-        Those of the joined blocks, within 1e-5 of the peak.
+        Those of the joined blocks, byte for byte.
 
     Raises
     ------
@@ -186,35 +259,35 @@ def columns_of_blocks(
 
     Examples
     --------
-    >>> signal = np.sin(np.arange(100_000, dtype=np.float32))
-    >>> found = columns_of_blocks([signal[:30_000], signal[30_000:]], settings=FrontEndSettings(), piece=3)
-    >>> whole = cqt.columns(signal)
-    >>> found.shape == whole.shape, bool(abs(found - whole).max() < 1e-5)
-    (True, True)
+    >>> signal = np.sin(np.arange(1_500_000, dtype=np.float32))
+    >>> found = columns_of_blocks([signal[:30_000], signal[30_000:]], settings=FrontEndSettings(), piece=64)
+    >>> np.array_equal(found, cqt.columns(signal))
+    True
     """
     samples_of_column = settings.hop * settings.frames_per_column
     kept, waiting, length, before = [], [], 0, 0
     for block in blocks:
         waiting.append(block)
         length += len(block)
-        while length >= (before + piece + _BESIDE) * samples_of_column:
+        while length >= (needed := (before + piece + _BEHIND) * samples_of_column):
             signal = np.concatenate(waiting)
-            part = signal[: (before + piece + _BESIDE) * samples_of_column]
-            found = cqt.columns(part, settings=settings, implementation=implementation)
+            found = cqt.columns(signal[:needed], settings=settings, implementation=implementation)
             kept.append(found[:, before : before + piece])
-            rest = signal[(before + piece - _BESIDE) * samples_of_column :].copy()
-            waiting, length, before = [rest], len(rest), _BESIDE
+            rest = signal[(before + piece - _BEFORE) * samples_of_column :].copy()
+            waiting, length, before = [rest], len(rest), _BEFORE
     if not length:
         raise AudioError("has no audio samples")
     last = cqt.columns(np.concatenate(waiting), settings=settings, implementation=implementation)
     return np.concatenate([*kept, last[:, before:]], axis=1)
 
 
-def _watched(samples: Samples, size: int, progress: Callable[[int, int], None] | None) -> Iterator[Samples]:
+def _watched(samples: Spool, size: int, progress: Callable[[int, int], None] | None) -> Iterator[Samples]:
     """Pass on the blocks of a whole file and report progress in bytes."""
     if progress:
         progress(0, size)
-    for start in range(0, len(samples), BLOCK):
-        yield samples[start : start + BLOCK]
+    done = 0
+    for block in samples.blocks():
+        yield block
+        done += len(block)
         if progress:
-            progress(size * min(start + BLOCK, len(samples)) // len(samples), size)
+            progress(size * done // len(samples), size)

@@ -1,19 +1,22 @@
 """Decoded blocks to one mono track at one sample rate.
 
-Channels are averaged and resampled (soxr, "HQ") block by block, so that memory holds one float32
-copy of the result. A stream may change its rate or its channels midway: each rate has its own
-resampler. Samples that cannot be audio are taken as 0; if the channels cancel each other out,
-the louder one is used instead of their mean.
+Channels are averaged and resampled (soxr, "HQ") block by block, so that there is one float32 copy of the
+result, in memory or in a temporary file (`mirex.features.spool`). A stream may change its rate or its
+channels midway: each rate has its own resampler. Samples that cannot be audio are taken as 0; if the channels
+cancel each other out, the louder one is used instead of their mean.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mirex._typing import Samples
 from mirex.errors import AudioError
+from mirex.features.spool import Spool
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; outside, a header is damaged rather than unusual
 LARGEST_SAMPLE = 1e6  # full scale is 1.0; beyond this the bytes were not samples
@@ -21,12 +24,40 @@ WILD_SAMPLE = 16.0  # beyond this a few samples are damage; many are a file with
 TOLERATED_SHARE = 0.01  # of samples that are not numbers
 _CANCELLED = 1e-4  # power of the mean by power of the channels, -40 dB
 _STEP = 2.0**-15  # of 16 bit; silence is dithered with up to two of them
-_NOTHING = 2.0**-22  # what lossy codecs, or 24 bit with dither, make of silence
+_MOST_DITHER, _SMOOTH = 5, 0.75  # steps, and correlation, of what lossy codecs make of dither; music has 0.9
+_NOTHING = 2.0**-21  # what lossy codecs, AC-3 above all, or 24 bit with dither, make of silence
 
 Blocks = Iterator[tuple[int, Samples]]
 """Pairs of sample rate in Hz and float32 [frames, channels]."""
 Open = Callable[[list[str]], Blocks]
 """Decodes from the start, and appends notes for the user to the list."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What recordings are made into.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    in_memory, folder
+        As for `mirex.features.spool.Spool`: how many samples are kept in memory, and where others are.
+    """
+
+    sample_rate: int
+    in_memory: int | None = None
+    folder: str | os.PathLike[str] | None = None
+
+    def spool(self) -> Spool:
+        """Make a place for the samples of a recording.
+
+        Returns
+        -------
+        Spool
+            Empty.
+        """
+        return Spool(in_memory=self.in_memory, folder=self.folder)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +66,7 @@ class Recording:
 
     Attributes
     ----------
-    samples : float32 [samples]
+    samples : Spool
         Mono, full scale 1.0.
     seconds : float
         How much was decoded.
@@ -45,13 +76,13 @@ class Recording:
         What a user must know about it.
     """
 
-    samples: Samples
+    samples: Spool
     seconds: float
     silent: bool
     notes: list[str]
 
 
-def record(decoder: Open, *, sample_rate: int) -> Recording:
+def record(decoder: Open, *, target: Target) -> Recording:
     """Run a decoder and make a mono recording of its output.
 
     Parameters
@@ -59,8 +90,8 @@ def record(decoder: Open, *, sample_rate: int) -> Recording:
     decoder : callable
         Starts decoding; it is called again if a first pass shows that the channels cancel each
         other out or that the file has a full scale of its own.
-    sample_rate : int
-        Of the result, in Hz.
+    target : Target
+        What the result is to be.
 
     Returns
     -------
@@ -71,16 +102,20 @@ def record(decoder: Open, *, sample_rate: int) -> Recording:
     ------
     AudioError
         If the sample rate is out of range, or more than 1 % of the samples are not numbers.
+    NoRoom
+        If the samples do not fit on the disk.
     """
-    track, notes = _run(decoder, _Track(sample_rate))
+    track, notes = _run(decoder, _Track(target))
     if track.has_other_scale:
-        track, notes = _run(decoder, _Track(sample_rate, limit=LARGEST_SAMPLE))
+        del track  # two would take twice the room
+        track, notes = _run(decoder, _Track(target, limit=LARGEST_SAMPLE))
     if track.cancels:
-        limit, channel = track.limit, int(np.argmax(track.channel_powers))
-        track, notes = _run(decoder, _Track(sample_rate, limit=limit, channel=channel))
+        limit, channel = track.limit, int(np.argmax(track.powers.of_channels))
+        del track
+        track, notes = _run(decoder, _Track(target, limit=limit, channel=channel))
         notes.append(f"its channels cancel each other out; only channel {channel + 1} is used")
     notes += track.complaints()
-    return Recording(track.samples(), track.seconds, track.silent, notes)
+    return Recording(track.samples(), track.seconds, track.powers.silent, notes)
 
 
 def _run(decoder: Open, track: "_Track") -> tuple["_Track", list[str]]:
@@ -90,32 +125,109 @@ def _run(decoder: Open, track: "_Track") -> tuple["_Track", list[str]]:
     return track, notes
 
 
-class _Track:
-    """Collects blocks, and the counts on which decisions about the whole recording depend."""
+class Powers:
+    """Power of channels and of their mean, without constant offsets, and whether they are silent; summed up.
 
-    def __init__(self, sample_rate: int, *, limit: float = WILD_SAMPLE, channel: int | None = None) -> None:
-        self.limit = limit
-        self.seconds = 0.0
+    Attributes
+    ----------
+    silent : bool
+        Whether nothing but silence, constant offsets or dither was added.
+    """
+
+    def __init__(self) -> None:
         self.silent = True
-        self.channel_powers = np.zeros(0)
-        self._mono_power = 0.0
-        self._total = self._bad = self._wild = 0
-        self._sample_rate, self._channel = sample_rate, channel
-        self._rate = 0
-        self._resampler: Any = None
-        self._buffer, self._end = np.empty(1 << 20, np.float32), 0
+        self._frames = 0
+        self._mono = np.zeros(2)  # sum, and sum of squares
+        self._channels = np.zeros((2, 0))  # the same of each
 
     @property
-    def cancels(self) -> bool:
+    def of_channels(self) -> NDArray[np.float64]:
+        """Each channel's power, times the number of frames.
+
+        Returns
+        -------
+        float64 [channels]
+        """
+        return self._channels[1] - self._channels[0] ** 2 / max(1, self._frames)
+
+    @property
+    def cancel(self) -> bool:
         """Whether the channels' mean lies more than 40 dB below their power.
 
         Returns
         -------
         bool
         """
-        if self._channel is not None or len(self.channel_powers) < 2:
+        if self._channels.shape[1] < 2:
             return False
-        return bool(self._mono_power < _CANCELLED * self.channel_powers.mean())
+        of_mono = self._mono[1] - self._mono[0] ** 2 / max(1, self._frames)
+        return bool(of_mono < _CANCELLED * self.of_channels.mean())
+
+    def add(self, block: Samples, mono: Samples) -> None:
+        """Add a block.
+
+        Parameters
+        ----------
+        block : float32 [frames, channels]
+            The samples.
+        mono : float32 [frames]
+            Their mean.
+        """
+        more = block.shape[1] - self._channels.shape[1]
+        if more > 0:
+            self._channels = np.pad(self._channels, ((0, 0), (0, more)))
+        self._channels[1, : block.shape[1]] += [np.dot(channel, channel) for channel in block.T]
+        self._mono[1] += np.dot(mono, mono)
+        if block.shape[1] > 1:  # otherwise the sums are not needed, and would take time
+            ones = np.ones(len(block), np.float32)
+            self._channels[0, : block.shape[1]] += ones @ block
+            self._mono[0] += np.dot(ones, mono)
+        self._frames += len(block)
+        if self.silent and len(block):
+            self.silent = _is_silent(block)
+
+
+def _is_silent(block: Samples) -> bool:
+    sound = block - block.mean(axis=0) if len(block) > 1 else block
+    peak = max(sound.max(), -sound.min())
+    if peak <= _NOTHING:
+        return True
+    if peak > _MOST_DITHER * _STEP:
+        return False
+    # Dither consists of steps, or is noise that a lossy codec made of them. All else is very quiet music.
+    steps = block / np.float32(_STEP)
+    of_steps = peak <= 2 * _STEP and np.array_equal(steps, np.round(steps))
+    return bool(of_steps or _smoothness(sound / np.float32(_STEP)) < _SMOOTH)
+
+
+def _smoothness(sound: Samples) -> float:
+    """Correlation of neighbouring samples, over all channels."""
+    return float((sound[1:] * sound[:-1]).sum()) / float(np.square(sound).sum())
+
+
+class _Track:
+    """Collects blocks, and the counts on which decisions about the whole recording depend."""
+
+    def __init__(self, target: Target, *, limit: float = WILD_SAMPLE, channel: int | None = None) -> None:
+        self.limit = limit
+        self.seconds = 0.0
+        self.powers = Powers()
+        self._total = self._bad = self._wild = 0
+        self._sample_rate, self._channel = target.sample_rate, channel
+        self._rate = 0
+        self._resampler: Any = None
+        self._samples = target.spool()
+
+    @property
+    def cancels(self) -> bool:
+        """Whether the channels cancel each other out in their mean.
+
+        Returns
+        -------
+        bool
+            False if one of them is used instead.
+        """
+        return self._channel is None and self.powers.cancel
 
     @property
     def has_other_scale(self) -> bool:
@@ -127,7 +239,7 @@ class _Track:
         """
         if not self._wild:
             return False
-        power = self.channel_powers.sum() / max(1, self._total - self._wild - self._bad)
+        power = self.powers.of_channels.sum() / max(1, self._total - self._wild - self._bad)
         return self._wild > TOLERATED_SHARE * self._total or power >= 1
 
     def add(self, rate: int, block: Samples) -> None:
@@ -144,6 +256,8 @@ class _Track:
         ------
         AudioError
             If the sample rate is out of range.
+        NoRoom
+            If the samples do not fit on the disk.
         """
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise AudioError(
@@ -151,21 +265,20 @@ class _Track:
             )
         block = self._clean(block)
         mono = self._mono(block)
-        self._measure(block, mono)
+        self.powers.add(block, mono)
         self.seconds += len(block) / rate
-        self._append(self._resample(rate, mono))
+        self._samples.append(self._resample(rate, mono))
 
-    def samples(self) -> Samples:
+    def samples(self) -> Spool:
         """Finish the track; nothing can be added afterwards.
 
         Returns
         -------
-        float32 [samples]
+        Spool
             Mono, at the track's sample rate.
         """
-        self._append(self._flush())
-        self._buffer.resize(self._end, refcheck=False)
-        return self._buffer
+        self._samples.append(self._flush())
+        return self._samples
 
     def complaints(self) -> list[str]:
         """List what the user must know about the samples' values.
@@ -209,15 +322,6 @@ class _Track:
             return (block[:, 0] + block[:, 1]) / np.float32(2)  # as mean(), several times as fast
         return block.mean(axis=1, dtype=np.float32)
 
-    def _measure(self, block: Samples, mono: Samples) -> None:
-        powers = np.array([np.dot(channel, channel) for channel in block.T], float)
-        if len(powers) > len(self.channel_powers):
-            self.channel_powers = np.pad(self.channel_powers, (0, len(powers) - len(self.channel_powers)))
-        self.channel_powers[: len(powers)] += powers
-        self._mono_power += float(np.dot(mono, mono))
-        if self.silent and len(block):
-            self.silent = _is_silent(block)
-
     def _resample(self, rate: int, mono: Samples) -> Samples:
         flushed = np.empty(0, np.float32)
         if rate != self._rate:
@@ -234,23 +338,6 @@ class _Track:
         rest = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
         self._resampler = None
         return rest
-
-    def _append(self, block: Samples) -> None:
-        """Grow one buffer in place; concatenating at the end would hold everything twice."""
-        needed = self._end + len(block)
-        if needed > len(self._buffer):
-            self._buffer.resize(max(needed, len(self._buffer) * 5 // 4), refcheck=False)
-        self._buffer[self._end : needed] = block
-        self._end = needed
-
-
-def _is_silent(block: Samples) -> bool:
-    peak = max(block.max(), -block.min())
-    if peak <= _NOTHING:
-        return True
-    # Noise of two steps of 16 bit is dither if it consists of such steps; otherwise it is very quiet music.
-    steps = block / np.float32(_STEP)
-    return bool(peak <= 2 * _STEP and np.array_equal(steps, np.round(steps)))
 
 
 def _resampler(rate: int, target: int) -> Any:

@@ -235,7 +235,9 @@ def _heard(
     key = _key(content)
     columns, silences = store.get(key, kind="columns"), store.get(f"{key}, silences")
     if columns is None or silences is None:
-        found = columns_of_file(recording, settings=settings, implementation=cqt, progress=progress)
+        found = columns_of_file(
+            recording, settings=settings, implementation=cqt, folder=store.folder.parent, progress=progress
+        )
         columns, silences = found.columns.astype(np.float16), found.silences.astype(np.float32)
         store.put(key, columns, kind="columns")
         store.put(f"{key}, silences", silences)

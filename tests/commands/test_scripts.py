@@ -158,8 +158,11 @@ def test_wrong_usage_is_2_and_help_0():
 
 def test_a_python_that_is_none(audio, scratch, tmp_path):
     (tmp_path / "python").write_text("#!/bin/sh\n")
+    (tmp_path / "link").symlink_to("gone")
     for python, why in (
         ("/bin/false", "is not Python 3.11 or newer"),
+        ("/bin/true", "is not Python 3.11 or newer"),
+        (str(tmp_path / "link"), "is a link to a file that does not exist, or that this user may not reach"),
         ("/no/such/python", "does not exist"),
         (str(tmp_path), "is a folder; give the interpreter in it, bin/python"),
         (str(tmp_path / "python"), "is not executable; make it so (chmod +x) or give another interpreter"),

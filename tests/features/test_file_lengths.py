@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mirex.errors import AudioError
 from mirex.features.audio import SAMPLE_RATE, AudioWarning, decode
 from synthesis import encode, song, write
 
@@ -154,6 +155,76 @@ def test_recordings_joined_in_one_file(make, ending, rate):
     expected = seconds(first) + seconds(second)
     first.write_bytes(first.read_bytes() + second.read_bytes())
     assert seconds(first) == pytest.approx(expected, abs=0.15)
+
+
+# Containers that FFmpeg reads, with a codec for each.
+CONTAINERS = {
+    "mpegts": "aac", "mpeg": "mp2", "nut": "aac", "flv": "aac", "avi": "libmp3lame", "rm": "ac3",
+    "asf": "wmav2", "matroska": "aac", "wv": "wavpack",
+}  # fmt: skip
+
+
+@pytest.fixture
+def contained(tmp_path: Path, stereo: NDArray[np.float32]) -> Make:
+    """Writes the song, or a part of it, in a container."""
+
+    def write_part(container: str, *, start: float = 0.0) -> Path:
+        return encode(
+            tmp_path / f"{start}.{container}", stereo[round(start * 44100) :], codec=CONTAINERS[container],
+            container=container, rate=44100, bit_rate=128_000,
+        )  # fmt: skip
+
+    return write_part
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_containers_joined(contained, container):
+    first, second = contained(container), contained(container, start=3.0)
+    expected = seconds(first) + seconds(second)
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    assert seconds(first) == pytest.approx(expected, abs=0.15)
+
+
+@pytest.mark.parametrize("container", sorted(set(CONTAINERS) - {"nut"}))
+def test_containers_cut_off(contained, container):
+    path = contained(container)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10 + 1])
+    with pytest.warns(AudioWarning, match="is cut off|has only|seconds were skipped"):
+        assert 0.4 * SECONDS < seconds(path) < 0.8 * SECONDS
+
+
+def test_an_ogg_that_only_ffmpeg_reads(make, monkeypatch):
+    path = make("a.ogg")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    monkeypatch.setattr("mirex.features.sndfile.opens", lambda _: False)
+    with pytest.warns(AudioWarning, match="is cut off: .* in the middle of a page"):
+        assert seconds(path) > 0.4 * SECONDS
+
+
+@pytest.mark.parametrize("container", ["mpegts", "nut"])
+def test_containers_with_noise_at_the_end(contained, rng, container):
+    path = contained(container)
+    size = path.stat().st_size // 188 // 2 * 188
+    path.write_bytes(path.read_bytes()[:size] + rng.bytes(size))
+    with pytest.warns(AudioWarning, match="its last .* could not be read as audio|seconds were skipped"):
+        assert 0.3 * SECONDS < seconds(path) < 0.7 * SECONDS
+
+
+def test_an_avi_that_has_lost_a_part(contained):
+    path = contained("avi")
+    content = bytearray(path.read_bytes())
+    middle, size = len(content) // 2, len(content) // 10
+    content[middle : middle + size] = bytes(size)
+    path.write_bytes(content)
+    with pytest.warns(AudioWarning, match=r"has only .* of the 8\.\d seconds in its header"):
+        assert seconds(path) < 0.95 * SECONDS
+
+
+def test_an_mp4_without_its_index(make):
+    path = make("a.m4a")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(AudioError, match=r"MP4 file without its index \(moov\): it is cut off"):
+        decode(path)
 
 
 def test_a_link_that_is_damaged_is_named(make):
