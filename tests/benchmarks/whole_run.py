@@ -79,7 +79,8 @@ def write_tracks(
 
     All of one length, or of lengths drawn between `seconds` and `longest`.
     """
-    songs, longest = [], longest or seconds
+    longest = longest or seconds
+    songs = []
     for number in range(min(SONGS, count)):
         noise = np.random.default_rng([0, number]).standard_normal(longest * RATE, np.float32)
         songs.append(0.8 * song(number, seconds=longest, transpose=number // 5) + NOISE * noise)
