@@ -3,10 +3,10 @@
 Files are identified by content: a recording that is listed twice, or under two names, is analysed once.
 What the store has is reused. The rest goes to worker processes (`mirex.extraction.pool`), on this machine
 or on a cluster (`mirex.extraction.cluster`). Each result is stored as soon as it arrives, so a run
-that ends early loses at most the recordings that were being analysed. On the CPU the workers compute the
-embedding too, each on one thread; with CUDA they compute the columns, and this process embeds them
-(`mirex.extraction.device`). Either way a result depends on its recording alone: not on threads, order, or
-what was reused.
+that ends early loses at most the recordings that were being analysed, or waited for the GPU. On the CPU the
+workers compute the embedding too, each on one thread; with CUDA they compute the columns, and this process
+embeds them (`mirex.extraction.device`). Either way a result depends on its recording alone: not on threads,
+order, or what was reused.
 
 A file that fails is not an error (unless `strict`): its embedding is all zeros, and the reason is
 logged and written to the scratch folder's report (`mirex.extraction.report`).

@@ -461,8 +461,12 @@ def _guessed_length(path: str) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's environment and module search path, with one thread for every library."""
+    """The parent's environment and module search path, with one thread for every library, on any core.
+
+    OpenMP places a process's first thread on the first core if the user's environment asks for binding, as
+    many clusters' does. All workers would share that core.
+    """
     search = [os.path.abspath(entry) for entry in sys.path]
     package_parent = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(dict.fromkeys([package_parent, *search]))
-    return {**os.environ, "PYTHONPATH": path, **dict.fromkeys(_ONE_THREAD, "1")}
+    return {**os.environ, "PYTHONPATH": path, **dict.fromkeys(_ONE_THREAD, "1"), "OMP_PROC_BIND": "false"}

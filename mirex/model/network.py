@@ -12,7 +12,7 @@ each has its own BatchNorm statistics, while all parameters are shared (domain-s
 Chang et al., CVPR 2019).
 
 InstanceNorm and GeM use the clip's own statistics, so padding a clip changes its embedding: all clips of a
-batch have the same length.
+batch have the same length, or the padding is masked (`mirex.model.padded`).
 
 embedding_size 2048 is the paper's network. A smaller one makes every layer narrower in proportion, for
 experiments that would take too long at full width.

@@ -95,8 +95,9 @@ def forward(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> Tensor:
     # The maximum over zeros is that over nothing, since no value is negative here.
     y = pool(_masked(relu(norm(convolution(x))), lengths))
     lengths = _halved(lengths)
-    for block in (each for stage in network.stages for each in stage):
-        y, lengths = _bottleneck(block, y, lengths)
+    for block in network.stages.modules():
+        if isinstance(block, Bottleneck):
+            y, lengths = _bottleneck(block, y, lengths)
     return network.neck(_generalised_mean(network.pool, y, lengths))
 
 

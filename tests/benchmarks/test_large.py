@@ -57,6 +57,13 @@ def test_tracks_of_a_whole_run_are_all_different(tmp_path):
     assert np.abs(samples).max() < 1
 
 
+def test_tracks_of_a_whole_run_may_have_many_lengths(tmp_path):
+    paths = whole_run.write_tracks(tmp_path, 5, seconds=1, longest=3)
+    lengths = {soundfile.info(path).duration for path in paths}
+    assert len(lengths) == 5
+    assert all(1 <= length <= 3 for length in lengths)
+
+
 def test_a_whole_run_is_measured(tmp_path, monkeypatch):
     script = tmp_path / "run_extract.sh"
     script.write_text(
@@ -78,7 +85,10 @@ def test_the_table_of_a_whole_run_says_what_is_estimated():
     run = {"backend": "torch", "processor": 10.0, "mebibytes": 500.4, "first": 3.0}
     two = run | {"tracks": 20, "workers": 2, "wall": 6.0, "all": 166.0}
     one = run | {"tracks": 1000, "workers": 1, "wall": 9.0, "all": 9.0}
-    text = whole_run.table(json.loads(json.dumps({"cores": 2, "runs": [two, one]})))
+    report = {"cores": 2, "seconds": [210, 210], "runs": [two, one]}
+    text = whole_run.table(json.loads(json.dumps(report)))
+    assert text.startswith("2 cores; tracks of 210 s\n")
+    assert whole_run.table(report | {"seconds": [120, 420]}).startswith("2 cores; tracks of 120 to 420 s\n")
     assert "| torch | 2 | 20 | 6.0 | 0.500 | 500 | 3.0 | 166 (estimated from 20) |" in text
     assert "| 1000 | 9.0 | 0.010 | 500 | 3.0 | 9 |" in text
     assert text.endswith("2 workers are 1.50 times as quick as one.")

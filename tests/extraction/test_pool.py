@@ -206,3 +206,16 @@ def test_arrays_arrive_as_they_were(files):
     ((_, answer),) = pool.run([path], setup={}, workers=1)
     assert answer.arrays["embedding"].shape == (2048,)
     np.testing.assert_allclose(np.linalg.norm(answer.arrays["embedding"]), 1.0, rtol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system knows no affinity")
+def test_workers_do_not_share_one_core_whatever_the_environment_asks_of_openmp(monkeypatch):
+    """PyTorch loads OpenMP, which else binds the process to its first core."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("there is one core only")
+    for name, value in (("OMP_PROC_BIND", "true"), ("OMP_PLACES", "cores"), ("GOMP_CPU_AFFINITY", "0-1")):
+        monkeypatch.setenv(name, value)
+    program = "import os, torch; print(*sorted(os.sched_getaffinity(0)))"
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    found = subprocess.run(command, env=pool._environment(), stdout=subprocess.PIPE, check=True, text=True)
+    assert {int(core) for core in found.stdout.split()} == os.sched_getaffinity(0)

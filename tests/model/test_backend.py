@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,8 +114,8 @@ def test_openvino_gives_the_embeddings_of_torch(small, rng):
 
 def test_openvino_leaves_it_to_the_system_which_core_a_process_runs_on(small):
     pytest.importorskip("openvino")
-    request = weights.load(small, backend="openvino").network.cqt._request
-    assert request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
+    network: Any = weights.load(small, backend="openvino").network
+    assert network.cqt._request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
 
 
 def test_nothing_of_the_conversion_stays_in_memory(small):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from mirex.features.playing import playings
 from mirex.features.views import chroma_view, cqt_view
 from mirex.model import embedding, weights
 from mirex.model.embedding import embed, embed_together, embed_windows
-from mirex.model.network import ResNet50IBN
+from mirex.model.network import ResNet50IBN, TwoViewNetwork
 from mirex.model.weights import Sealed
 from mirex.model.whitening import fit
 from mirex.settings import NetworkSettings
@@ -154,8 +154,9 @@ def test_a_block_is_bounded_in_steps(narrow, rng, monkeypatch, steps):
     long = with_settings(narrow, window_steps=steps, window_hop=steps // 2)
     monkeypatch.setattr(embedding, "BLOCK", 1)
     expected = embed_windows(columns, sealed=long)
-    shapes = []
-    watched = long._replace(network=TwoViews(Watched(narrow.network.cqt, shapes)))
+    shapes: list[tuple[int, ...]] = []
+    views = cast("TwoViewNetwork", TwoViews(Watched(narrow.network.cqt, shapes)))
+    watched = long._replace(network=views)
     monkeypatch.setattr(embedding, "BLOCK", limit)
     np.testing.assert_allclose(embed_windows(columns, sealed=watched), expected, rtol=0, atol=1e-5)
     assert sum(count for count, *_ in shapes) == len(expected)
