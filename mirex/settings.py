@@ -150,7 +150,8 @@ class NetworkSettings(Settings):
     min_steps : int
         Shorter recordings are repeated to this length.
     window_steps, window_hop : int
-        Length and hop of the windows in which the CQT view is embedded, in steps.
+        Length and hop of the windows in which the CQT view is embedded, in steps. A recording of up to that
+        length, with 512 steps nearly eight minutes, is embedded whole.
     chroma_window_steps, chroma_window_hop : int
         The same for the folded view.
     chroma_weight : float
@@ -171,10 +172,10 @@ class NetworkSettings(Settings):
     chroma_octaves: int = 3
     level_gain: float = 100.0
     min_steps: int = 80
-    window_steps: int = 96
-    window_hop: int = 48
-    chroma_window_steps: int = 400
-    chroma_window_hop: int = 200
+    window_steps: int = 512
+    window_hop: int = 256
+    chroma_window_steps: int = 256
+    chroma_window_hop: int = 128
     chroma_weight: float = 0.0
     second_longer: float = 0.0
     second_lower: int = 1

@@ -22,19 +22,19 @@ def random_state(*, seed: int = 0) -> dict[str, torch.Tensor]:
     return tensors_of(random_views(seed=seed))
 
 
-def random_views(*, seed: int = 0) -> TwoViewNetwork:
+def random_views(*, seed: int = 0, embedding_size: int = 2048) -> TwoViewNetwork:
     """A network in evaluation mode, every part of which has a say.
 
     As initialised the residual branches are switched off and the norms' statistics are empty; here
     the branches are on, and some batches of noise have passed.
     """
-    return copy.deepcopy(_random_views(seed))
+    return copy.deepcopy(_random_views(seed, embedding_size))
 
 
 @functools.cache
-def _random_views(seed: int) -> TwoViewNetwork:
+def _random_views(seed: int, embedding_size: int) -> TwoViewNetwork:
     generator = torch.Generator().manual_seed(seed)
-    network = TwoViewNetwork(generator=generator)
+    network = TwoViewNetwork(embedding_size=embedding_size, generator=generator)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("norm3.weight"):
@@ -46,7 +46,9 @@ def _random_views(seed: int) -> TwoViewNetwork:
 
 def random_sealed(*, settings: NetworkSettings | None = None, seed: int = 0) -> Sealed:
     """The same, as `mirex.model.weights.load` would give it."""
-    return Sealed(random_views(seed=seed), FrontEndSettings(), settings or NetworkSettings(), {}, "random")
+    settings = settings or NetworkSettings()
+    views = random_views(seed=seed, embedding_size=settings.embedding_size)
+    return Sealed(views, FrontEndSettings(), settings, {}, "random")
 
 
 def save_random(path: Path, *, seed: int = 0, half: bool = True) -> str:

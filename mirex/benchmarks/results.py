@@ -142,6 +142,38 @@ class Results:
             lines.append(f"| {size} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
+    def figures(self, *, weights: str) -> dict[str, dict[str, dict[str, float]]]:
+        """MAP, MR1 and Rank-1 alone, as the metadata of weights have them.
+
+        Parameters
+        ----------
+        weights : str
+            Fingerprint of the weights that the figures are for.
+
+        Returns
+        -------
+        dict
+            {title of the table: {name of the system: {figure: value}}}.
+
+        Raises
+        ------
+        EvaluationError
+            If a table was measured with other weights.
+        """
+        found = {}
+        for title, table in self.content["tables"].items():
+            for system in table["systems"].values():
+                used = system["settings"].get("weights", weights)
+                if used != weights:
+                    raise EvaluationError(
+                        f"{title}: measured with weights {used}, not {weights}; measure it again"
+                    )
+            found[title] = {
+                system["system"]: {name: round(each["value"], 4) for name, each in system["figures"].items()}
+                for system in table["systems"].values()
+            }
+        return found
+
     def test_set(self, title: str, *, source: str) -> EvaluatedSet | None:
         """Look up a set as it was evaluated.
 

@@ -127,6 +127,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="measure nothing; print MAP, MR1 and Rank-1 of a results file as one Markdown table",
     )
     parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="WEIGHTS",
+        help="with --show: seal these figures into the weights file that they were measured with",
+    )
+    parser.add_argument(
         "--save",
         type=Path,
         metavar="FOLDER",
@@ -138,7 +144,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print, return the exit status."""
     if args.show:
-        return _show(args.show)
+        return _show(args.show, into=args.into)
+    if args.into:
+        raise UsageError("--into needs --show, the results file that holds the figures")
     sets = _sets(args)
     for name in sets:
         _check(args, name)
@@ -160,12 +168,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(path: Path) -> int:
+def _show(path: Path, *, into: Path | None) -> int:
     from mirex.benchmarks.results import Results
 
     if not path.is_file():
         raise UsageError(f"{path}: no such results file; create it with --json {path}")
-    print(Results.load(path).markdown())
+    results = Results.load(path)
+    if into:
+        import json
+
+        from mirex.model import weights
+
+        figures = results.figures(weights=weights.fingerprint(weights.read_metadata(into)))
+        weights.replace_metadata(into, entries={"results": json.dumps(figures, sort_keys=True)})
+    print(results.markdown())
     return 0
 
 

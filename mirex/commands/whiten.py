@@ -30,6 +30,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--chroma-weight", type=float, help="weight of the chroma view in the embedding (that of the weights)"
     )
+    for name, view in (("--window", "CQT"), ("--chroma-window", "chroma")):
+        parser.add_argument(
+            name,
+            type=int,
+            nargs=2,
+            metavar=("STEPS", "HOP"),
+            help=f"windows of the {view} view, in steps of 0.93 s (those of the weights)",
+        )
     parser.add_argument(
         "--power", type=float, default=-0.35, help="exponent of the covariance, -0.5 to 0 (-0.35)"
     )
@@ -50,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from mirex.logs import ProgressLine
-    from mirex.training.whiten import whiten
+    from mirex.training.whiten import Window, whiten
 
     def read(path: Path | None) -> Any:
         return json.loads(path.read_text(encoding="utf-8")) if path else None
@@ -62,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
             output=args.output,
             views=args.views,
             chroma_weight=args.chroma_weight,
+            window=Window(*args.window) if args.window else None,
+            chroma_window=Window(*args.chroma_window) if args.chroma_window else None,
             power=args.power,
             shrinkage=args.shrinkage,
             seed=args.seed,

@@ -1,7 +1,7 @@
 """Embeddings on a GPU, by the process that collects what the workers compute.
 
-One recording has too few windows to keep a GPU busy. So several are embedded together, while the workers
-decode the next ones. The result for a recording does not depend on the others
+One recording is too little to keep a GPU busy. So many are embedded together, while the workers decode the
+next ones. The result for a recording does not depend on the others
 (`mirex.model.embedding.embed_together`). If a batch fails, its recordings are embedded one by one, so that an
 exception costs one recording only, as it does in a worker.
 """
@@ -20,8 +20,11 @@ from mirex.extraction.worker import Arrays, embedded, kept
 if TYPE_CHECKING:
     from mirex.model.weights import Sealed
 
-TOGETHER = 16
-"""Recordings embedded together: one of 210 s has four windows of 96 steps, a block of the network 64."""
+TOGETHER = 1 << 16
+"""Columns that wait to be embedded together: some 140 recordings of 210 s, or 22 MB.
+
+Recordings share a block of the network if their windows are padded to the same length
+(`mirex.model.padded`). Lengths differ, so many recordings are needed to fill the blocks."""
 
 
 class Device:
@@ -117,7 +120,7 @@ def in_batches(answers: Iterable[tuple[int, Answer]], device: Device) -> Iterato
             yield job, answer
             continue
         waiting.append((job, answer))
-        if len(waiting) == TOGETHER:
+        if sum(each.arrays["columns"].shape[1] for _, each in waiting) >= TOGETHER:
             yield from _embedded_together(waiting, device)
             waiting = []
     if waiting:

@@ -11,6 +11,7 @@ here, does not.
 """
 
 import contextlib
+import gc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +167,20 @@ class _CompiledNetwork:
 def _compile(network: "ResNet50IBN", *, threads: int) -> Any:
     """An OpenVINO request that computes (pooled, embedding)."""
     import openvino
+
+    model = _converted(network)
+    gc.collect()  # what was traced refers to itself and holds a copy of the weights
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",  # instead of the CPU's fastest
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # or all worker processes would share one core
+    }
+    return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+
+
+def _converted(network: "ResNet50IBN") -> Any:
+    """The network as an OpenVINO model."""
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -174,13 +189,9 @@ def _compile(network: "ResNet50IBN", *, threads: int) -> Any:
         warnings.simplefilter("ignore")  # TorchScript is deprecated, but still the fastest to convert
         traced = torch.jit.trace(network, torch.zeros(1, 1, BINS, _STEPS), check_trace=False)
         front_end = FrontEndManager().load_by_framework("pytorch")
-        decoder = TorchScriptPythonDecoder(
-            traced
-        )  # keep it until the conversion is done, which calls it back
-        model = front_end.convert(front_end.load(decoder))
-    # On one stream, and in float32 instead of the CPU's fastest precision.
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+        # Keep the decoder until the conversion is done, which calls it back.
+        decoder = TorchScriptPythonDecoder(traced)
+        return front_end.convert(front_end.load(decoder))
 
 
 def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:

@@ -1,16 +1,17 @@
 """Embedding: CQT columns to one unit vector per recording.
 
 A recording without its silence is seen in one or two views (`mirex.features.views`), each played once or
-twice (`mirex.features.playing`), and cut into overlapping windows of the length that the network was trained
-with. The network's vector of each window is normalised to unit length, whitened (`mirex.model.whitening`)
+twice (`mirex.features.playing`), and cut into overlapping windows, or left whole if it is not longer than
+one. The network's vector of each window is normalised to unit length, whitened (`mirex.model.whitening`)
 and normalised again. The vector of a playing is the mean over its windows, that of a view the mean over its
 playings, and the embedding is the weighted sum over the views; each is normalised to unit length. Embeddings
 are compared by cosine similarity.
 
 On a CPU the network runs on one recording at a time, in blocks of windows. So an embedding's bytes depend on
 the recording alone, not on what else is in the list. A GPU needs more work at a time than one recording
-gives. There the windows of several recordings share blocks of one fixed size, so that the result for a window
-does not depend on the others.
+gives. There the windows of several recordings share blocks, padded to a common length
+(`mirex.model.padded`). The shape of a window's block depends on its own length only, so that the result does
+not depend on the others.
 """
 
 from collections.abc import Sequence
@@ -23,12 +24,14 @@ from mirex._typing import Array
 from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import BINS, at_least, chroma_view, cqt_view, profile_view, windows, without_silence
+from mirex.model import padded
+from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
 from mirex.model.whitening import unit
 from mirex.settings import NetworkSettings
 
-BLOCK = 16  # windows at a time: bounds memory, whatever the recording's length
-SHARED_BLOCK = 64  # windows of several recordings at a time
+BLOCK = 1536  # steps at a time, or one longer window: bounds memory, whatever the recording's length
+SHARED_BLOCK = 6144  # steps of several recordings at a time, with padding
 
 
 def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
@@ -77,22 +80,8 @@ def embed_together(columns: Sequence[Array], *, sealed: Sealed) -> Array:
     """
     settings = sealed.settings
     played = [_played(_checked(each, settings), settings) for each in columns]
-    found = [[np.empty(0, np.float32)] * len(parts) for parts in played]
-    for kind in {(folded, part.shape[1:]) for parts in played for folded, part in parts}:
-        places = [
-            (row, number)
-            for row, parts in enumerate(played)
-            for number, (folded, part) in enumerate(parts)
-            if (folded, part.shape[1:]) == kind
-        ]
-        together = [played[row][number][1] for row, number in places]
-        ends = np.cumsum([len(part) for part in together])
-        padding = np.zeros((-ends[-1] % SHARED_BLOCK, *kind[1]), np.float32)
-        filled = np.concatenate([*together, padding])
-        vectors = _outputs(filled, sealed, folded=kind[0], block=SHARED_BLOCK)
-        for (row, number), own in zip(places, np.split(vectors, ends), strict=False):
-            found[row][number] = _whitened(own, sealed, folded=kind[0])
-    joined = [_joined(parts, vectors, settings) for parts, vectors in zip(played, found, strict=True)]
+    vectors = iter(_vectors_together([part for parts in played for part in parts], sealed))
+    joined = [_joined(parts, [next(vectors) for _ in parts], settings) for parts in played]
     return np.array(joined, np.float32).reshape(len(columns), settings.embedding_size)
 
 
@@ -227,18 +216,47 @@ def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
 
 def _vectors(found: Array, sealed: Sealed, *, folded: bool) -> Array:
     """Windows, float32 [windows, bins, steps], to whitened vectors of unit length, block by block."""
-    return _whitened(_outputs(found, sealed, folded=folded, block=BLOCK), sealed, folded=folded)
-
-
-def _outputs(found: Array, sealed: Sealed, *, folded: bool, block: int) -> Array:
-    """The network's vectors of windows, at unit length."""
-    network = sealed.network.chroma if folded else sealed.network.cqt
-    blocks = []
-    for start in range(0, len(found), block):
-        x = torch.from_numpy(found[start : start + block, None]).to(network.device)
+    network, rows = _network(sealed, folded=folded), _rows(found.shape[2], block=BLOCK)
+    outputs = []
+    for start in range(0, len(found), rows):
+        x = torch.from_numpy(found[start : start + rows, None]).to(network.device)
         with torch.inference_mode(), full_precision():
-            blocks.append(network(x)[1].cpu().numpy())
-    return unit(np.concatenate(blocks))
+            outputs.append(network(x)[1].cpu().numpy())
+    return _whitened(unit(np.concatenate(outputs)), sealed, folded=folded)
+
+
+def _vectors_together(parts: Sequence[tuple[bool, Array]], sealed: Sealed) -> list[Array]:
+    """The same for (folded, windows) of several recordings, in blocks of windows of similar length."""
+    kinds = [(folded, padded.padded_length(found.shape[2])) for folded, found in parts]
+    vectors = [np.empty(0, np.float32)] * len(parts)
+    for kind in dict.fromkeys(kinds):
+        folded, steps = kind
+        places = [place for place, other in enumerate(kinds) if other == kind]
+        outputs = _padded_outputs([parts[place][1] for place in places], sealed, folded=folded, steps=steps)
+        for place, own in zip(places, outputs, strict=True):
+            vectors[place] = _whitened(own, sealed, folded=folded)
+    return vectors
+
+
+def _padded_outputs(parts: Sequence[Array], sealed: Sealed, *, folded: bool, steps: int) -> list[Array]:
+    """The network's vectors of several recordings' windows, at unit length, padded to some steps."""
+    network, windows = _network(sealed, folded=folded), [window for part in parts for window in part]
+    outputs = []
+    for x, lengths in padded.blocks(windows, rows=_rows(steps, block=SHARED_BLOCK), steps=steps):
+        with torch.inference_mode(), full_precision():
+            found = padded.forward(network, x.to(network.device), lengths=lengths.to(network.device))
+            outputs.append(found.cpu().numpy())
+    ends = np.cumsum([len(part) for part in parts])
+    return np.split(unit(np.concatenate(outputs)[: ends[-1]]), ends[:-1])
+
+
+def _network(sealed: Sealed, *, folded: bool) -> ResNet50IBN:
+    return sealed.network.chroma if folded else sealed.network.cqt
+
+
+def _rows(steps: int, *, block: int) -> int:
+    """How many windows of this length a block has."""
+    return max(block // steps, 1)
 
 
 def _whitened(vectors: Array, sealed: Sealed, *, folded: bool) -> Array:

@@ -185,9 +185,10 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     if missing:
         raise WeightsError(f"{path}: {len(missing)} tensors are missing, the first: {min(missing)}")
     network.to(device).eval().requires_grad_(False)
-    if device == "cpu":  # convolutions are then a tenth faster
+    if device == "cpu" and backend == "torch":  # its convolutions are then a tenth faster
         torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     whitenings = [_whitening(tensors, name, path) for name in WHITENINGS]
+    del tensors  # compiling takes memory too
     sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), *whitenings)
     return backends.compiled(sealed, backend=backend)
 
@@ -364,12 +365,15 @@ def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "Two
 
 def _whitening(tensors: Mapping[str, "Tensor"], name: str, path: Path) -> "Whitening | None":
     """The whitening of this name among the tensors, or None if there is none."""
+    import torch
+
     from mirex.model.whitening import Whitening
 
     found = [tensors.get(f"{name}.{part}") for part in Whitening._fields]
     if all(each is None for each in found):
         return None
-    mean, projection = (None if each is None else each.float().numpy() for each in found)
+    # Copies: a view would keep the whole file mapped into memory.
+    mean, projection = (None if each is None else each.to(torch.float32, copy=True).numpy() for each in found)
     if mean is None or projection is None or projection.shape != (len(mean), len(mean)):
         raise WeightsError(f"{path}: the tensors of {name} do not fit; run 'mirex whiten' again")
     return Whitening(mean, projection)

@@ -27,6 +27,7 @@ from mirex.training import losses
 from mirex.training.batches import Batch
 from mirex.training.checkpoint import load_checkpoint, save_checkpoint
 from mirex.training.echoes import shifted
+from mirex.training.precision import half_precision
 from mirex.training.settings import LoopSettings
 from mirex.training.statistics import renew_statistics
 from mirex.training.validation import RecordingSet, ValidationSet
@@ -170,7 +171,7 @@ class Trainer:
         self.average.eval()
         for batch in batches:
             cqt, chroma, labels, *_ = self._on_device(batch)
-            with torch.autocast(device_type=self.device, dtype=torch.bfloat16):
+            with half_precision(self.device):
                 pooled, embedding = self.average(cqt, chroma)
             self.classifier.imprint(embedding, labels)
             self.centers.imprint(pooled, labels)
@@ -205,7 +206,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, settings=self.settings)
         self.network.train()
-        with torch.autocast(device_type=self.device, dtype=torch.bfloat16):
+        with half_precision(self.device):
             pooled, embedding = self.network(cqt, chroma)
             logits = self.classifier(embedding)
         terms = self._terms(pooled.float(), embedding.float(), logits, labels, chosen)

@@ -74,6 +74,7 @@ def run(folder: Path, *, corpus: Corpus, recipe: Recipe, settings: RunSettings, 
     _make(folder)
     origin = _begin(trainer, recipe, checkpoint=checkpoint, start=settings.start_from, report=report)
     new = trainer.step == 0 and origin["started_from"] is not None
+    new &= recipe.loop.classification_weight > 0 or recipe.loop.center_weight > 0
     portions = maker.portions(works=IMPRINT_WORKS) if new else []
     steps = list(enumerate(uses(recipe.loop.steps, echoes=recipe.batch.echoes)))[trainer.step :]
     numbers = needed(steps)

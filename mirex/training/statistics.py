@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mirex.model.network import TwoViewNetwork
+from mirex.training.precision import half_precision
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
@@ -27,7 +28,7 @@ def renew_statistics(network: TwoViewNetwork, views: Iterable[tuple[Tensor, Tens
         Network input of the CQT view and of the chroma view, float [crops, 1, bins, steps] on the device. A
         view without any crops keeps its statistics.
     device : str
-        For autocast.
+        As PyTorch names it.
     """
     norms = [module for module in network.modules() if isinstance(module, NORMS)]
     before = [
@@ -40,7 +41,7 @@ def renew_statistics(network: TwoViewNetwork, views: Iterable[tuple[Tensor, Tens
         norm.num_batches_tracked = torch.zeros_like(_there(norm.num_batches_tracked))
     network.train()
     for cqt, chroma in views:
-        with torch.autocast(device_type=device, dtype=torch.bfloat16):
+        with half_precision(device):
             network(cqt, chroma)
     for norm, (momentum, mean, variance, tracked) in zip(norms, before, strict=True):
         norm.momentum = momentum

@@ -29,6 +29,7 @@ from mirex.model.network import TwoViewNetwork
 from mirex.model.whitening import fit, unit
 from mirex.retrieval.distance import distance_matrix
 from mirex.settings import FrontEndSettings, NetworkSettings
+from mirex.training.precision import half_precision
 from mirex.training.synthesis.arrangement import arrange, from_start
 from mirex.training.synthesis.rendering import render
 from mirex.training.synthesis.voicing import sound
@@ -338,7 +339,7 @@ def embed_clips(network: nn.Module, clips: Sequence[Array], *, device: str, batc
     found: dict[int, Array] = {}
     for indices in _equal_length_batches(clips, batch_size):
         x = torch.from_numpy(np.stack([clips[i] for i in indices])[:, None]).to(device).float()
-        with torch.autocast(device_type=device, dtype=torch.bfloat16):
+        with half_precision(device):
             _, embedding = network(x.contiguous(memory_format=torch.channels_last))
         vectors = torch.nn.functional.normalize(embedding.float(), dim=1).cpu().numpy()
         found.update(zip(indices, vectors, strict=True))

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,25 @@ from mirex.model.embedding import embed_windows
 from mirex.model.network import tensors_of
 from mirex.model.weights import Sealed
 from mirex.model.whitening import POWER, SHRINKAGE, fit
+from mirex.settings import NetworkSettings
 
 NAMES = {"cqt": "whitening", "chroma": "chroma_whitening"}  # of each view's, as `Sealed` has them
 KEPT: tuple[str, ...] = ("results", "calibration", "date", "licence")
+
+
+class Window(NamedTuple):
+    """Windows in which a view is embedded.
+
+    Attributes
+    ----------
+    steps : int
+        Length, in steps of 0.93 s. A shorter recording is one window.
+    hop : int
+        Steps from the start of one window to the start of the next.
+    """
+
+    steps: int
+    hop: int
 
 
 def whiten(
@@ -33,6 +49,8 @@ def whiten(
     output: Path,
     views: Sequence[str] = ("cqt",),
     chroma_weight: float | None = None,
+    window: Window | None = None,
+    chroma_window: Window | None = None,
     power: float = POWER,
     shrinkage: float = SHRINKAGE,
     seed: int = 0,
@@ -55,6 +73,8 @@ def whiten(
         The views to fit a whitening for.
     chroma_weight : float, optional
         New weight of the chroma view in the embedding, 0 or more; that of the weights by default.
+    window, chroma_window : Window, optional
+        New windows of the CQT view and of the chroma view; those of the weights by default.
     power, shrinkage : float
         See `mirex.model.whitening.fit`.
     seed : int
@@ -78,7 +98,11 @@ def whiten(
     WeightsError
         If the weights cannot be read.
     """
-    sealed = _reweighted(weights.load(path), chroma_weight)
+    sealed = weights.load(path)
+    changed = _changed(
+        sealed.settings, chroma_weight=chroma_weight, window=window, chroma_window=chroma_window
+    )
+    sealed = sealed._replace(settings=changed)
     corpora = [LevelCorpus.load(archive, split="train") for archive in recordings]
     plain = sealed._replace(whitening=None, chroma_whitening=None)
     found = {"cqt": sealed.whitening, "chroma": sealed.chroma_whitening}
@@ -113,12 +137,28 @@ class _Counted:
             yield block
 
 
-def _reweighted(sealed: Sealed, chroma_weight: float | None) -> Sealed:
-    if chroma_weight is None:
-        return sealed
-    if not (chroma_weight >= 0 and math.isfinite(chroma_weight)):
-        raise TrainingError(f"weight of the chroma view {chroma_weight}: give 0 or more")
-    return sealed._replace(settings=dataclasses.replace(sealed.settings, chroma_weight=chroma_weight))
+def _changed(
+    settings: NetworkSettings,
+    *,
+    chroma_weight: float | None,
+    window: Window | None,
+    chroma_window: Window | None,
+) -> NetworkSettings:
+    """The settings with what is given."""
+    changes: dict[str, Any] = {}
+    if chroma_weight is not None:
+        if not (chroma_weight >= 0 and math.isfinite(chroma_weight)):
+            raise TrainingError(f"weight of the chroma view {chroma_weight}: give 0 or more")
+        changes["chroma_weight"] = chroma_weight
+    for prefix, given in (("", window), ("chroma_", chroma_window)):
+        if given is None:
+            continue
+        if not 1 <= given.hop <= given.steps:
+            raise TrainingError(
+                f"windows of {given.steps} steps with hop {given.hop}: give 1 <= hop <= steps"
+            )
+        changes |= {f"{prefix}window_steps": given.steps, f"{prefix}window_hop": given.hop}
+    return dataclasses.replace(settings, **changes)
 
 
 def window_vectors(

@@ -14,6 +14,7 @@ from mirex.corpora.archive import save_archive
 from mirex.corpora.clips import Clip
 from mirex.corpora.cqt_levels import level_arrays
 from mirex.errors import EvaluationError
+from mirex.model import weights
 from mirex.model.embedding import embed
 from mirex.settings import FrontEndSettings, NetworkSettings
 from random_network import save_random
@@ -236,6 +237,22 @@ class TestCommand:
             "| demo (2 queries of 4) | 1.000, 1.00, 1.000 | 1.000, 1.00, 1.000 |",
         ]
         assert main(["benchmark-accuracy", "--show", str(tmp_path / "none.json")]) == 2
+
+    def test_figures_are_sealed_into_the_weights_that_they_are_of(self, demo, tmp_path):
+        kept, path, other = (tmp_path / name for name in ("r.json", "a.safetensors", "b.safetensors"))
+        save_random(path, seed=1)
+        save_random(other, seed=2)
+        more = ["--weights", path, "--json", kept]
+        assert self.run("demo", "--demo", demo, *more, systems=["ours", "fourier"]) == 0
+        before = weights.read_metadata(other)
+        assert main(["benchmark-accuracy", "--show", str(kept), "--into", str(other)]) == 1
+        assert weights.read_metadata(other) == before
+        assert main(["benchmark-accuracy", "--show", str(kept), "--into", str(path)]) == 0
+        assert main(["benchmark-accuracy", "demo", "--into", str(path)]) == 2
+        sealed = json.loads(weights.read_metadata(path)["results"])["demo"]
+        assert sealed["2-D Fourier magnitude"] == {"map": 1.0, "mr1": 1.0, "rank_1": 1.0}
+        measured = json.loads(kept.read_text())["tables"]["demo"]["systems"]["ours"]["figures"]
+        assert sealed["mirex"]["map"] == round(measured["map"]["value"], 4)
 
     def test_other_recordings_are_measured_anew(self, demo, tmp_path):
         kept = tmp_path / "results.json"

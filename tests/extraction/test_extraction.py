@@ -249,14 +249,17 @@ def test_workers_compute_columns_and_this_process_embeds_them(first, paths, tmp_
     embed_together = embedding.embed_together
 
     def watched(columns, *, sealed):
-        together.append(len(columns))
+        together.append([each.shape[1] for each in columns])
         return embed_together(columns, sealed=sealed)
 
     monkeypatch.setattr(embedding, "embed_together", watched)
     monkeypatch.setattr(embedding, "embed", None)
-    monkeypatch.setattr("mirex.extraction.device.TOGETHER", 3)
+    limit = 12
+    monkeypatch.setattr("mirex.extraction.device.TOGETHER", limit)
     result = extract([paths[i] for i in good], scratch=tmp_path, device="cuda")
-    assert together == [3, *[3] * (SONGS // 3 - 1), *[SONGS % 3][: SONGS % 3]]
+    assert sum(map(len, together)) == SONGS
+    assert all(sum(lengths) >= limit > sum(lengths[:-1]) for lengths in together[:-1])
+    assert max(map(len, together)) > 1
     assert result.computed == SONGS
     np.testing.assert_allclose(result.embeddings, first.embeddings[good], atol=1e-5)
     np.testing.assert_allclose(result.seconds, first.seconds[good], atol=1e-3)

@@ -1,5 +1,6 @@
 """Backends: the same embeddings by other code, and never taken for each other; the network as ONNX."""
 
+import gc
 import sys
 
 import numpy as np
@@ -108,6 +109,26 @@ def test_openvino_gives_the_embeddings_of_torch(small, rng):
     assert cosines(found, expected).min() > VECTORS["cosine"]
     assert embed(recordings, sealed=by_openvino).tobytes() == found.tobytes()
     assert embed(recordings[1:2], sealed=by_openvino).tobytes() == found[1:2].tobytes()
+
+
+def test_openvino_leaves_it_to_the_system_which_core_a_process_runs_on(small):
+    pytest.importorskip("openvino")
+    request = weights.load(small, backend="openvino").network.cqt._request
+    assert request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
+
+
+def test_nothing_of_the_conversion_stays_in_memory(small):
+    """Nor in a worker process, which collects no garbage while it starts: it holds a copy of the weights."""
+    pytest.importorskip("openvino")
+    sealed = weights.load(small)
+    gc.collect()
+    gc.disable()
+    try:
+        compiled = backend.compiled(sealed, backend="openvino")
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
+    assert compiled.fingerprint.endswith("-openvino")
 
 
 def test_stored_embeddings_of_two_backends_never_meet(small, tmp_path, demo_file):

@@ -47,7 +47,7 @@ def test_what_they_are_stands_in_few_lines():
         "trained on: scores",
         "trained on: chroma",
     ]
-    assert any(line.startswith("network: ") and "window_steps 96" in line for line in lines)
+    assert any(line.startswith("network: ") and "window_steps 512" in line for line in lines)
     assert "whitening: recordings 3, power -0.35" in lines
     assert "calibration: none" in lines
     assert lines[-2:] == ["  demo / mirex: map 0.9877", "  demo / Qmax: map 1"]
@@ -96,7 +96,7 @@ def test_the_command_prints_it(option, tmp_path, capsys):
     printed = capsys.readouterr().out
     if option == ["--json"]:
         assert json.loads(printed)["training"] == TRAINING
-        assert json.loads(printed)["network"]["window_steps"] == 96
+        assert json.loads(printed)["network"]["window_steps"] == 512
     else:
         found = weights.read_metadata(path)
         text = description.history(found) if option else description.describe(found)

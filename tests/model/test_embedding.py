@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mirex.model.embedding import embed, embed_together, embed_windows
 from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
 from mirex.model.whitening import fit
+from mirex.settings import NetworkSettings
 from random_network import random_network, random_sealed
 
 
@@ -28,6 +30,11 @@ def sealed() -> Sealed:
 def recordings(rng) -> list[np.ndarray]:
     """Three of unlike lengths: 16, 20 and 31 steps."""
     return [(10 ** rng.uniform(-4, 0, (84, columns))).astype(np.float32) for columns in (32, 40, 62)]
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Sealed:
+    return random_sealed(settings=NetworkSettings(embedding_size=64))
 
 
 def with_settings(sealed: Sealed, **changes) -> Sealed:
@@ -140,11 +147,40 @@ def test_a_recording_is_the_mean_of_its_whitened_windows(whitened, rng):
     np.testing.assert_allclose(embed([columns], sealed=whitened)[0], unit(np.mean(mapped, axis=0)), atol=1e-5)
 
 
-def test_windows_in_blocks_are_windows_at_once(whitened, rng, monkeypatch):
-    columns = rng.random((84, 200)).astype(np.float32)
-    whole = embed([columns], sealed=whitened)
-    monkeypatch.setattr("mirex.model.embedding.BLOCK", 3)
-    np.testing.assert_allclose(embed([columns], sealed=whitened), whole, atol=1e-5)
+@pytest.mark.parametrize("steps", [16, 24, 96, 200])
+def test_a_block_is_bounded_in_steps(narrow, rng, monkeypatch, steps):
+    """A long recording: no block has more than BLOCK steps, and the windows are those of one at a time."""
+    columns, limit = rng.random((84, 500)).astype(np.float32), 100
+    long = with_settings(narrow, window_steps=steps, window_hop=steps // 2)
+    monkeypatch.setattr(embedding, "BLOCK", 1)
+    expected = embed_windows(columns, sealed=long)
+    shapes = []
+    watched = long._replace(network=TwoViews(Watched(narrow.network.cqt, shapes)))
+    monkeypatch.setattr(embedding, "BLOCK", limit)
+    np.testing.assert_allclose(embed_windows(columns, sealed=watched), expected, rtol=0, atol=1e-5)
+    assert sum(count for count, *_ in shapes) == len(expected)
+    assert {length for *_, length in shapes} == {steps}
+    full = [count for count, *_ in shapes[:-1]]
+    assert full == [max(limit // steps, 1)] * len(full)
+
+
+class Watched:
+    """A network that notes the shapes of its input."""
+
+    def __init__(self, network: ResNet50IBN, shapes: list[tuple[int, ...]]) -> None:
+        self.network, self.shapes, self.device = network, shapes, network.device
+
+    def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.shapes.append(tuple(x.shape))
+        return self.network(x)
+
+
+class TwoViews(NamedTuple):
+    cqt: Watched
+
+
+def test_todays_memory_is_that_of_sixteen_windows_of_96_steps():
+    assert embedding.BLOCK == 16 * 96
 
 
 def test_whitening_changes_what_is_near(whitened, sealed, recordings):
@@ -209,34 +245,37 @@ def test_threads_change_rounding_only(sealed, recordings):
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=1e-5)
 
 
-def test_recordings_may_share_blocks(sealed, recordings, monkeypatch):
-    """Of several windows, and of one that is shorter than the others."""
-    short = with_settings(
-        sealed, min_steps=20, window_steps=12, window_hop=6, chroma_window_steps=24, chroma_window_hop=5
-    )
-    recordings, block = [*recordings, recordings[0][:, :6]], 7
-    sizes = []
-    outputs = embedding._outputs
+def test_recordings_may_share_blocks(narrow, recordings, monkeypatch):
+    """Of several windows and of one, of unlike lengths, in two views, each played twice."""
+    several = with_settings(
+        narrow, min_steps=20, window_steps=28, window_hop=14, chroma_window_steps=24, chroma_window_hop=5,
+        chroma_weight=0.5, second_longer=1.1,
+    )  # fmt: skip
+    recordings, block = [*recordings, recordings[0][:, :6], np.tile(recordings[1], 3)], 128
+    shapes, blocks = [], embedding.padded.blocks
 
-    def watched(found, sealed, *, folded, block):
-        sizes.append(len(found))
-        return outputs(found, sealed, folded=folded, block=block)
+    def watched(windows, *, rows, steps):
+        shapes.append((len(windows), rows, steps))
+        return blocks(windows, rows=rows, steps=steps)
 
-    expected = embed(recordings, sealed=short)
+    expected = embed(recordings, sealed=several)
     monkeypatch.setattr(embedding, "SHARED_BLOCK", block)
-    monkeypatch.setattr(embedding, "_outputs", watched)
-    np.testing.assert_allclose(embed_together(recordings, sealed=short), expected, rtol=0, atol=1e-5)
-    assert sum(sizes) % block == 0, "blocks are all of one size"
-    assert max(sizes) > 10, "windows of different recordings go together"
-    assert embed_together([], sealed=short).shape == (0, 2048)
+    monkeypatch.setattr(embedding.padded, "blocks", watched)
+    np.testing.assert_allclose(embed_together(recordings, sealed=several), expected, rtol=0, atol=1e-5)
+    assert {(rows, steps) for _, rows, steps in shapes} == {(block // 32, 32)}
+    assert len(shapes) == 2, "windows of different recordings and lengths go together"
+    assert embed_together([], sealed=several).shape == (0, 64)
 
 
-def test_company_in_a_block_changes_no_byte(whitened, recordings, monkeypatch):
-    monkeypatch.setattr(embedding, "SHARED_BLOCK", 4)
-    together = embed_together(recordings, sealed=whitened)
-    assert embed_together(recordings[::-1], sealed=whitened)[::-1].tobytes() == together.tobytes()
+@pytest.mark.parametrize("steps", [16, 512])
+def test_company_in_a_block_changes_no_byte(narrow, recordings, monkeypatch, steps):
+    """Neither for recordings of several windows nor for whole ones."""
+    monkeypatch.setattr(embedding, "SHARED_BLOCK", 128)
+    sealed = with_settings(narrow, window_steps=steps, window_hop=steps // 2, min_steps=1)
+    together = embed_together(recordings, sealed=sealed)
+    assert embed_together(recordings[::-1], sealed=sealed)[::-1].tobytes() == together.tobytes()
     for index, columns in enumerate(recordings):
-        assert embed_together([columns], sealed=whitened)[0].tobytes() == together[index].tobytes()
+        assert embed_together([columns], sealed=sealed)[0].tobytes() == together[index].tobytes()
 
 
 def test_what_cannot_be_embedded_is_an_error_for_all_together(sealed, recordings):

@@ -109,6 +109,18 @@ def test_full_precision_round_trip(tmp_path):
         assert not value.is_floating_point() or torch.equal(found[name], value), name
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not say what is mapped")
+def test_nothing_of_the_file_stays_in_memory(tmp_path):
+    """Not mapped either: the file may change, and every worker process would hold its pages."""
+    path, size = tmp_path / "whitened.safetensors", 64
+    state = tensors_of(random_views(embedding_size=size))
+    state |= {"whitening.mean": torch.rand(size), "whitening.projection": torch.rand(size, size)}
+    save_state(state, path, settings=NetworkSettings(embedding_size=size))
+    sealed = weights.load(path)
+    assert sealed.whitening is not None
+    assert str(path) not in Path("/proc/self/maps").read_text("utf-8")
+
+
 def test_half_precision_hardly_moves_an_embedding(whole, rng):
     sealed = weights.load(whole)
     full = sealed._replace(network=random_views())

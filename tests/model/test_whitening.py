@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from mirex.cli import main
 from mirex.corpora.cqt_levels import LevelCorpus, level_arrays
 from mirex.errors import TrainingError, WeightsError
 from mirex.model import weights
+from mirex.model.embedding import embed_windows
 from mirex.model.whitening import fit, unit
 from mirex.settings import FrontEndSettings, NetworkSettings
-from mirex.training.whiten import whiten, window_vectors
+from mirex.training.whiten import Window, whiten, window_vectors
 from random_network import random_state, save_random
 
 
@@ -78,14 +80,19 @@ def test_too_few_vectors():
         fit([np.ones((1, 8), np.float32)])
 
 
-def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
+def save_recordings(path: Path, rng: np.random.Generator) -> None:
+    """Two recordings of 93 and 121 s for training, and one for validation."""
     arrays = level_arrays(
         [(10 ** rng.uniform(-4, -1, (84, columns))).astype(np.float32) for columns in (200, 260, 40)],
         works=[1, 2, 3],
         splits=["train", "train", "validation"],
         names=["a", "b", "c"],
     )
-    np.savez(tmp_path / "recordings.npz", **arrays)  # type: ignore[arg-type]
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
+    save_recordings(tmp_path / "recordings.npz", rng)
     save_random(tmp_path / "plain.safetensors")
     plain = weights.load(tmp_path / "plain.safetensors")
     command = ["whiten", str(tmp_path / "plain.safetensors"), str(tmp_path / "white.safetensors")]
@@ -117,6 +124,35 @@ def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
     entries = json.loads(both.metadata["training"])
     assert entries["whitening"] == told
     assert entries["chroma_whitening"]["windows"] == 2
+
+
+def test_windows_are_sealed_and_used_for_the_fit(rng, tmp_path):
+    save_random(tmp_path / "plain.safetensors")
+    save_recordings(tmp_path / "recordings.npz", rng)
+    more = ["--window", "24", "12", "--chroma-window", "40", "20", "--power", "-0.2"]
+    command = ["whiten", str(tmp_path / "plain.safetensors"), str(tmp_path / "white.safetensors")]
+    assert main([*command, "--recordings", str(tmp_path / "recordings.npz"), *more]) == 0
+    white = weights.load(tmp_path / "white.safetensors")
+    chosen = {"window_steps": 24, "window_hop": 12, "chroma_window_steps": 40, "chroma_window_hop": 20}
+    assert white.settings == dataclasses.replace(NetworkSettings(), **chosen)
+    corpus = LevelCorpus.load(tmp_path / "recordings.npz", split="train")
+    columns = [corpus.columns(each, generator=np.random.default_rng(0)) for each in corpus.recordings]
+    counts = [len(embed_windows(each, sealed=white)) for each in columns]
+    assert json.loads(white.metadata["training"])["whitening"]["windows"] == sum(counts)
+    assert max(counts) > 1
+
+
+@pytest.mark.parametrize("window", [Window(0, 0), Window(24, 0), Window(24, 25)])
+def test_windows_out_of_range(tmp_path, window):
+    save_random(tmp_path / "plain.safetensors")
+    for name in ("window", "chroma_window"):
+        with pytest.raises(TrainingError, match="give 1 <= hop <= steps"):
+            whiten(
+                tmp_path / "plain.safetensors",
+                recordings=[],
+                output=tmp_path / "white.safetensors",
+                **{name: window},
+            )
 
 
 def test_weights_of_views_out_of_range(tmp_path):
