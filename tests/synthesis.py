@@ -82,11 +82,12 @@ def encode(
         streams = []
         for index, track in enumerate(tracks):
             layout = "mono" if track.ndim == 1 else "stereo"
-            streams.append(output.add_stream(codec, rate=rate, layout=layout))
+            stream: Any = output.add_stream(codec, rate=rate, layout=layout)
+            streams.append(stream)
             if bit_rate is not None:
-                streams[-1].bit_rate = bit_rate
+                stream.bit_rate = bit_rate
             if default is not None:
-                streams[-1].disposition = Disposition.default if index == default else Disposition(0)
+                stream.disposition = Disposition.default if index == default else Disposition(0)
         for track, stream in zip(tracks, streams, strict=True):
             _encode_track(output, stream, track, rate)
     return Path(path)

@@ -373,8 +373,8 @@ def build(environment: Path, folders: Sequence[Path]) -> None:
     lock = environment.with_name(environment.name + ".lock")
     if os.path.lexists(environment) and not lock.exists():
         raise EnvironmentFailure(
-            f"{environment} was not made by this script and lacks packages; move it away, or set "
-            "MIREX_PYTHON to an interpreter that has them"
+            f"{environment} was not made by this script; move it away, or set MIREX_PYTHON to an interpreter "
+            f"that has all packages ({environment}/bin/python, if it has)"
         )
     try:
         with open(lock, "a") as file:

@@ -8,8 +8,8 @@ seconds, then to its end, then once more, when everything is in the scratch fold
 the same bytes.
 
 Measured with --backend openvino on one core of an AMD EPYC that other work shared: 693 MiB of FLAC, 2,900
-windows: 469 s, 750 MiB of its own (1,341 with the file, which is mapped); once more from the scratch folder:
-22 s. The same bytes.
+windows: 469 s, 750 MiB of its own (1,341 with the file, which was mapped then); once more from the scratch
+folder: 22 s. The same bytes.
 """
 
 import argparse

@@ -63,6 +63,7 @@ def with_ffmpeg(format: str, codec: str, rate: int = RATE) -> Callable[[NDArray]
         with av.open(file, "w", format=format) as container:
             stream = container.add_stream(codec, rate=rate, layout="stereo")
             assert isinstance(stream, av.AudioStream)
+            stream.bit_rate = 96_000  # WMA has no default
             frame = av.AudioFrame.from_ndarray(
                 np.ascontiguousarray(samples.T, dtype=np.float32), format="fltp", layout="stereo"
             )
@@ -96,6 +97,13 @@ ENCODERS: dict[str, Callable[[NDArray], bytes]] = {
     "aac": with_ffmpeg("adts", "aac"),
     "mka": with_ffmpeg("matroska", "aac"),
     "webm": with_ffmpeg("webm", "libopus", 48_000),
+    "wma": with_ffmpeg("asf", "wmav2", 44_100),
+    "ac3": with_ffmpeg("ac3", "ac3", 44_100),
+    "wv": with_ffmpeg("wv", "wavpack"),
+    "avi": with_ffmpeg("avi", "libmp3lame"),
+    "flv": with_ffmpeg("flv", "aac"),
+    "ts": with_ffmpeg("mpegts", "aac"),
+    "mpg": with_ffmpeg("mpeg", "mp2", 44_100),
 }
 
 
