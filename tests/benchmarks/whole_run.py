@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=ALL, help="more than the workers (default 1000)")
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 1], help="a run each (default 2 1)")
     parser.add_argument("--backend", choices=("torch", "openvino"), default="torch")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--seconds", type=int, nargs="+", default=[SECONDS], metavar="S",
         help="length of the tracks (default 210), or the shortest and the longest",
@@ -64,7 +65,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
         folder = Path(temporary)
         paths = write_tracks(folder, args.tracks, seconds=shortest, longest=longest)
-        runs = [measure(paths, folder, workers=number, backend=args.backend) for number in args.workers]
+        how = {"backend": args.backend, "device": args.device}
+        runs = [measure(paths, folder, workers=number, **how) for number in args.workers]
     machine = {"cores": len(os.sched_getaffinity(0)), "processor": platform.processor()}
     report = {**machine, "seconds": [shortest, longest], "runs": runs}
     if args.json:
@@ -96,21 +98,22 @@ def write_tracks(
     return paths
 
 
-def measure(paths: list[Path], folder: Path, *, workers: int, backend: str) -> Run:
+def measure(paths: list[Path], folder: Path, *, workers: int, backend: str, device: str = "cpu") -> Run:
     """All tracks; before that a track a worker, which is mostly start-up."""
-    few = extract(paths[:workers], folder, workers=workers, backend=backend)
-    found = extract(paths, folder, workers=workers, backend=backend)
+    few = extract(paths[:workers], folder, workers=workers, backend=backend, device=device)
+    found = extract(paths, folder, workers=workers, backend=backend, device=device)
     each = (found["wall"] - few["wall"]) / (len(paths) - workers)
     return found | {"first": few["wall"], "all": found["wall"] + (ALL - len(paths)) * each}
 
 
-def extract(paths: list[Path], folder: Path, *, workers: int, backend: str) -> Run:
+def extract(paths: list[Path], folder: Path, *, workers: int, backend: str, device: str = "cpu") -> Run:
     """One run of the script, in a process of its own that waits for it and for nothing else."""
     listed, scratch = folder / "list.txt", folder / "scratch"
     listed.write_text("".join(f"{path}\n" for path in paths), "utf-8")
     shutil.rmtree(scratch, ignore_errors=True)
-    script = [str(ROOT / "run_extract.sh"), "-numThreads", str(workers), "--backend", backend]
-    command = [sys.executable, "-c", CHILD, *script, "--device", "cpu", "--strict", str(scratch), str(listed)]
+    options = ["-numThreads", str(workers), "--backend", backend, "--device", device, "--strict"]
+    script = [str(ROOT / "run_extract.sh"), *options, str(scratch), str(listed)]
+    command = [sys.executable, "-c", CHILD, *script]
     start = time.perf_counter()
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     wall = time.perf_counter() - start
@@ -120,7 +123,7 @@ def extract(paths: list[Path], folder: Path, *, workers: int, backend: str) -> R
     return {
         "tracks": len(paths),
         "workers": workers,
-        "backend": backend,
+        "backend": backend if device == "cpu" else f"{backend}, {device}",
         "wall": wall,
         "processor": float(processor),
         "mebibytes": int(largest) / (1024**2 if sys.platform == "darwin" else 1024),
