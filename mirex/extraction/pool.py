@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from mirex import errors
+from mirex.threads import ONE_THREAD
 
 COMMAND = [sys.executable, "-P", "-m", "mirex.extraction.worker"]
 TIME_LIMIT = 60.0  # seconds, by default
@@ -38,7 +39,6 @@ _BYTES_A_SECOND = 16_000  # of a recording whose length is not known yet
 _START_LIMIT = 600.0  # seconds; loading PyTorch over a network may take minutes
 _START_ATTEMPTS = 3
 _TICK = 0.5  # seconds
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -461,12 +461,8 @@ def _guessed_length(path: str) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """The parent's environment and module search path, with one thread for every library, on any core.
-
-    OpenMP places a process's first thread on the first core if the user's environment asks for binding, as
-    many clusters' does. All workers would share that core.
-    """
+    """The parent's environment and module search path, with one thread for every library, on any core."""
     search = [os.path.abspath(entry) for entry in sys.path]
     package_parent = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(dict.fromkeys([package_parent, *search]))
-    return {**os.environ, "PYTHONPATH": path, **dict.fromkeys(_ONE_THREAD, "1"), "OMP_PROC_BIND": "false"}
+    return {**os.environ, "PYTHONPATH": path, **ONE_THREAD}

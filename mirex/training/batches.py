@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mirex.features.views import at_least
+from mirex.threads import one_thread_each
 from mirex.training.mixing import Numbering, number_works
 from mirex.training.settings import BatchSettings
 from mirex.training.sources import Lengths, Source, Version
@@ -247,15 +248,15 @@ def stream(
     if processes == 0:
         yield from map(made.__getitem__, range(len(made)))
         return
-    batches = iter(
-        DataLoader(
-            made,
-            batch_size=None,
-            num_workers=processes,
-            multiprocessing_context=context,
-            pin_memory=pinned,
-        )
+    loader = DataLoader(
+        made,
+        batch_size=None,
+        num_workers=processes,
+        multiprocessing_context=context,
+        pin_memory=pinned,
     )
+    with one_thread_each():
+        batches = iter(loader)
     try:
         yield from batches
     finally:

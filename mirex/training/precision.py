@@ -6,6 +6,7 @@ float32.
 """
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 
@@ -30,5 +31,6 @@ def half_precision(device: str) -> AbstractContextManager[None]:
 
 
 def _on_this_cpu() -> bool:
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # missing in older versions
+    # Older versions lack it.
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(found.get(feature, False) for feature in CPU_FEATURES)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import shutil
 from pathlib import Path
 
@@ -539,6 +540,22 @@ def test_worker_processes_give_the_same_batches_in_order(chroma):
     assert len(here) == len(there) == len(expected) == 6
     assert all(_equal(a, b) and _equal(a, c) for a, b, c in zip(expected, here, there, strict=True))
     assert len({batch.labels.numpy().tobytes() + batch.chroma.numpy().tobytes() for batch in there}) == 6
+
+
+class _MakeThreads(_Make):
+    """A maker whose process tells what its environment says about threads."""
+
+    def __call__(self):
+        Path(self.chroma).write_text(os.environ.get("OMP_NUM_THREADS", "none"))
+        raise RuntimeError("told")
+
+
+def test_processes_that_make_batches_have_one_thread_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    with pytest.raises(RuntimeError, match="told"):
+        list(stream(_MakeThreads(tmp_path / "threads"), wanted=range(2), processes=1))
+    assert (tmp_path / "threads").read_text() == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "5"
 
 
 def test_batches_that_nobody_waits_for_are_left_in_peace(chroma, capfd):
