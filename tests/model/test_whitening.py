@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,7 +134,12 @@ def test_windows_are_sealed_and_used_for_the_fit(rng, tmp_path):
     command = ["whiten", str(tmp_path / "plain.safetensors"), str(tmp_path / "white.safetensors")]
     assert main([*command, "--recordings", str(tmp_path / "recordings.npz"), *more]) == 0
     white = weights.load(tmp_path / "white.safetensors")
-    chosen = {"window_steps": 24, "window_hop": 12, "chroma_window_steps": 40, "chroma_window_hop": 20}
+    chosen: dict[str, Any] = {
+        "window_steps": 24,
+        "window_hop": 12,
+        "chroma_window_steps": 40,
+        "chroma_window_hop": 20,
+    }
     assert white.settings == dataclasses.replace(NetworkSettings(), **chosen)
     corpus = LevelCorpus.load(tmp_path / "recordings.npz", split="train")
     columns = [corpus.columns(each, generator=np.random.default_rng(0)) for each in corpus.recordings]
