@@ -16,6 +16,7 @@ from mirex.settings import NetworkSettings
 from mirex.training.loop import Trainer
 from mirex.training.losses import pairs
 from mirex.training.mixing import Node, find_links, number_works, read_links
+from mirex.training.precision import half_precision
 from mirex.training.recipe import make_batches
 from mirex.training.settings import BatchSettings, Corpus, LoopSettings, Recipe
 from mirex.training.statistics import renew_statistics
@@ -224,7 +225,7 @@ def test_statistics_are_the_mean_over_batches_and_of_views_that_occur_alone(rng)
     renew_statistics(network, batches, device="cpu")
     assert not network.training
     found = network.cqt.stem[1]
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.no_grad(), half_precision("cpu"):
         made = [network.cqt.stem[0](cqt).float() for cqt, _ in batches]
     means = torch.stack([each.mean(dim=(0, 2, 3)) for each in made]).mean(dim=0)
     variances = torch.stack([each.var(dim=(0, 2, 3)) for each in made]).mean(dim=0)
