@@ -5,6 +5,7 @@ The file has no name, so nothing is left of it when the process ends, however it
 rather than mapped, so that its pages never count as memory of the process.
 """
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -145,11 +146,9 @@ class Spool:
 
 def _temporary_file(folder: str | os.PathLike[str] | None) -> tuple[BinaryIO, str]:
     """A file without a name, and the folder that it is in."""
-    for place in [folder] if folder is not None else []:
-        try:
-            return tempfile.TemporaryFile(buffering=0, dir=place), str(Path(place))
-        except OSError:
-            pass  # on another machine, or write-protected
+    if folder is not None:
+        with contextlib.suppress(OSError):  # on another machine, or write-protected
+            return tempfile.TemporaryFile(buffering=0, dir=folder), str(Path(folder))
     try:
         return tempfile.TemporaryFile(buffering=0), tempfile.gettempdir()
     except OSError as error:

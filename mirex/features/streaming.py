@@ -20,7 +20,7 @@ from mirex.errors import AudioError
 from mirex.features import audio, containers, cqt, sndfile
 from mirex.features.containers import Window
 from mirex.features.spool import Spool
-from mirex.features.track import WILD_SAMPLE, Powers
+from mirex.features.track import WILD_SAMPLE, Powers, mean_of_channels
 from mirex.features.trimming import BlockTrimmer, loudness_limit
 from mirex.settings import FrontEndSettings
 
@@ -216,7 +216,7 @@ def _sound_blocks(
             raise _Unsound
         if resampler is None and found != sample_rate:
             resampler = soxr.ResampleStream(found, sample_rate, 1, dtype="float32", quality="HQ")
-        rate, mono = found, np.ascontiguousarray(block.mean(axis=1, dtype=np.float32))
+        rate, mono = found, np.array(mean_of_channels(block))
         powers.add(block, mono)
         if progress:
             progress(min(os.lseek(file.fileno(), 0, os.SEEK_CUR), source.size - 1), source.size)

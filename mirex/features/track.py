@@ -125,6 +125,27 @@ def _run(decoder: Open, track: "_Track") -> tuple["_Track", list[str]]:
     return track, notes
 
 
+def mean_of_channels(block: Samples) -> Samples:
+    """Average the channels.
+
+    Parameters
+    ----------
+    block : float32 [frames, channels]
+        At least one channel.
+
+    Returns
+    -------
+    float32 [frames]
+        A view of the block if it has one channel.
+    """
+    channels = block.shape[1]
+    if channels == 1:
+        return block[:, 0]
+    if channels == 2:
+        return (block[:, 0] + block[:, 1]) / np.float32(2)  # as mean(), several times as fast
+    return block.mean(axis=1, dtype=np.float32)
+
+
 class Powers:
     """Power of channels and of their mean, without constant offsets, and whether they are silent; summed up.
 
@@ -313,14 +334,9 @@ class _Track:
         return np.where(good, block, np.float32(0))
 
     def _mono(self, block: Samples) -> Samples:
-        channels = block.shape[1]
-        if channels == 1:
-            return block[:, 0]
-        if self._channel is not None:
-            return block[:, min(self._channel, channels - 1)]
-        if channels == 2:
-            return (block[:, 0] + block[:, 1]) / np.float32(2)  # as mean(), several times as fast
-        return block.mean(axis=1, dtype=np.float32)
+        if self._channel is None:
+            return mean_of_channels(block)
+        return block[:, min(self._channel, block.shape[1] - 1)]
 
     def _resample(self, rate: int, mono: Samples) -> Samples:
         flushed = np.empty(0, np.float32)
