@@ -18,6 +18,20 @@ ONE_THREAD = {
 }
 
 
+def wanted() -> int:
+    """How many threads a library should use that does not ask for itself.
+
+    Returns
+    -------
+    int
+        As OMP_NUM_THREADS says; by default one for each core that this process may use.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if first.isdecimal() and int(first) > 0:
+        return int(first)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def one_thread_each() -> Iterator[None]:
     """Let processes that are started within the block compute in one thread each.

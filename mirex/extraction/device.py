@@ -1,13 +1,14 @@
-"""Embeddings on a GPU, by the process that collects what the workers compute.
+"""Columns and embeddings on a GPU, by the process that collects what the workers decode.
 
-One recording is too little to keep a GPU busy. So many are embedded together, while the workers decode the
-next ones. The result for a recording does not depend on the others
-(`mirex.model.embedding.embed_together`). If a batch fails, its recordings are embedded one by one, so that an
-exception costs one recording only, as it does in a worker.
+The samples of a recording become columns as soon as they arrive. One recording is too little to keep the
+network busy, so many are embedded together, while the workers decode the next ones. The result for a
+recording does not depend on the others (`mirex.model.embedding.embed_together`). If a batch fails, its
+recordings are embedded one by one, so that an exception costs one recording only, as it does in a worker.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ Recordings share a block of the network if their windows are padded to the same 
 
 
 class Device:
-    """The network on a device.
+    """The transform and the network on a device.
 
     Parameters
     ----------
@@ -47,6 +48,40 @@ class Device:
         from mirex.model import weights
 
         self._sealed = weights.load(path, device=device)
+        self._name = str(next(self._sealed.network.parameters()).device)
+
+    def transformed(self, answer: Answer) -> Answer:
+        """Replace samples by columns. Threads may call it at the same time.
+
+        Parameters
+        ----------
+        answer : Answer
+            With or without samples.
+
+        Returns
+        -------
+        Answer
+            Without samples; a failure if an exception came up that is the recording's own.
+
+        Raises
+        ------
+        MirexError
+            As `embed`.
+        """
+        if "samples" not in answer.arrays:
+            return answer
+        arrays = dict(answer.arrays)
+        samples = arrays.pop("samples")
+        return _completed(dataclasses.replace(answer, arrays=arrays), lambda: self._columns(samples))
+
+    def _columns(self, samples: np.ndarray) -> Arrays:
+        from mirex.features import cqt
+
+        try:
+            return {"columns": cqt.columns(samples, settings=self._sealed.front_end, device=self._name)}
+        except Exception as error:
+            _end_without_device(self._sealed, error)
+            raise
 
     def embed(self, columns: np.ndarray) -> Arrays:
         """Embed one recording.
@@ -132,17 +167,16 @@ def _embedded_together(waiting: Sequence[tuple[int, Answer]], device: Device) ->
         found = device.embed_together([answer.arrays["columns"] for _, answer in waiting])
     except Exception:  # which of them it was is found out one by one
         for job, answer in waiting:
-            yield job, _embedded(answer, device)
+            yield job, _completed(answer, partial(device.embed, answer.arrays["columns"]))
         return
     for (job, answer), arrays in zip(waiting, found, strict=True):
         yield job, dataclasses.replace(answer, arrays={**answer.arrays, **arrays})
 
 
-def _embedded(answer: Answer, device: Device) -> Answer:
-    """The answer with an embedding; an exception fails this recording only, as it does in a worker."""
+def _completed(answer: Answer, compute: Callable[[], Arrays]) -> Answer:
+    """The answer with more arrays; an exception fails this recording only, as it does in a worker."""
     try:
-        arrays = device.embed(answer.arrays["columns"])
-        return dataclasses.replace(answer, arrays={**answer.arrays, **arrays})
+        return dataclasses.replace(answer, arrays={**answer.arrays, **compute()})
     except AudioError as error:
         return Answer(failure=str(error))
     except MirexError:

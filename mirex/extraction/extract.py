@@ -98,7 +98,8 @@ class _Plan:
         Parameters
         ----------
         on_cuda : bool
-            Whether this process computes the embeddings, on a GPU; workers then compute the columns only.
+            Whether this process computes the embeddings, on a GPU, and the columns too unless the workers
+            are on a cluster; workers then decode.
 
         Returns
         -------
@@ -112,6 +113,8 @@ class _Plan:
             "weights_fingerprint": self.fingerprint,
             "backend": self.backend,
             "columns": self.keep_columns or on_cuda,
+            # Across a network, columns are sent: samples are a hundred times as large.
+            "samples": on_cuda and self.cqt == "multirate" and self.scheduler is None,
             "scratch": os.path.abspath(self.scratch),
         }
 
@@ -143,7 +146,7 @@ def extract(
     scratch : path-like
         Folder for the store and the report; created if missing.
     device : {"auto", "cpu", "cuda"}
-        Of the network; "auto" is CUDA if available.
+        Of the transform and the network; "auto" is CUDA if available.
     threads : int
         Worker processes, of one thread each.
     cqt : {"multirate", "essentia"}
@@ -406,16 +409,19 @@ def _answers(locations: Sequence[str], plan: _Plan) -> Generator[tuple[int, pool
     on_cuda = plan.weights is not None and resolve_device(plan.device) == "cuda"
     device = Device(plan.weights, "cuda") if plan.weights and on_cuda else None
     setup = plan.worker_setup(on_cuda=on_cuda)
-    with contextlib.closing(_analysed(locations, setup, plan)) as answers:
+    finish = device.transformed if device else None
+    with contextlib.closing(_analysed(locations, setup, plan, finish)) as answers:
         for job, answer in in_batches(answers, device) if device else answers:
             yield job, _checked(answer)
 
 
 def _analysed(
-    locations: Sequence[str], setup: dict[str, Any], plan: _Plan
+    locations: Sequence[str], setup: dict[str, Any], plan: _Plan, finish: pool.Finish | None
 ) -> Generator[tuple[int, pool.Answer], None, None]:
     if plan.scheduler is None:
-        return pool.run(locations, setup=setup, workers=plan.threads, time_limit=plan.time_limit)
+        return pool.run(
+            locations, setup=setup, workers=plan.threads, time_limit=plan.time_limit, finish=finish
+        )
     from mirex.extraction import cluster
 
     return cluster.run(

@@ -16,6 +16,7 @@ works from a script without a main guard, from a notebook and from standard inpu
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import json
 import os
 import queue
@@ -23,7 +24,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ _BYTES_A_SECOND = 16_000  # of a recording whose length is not known yet
 _START_LIMIT = 600.0  # seconds; loading PyTorch over a network may take minutes
 _START_ATTEMPTS = 3
 _TICK = 0.5  # seconds
+_PIPE = 1 << 20  # bytes: samples are megabytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,9 @@ class Answer:
     unexpected: bool = False
 
 
+Finish = Callable[[Answer], Answer]
+
+
 class WorkerDied(Exception):
     """The process ended without an answer; the message says how."""
 
@@ -72,7 +77,12 @@ class TookTooLong(WorkerDied):
 
 
 def run(
-    paths: Sequence[str], *, setup: dict[str, Any], workers: int, time_limit: float = TIME_LIMIT
+    paths: Sequence[str],
+    *,
+    setup: dict[str, Any],
+    workers: int,
+    time_limit: float = TIME_LIMIT,
+    finish: Finish | None = None,
 ) -> Generator[tuple[int, Answer], None, None]:
     """Analyse recordings in worker processes; yield (index into paths, answer) as they come.
 
@@ -88,6 +98,8 @@ def run(
         Processes at a time at most, 1 or more.
     time_limit : float
         Seconds for a recording, plus a tenth of its length; 0 for no limit.
+    finish : callable, optional
+        Called with each answer, in the thread that waits for its process; returns the answer to yield.
 
     Yields
     ------
@@ -98,16 +110,18 @@ def run(
     ------
     MirexError
         If a worker reports it during setup, or workers cannot be started.
+    Exception
+        Any that `finish` raises.
     """
     suspects = []
-    with Crew(setup, time_limit=time_limit) as crew:
+    with Crew(setup, time_limit=time_limit, finish=finish) as crew:
         for index, answer in crew.work(paths, range(len(paths)), workers=workers):
             if isinstance(answer, Answer):
                 yield index, answer
             else:
                 suspects.append(index)
     for index in suspects:
-        with Crew(setup, time_limit=time_limit) as crew:
+        with Crew(setup, time_limit=time_limit, finish=finish) as crew:
             for _, answer in crew.work(paths, [index], workers=1):
                 yield index, answer if isinstance(answer, Answer) else given_up(answer)
 
@@ -137,12 +151,14 @@ class Crew:
     ----------
     setup : dict
         See `mirex.extraction.worker`.
-    time_limit : float
+    time_limit, finish
         As in `run`.
     """
 
-    def __init__(self, setup: dict[str, Any], *, time_limit: float = TIME_LIMIT) -> None:
-        self._setup, self._time_limit = setup, time_limit
+    def __init__(
+        self, setup: dict[str, Any], *, time_limit: float = TIME_LIMIT, finish: Finish | None = None
+    ) -> None:
+        self._setup, self._time_limit, self._finish = setup, time_limit, finish
         self._lock = threading.Lock()
         self._processes: list[Process] = []
         self._threads: list[threading.Thread] = []
@@ -264,7 +280,8 @@ class Crew:
                 return
             try:
                 process = self.ready(process)
-                self._results.put((index, process.ask(paths[index], time_limit=self._time_limit)))
+                answer = process.ask(paths[index], time_limit=self._time_limit)
+                self._results.put((index, self._finish(answer) if self._finish else answer))
             except WorkerDied as death:
                 process = None
                 self._results.put((index, death))
@@ -312,6 +329,8 @@ class Process:
             stderr=None if os.environ.get("MIREX_DEBUG") else subprocess.DEVNULL,
             env=_environment(),
         )
+        with contextlib.suppress(OSError, AttributeError):  # over a user's limit, or not on Linux
+            fcntl.fcntl(self._popen.stdout, fcntl.F_SETPIPE_SZ, _PIPE)  # type: ignore[arg-type]
 
     def set_up(self, setup: dict[str, Any]) -> None:
         """Send the setup and wait until the process is ready.
@@ -435,11 +454,10 @@ class Process:
 
     def _array(self, shape: list[int]) -> np.ndarray:
         assert self._popen.stdout
-        size = 4 * int(np.prod(shape))
-        data = self._popen.stdout.read(size)
-        if len(data) < size:
+        array = np.empty(shape, "<f4")
+        if self._popen.stdout.readinto(array.reshape(-1).data.cast("B")) < array.nbytes:  # type: ignore[attr-defined]
             raise self._death()
-        return np.frombuffer(data, "<f4").reshape(shape)
+        return array
 
     def _death(self) -> WorkerDied:
         self.close()

@@ -8,6 +8,9 @@ Each message is one line of JSON. In: first the setup, then one job, {"path"}, p
 {"error", "message"} if the setup fails, otherwise {"ready"}; then for each job {"decoded"}, the recording's
 length in seconds, as soon as it is known, and {"arrays", "warnings"}, followed by the arrays' float32 bytes;
 or {"failure", "unexpected"}, which may come before or after the length.
+
+Where a GPU transforms the samples, they are sent to the other end instead, but for recordings that are too
+long to be held in memory.
 """
 
 import contextlib
@@ -73,24 +76,26 @@ def _private_stdout() -> BinaryIO:
 def _send(answers: BinaryIO, header: dict[str, Any], arrays: tuple[np.ndarray, ...] = ()) -> None:
     answers.write(json.dumps(header).encode() + b"\n")
     for array in arrays:
-        answers.write(array.tobytes())
+        answers.write(np.ascontiguousarray(array).reshape(-1).data)
     answers.flush()
 
 
 def _prepare(setup: dict[str, Any]) -> Analyse:
     """The function from a path to its arrays, with everything it needs loaded; it reports the length.
 
-    setup: front_end (JSON), cqt, weights (path; None: columns only), weights_fingerprint, backend of the
-    network, columns (whether they are wanted besides the embedding), scratch (folder for temporary files).
+    setup: front_end (JSON), cqt, weights (path; None: no embedding), weights_fingerprint, backend of the
+    network, columns (whether they are wanted besides the embedding), samples (whether they are wanted instead
+    of the columns), scratch (folder for temporary files).
     """
-    import torch
-
     from mirex.features import cqt
     from mirex.features.streaming import columns_of_file, columns_of_signal, decode_long, is_long
     from mirex.features.trimming import trimmed
     from mirex.model.weights import load
 
-    torch.set_num_threads(1)
+    if setup["weights"] and setup["backend"] == "torch":
+        import torch
+
+        torch.set_num_threads(1)
     front_end = FrontEndSettings.from_json(setup["front_end"])
     sealed = load(Path(setup["weights"]), backend=setup["backend"]) if setup["weights"] else None
     if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
@@ -98,23 +103,23 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
 
     scratch, how = setup["scratch"], {"settings": front_end, "implementation": setup["cqt"]}
 
-    def transformed(path: str, report: Callable[[float], None]) -> np.ndarray:
+    def read(path: str, report: Callable[[float], None]) -> Arrays:
+        """The samples, or the columns of a recording that is too long to be held in memory."""
         if is_long(path):
-            return columns_of_file(path, folder=scratch, decoded=report, **how).columns
+            return {"columns": columns_of_file(path, folder=scratch, decoded=report, **how).columns}
         samples = decode_long(path, settings=front_end, folder=scratch)
         if not samples.is_in_memory:  # longer than its header says, or only FFmpeg reads it
-            return columns_of_signal(samples.blocks, decoded=report, **how).columns
+            return {"columns": columns_of_signal(samples.blocks, decoded=report, **how).columns}
         report(len(samples) / front_end.sample_rate)
-        return cqt.columns(trimmed(samples.array(), settings=front_end), **how)
+        return {"samples": trimmed(samples.array(), settings=front_end)}
 
     def analyse(path: str, report: Callable[[float], None]) -> Arrays:
-        columns = transformed(path, report)
-        arrays = {} if sealed else {"columns": columns}
-        if sealed:
-            arrays |= embedded(columns, sealed)
-        if setup["columns"]:
-            arrays["columns"] = columns
-        return arrays
+        arrays = read(path, report)
+        if "samples" in arrays and not setup["samples"]:
+            arrays = {"columns": cqt.columns(arrays["samples"], **how)}
+        if sealed is None:
+            return arrays
+        return embedded(arrays["columns"], sealed) | (arrays if setup["columns"] else {})
 
     return analyse
 
@@ -174,7 +179,7 @@ def _answer(answers: BinaryIO, analyse: Analyse, path: str) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            arrays = {name: array.astype("<f4") for name, array in analyse(path, report).items()}
+            arrays = {name: array.astype("<f4", copy=False) for name, array in analyse(path, report).items()}
         except AudioError as error:
             return _send(answers, {"failure": str(error), "unexpected": False})
         except OSError as error:

@@ -18,22 +18,22 @@ definition by more than 2.5e-5 of the signal's peak. Essentia's differ by up to 
 out the kernels' negative frequencies.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from mirex._typing import Columns, Samples
 from mirex.errors import UsageError
 from mirex.settings import FrontEndSettings
 
-if TYPE_CHECKING:
-    from torch import Tensor
+Numbers = Any  # a float32 array: NumPy's on the CPU, PyTorch's elsewhere
 
 IMPLEMENTATIONS = ("multirate", "essentia")
-CHUNK_COLUMNS = 64  # bounds memory; fixed, because the sums would depend on it
+CHUNK_COLUMNS = 64  # on a CPU; bounds memory; fixed, because the sums would depend on it
+_GPU_CHUNK_COLUMNS = 1024  # 8 minutes: a GPU needs more work at a time
 _TAPS = 27  # of the half-band filter; odd, and every other one but the middle is zero
 _KAISER = 12.0  # its window: the fit has the smallest residual with this one
 _PASS = 2150 / 22050  # of a rate: up to here the filter leaves amplitudes as they are, within 1e-6
@@ -59,7 +59,7 @@ def columns(
     implementation : {"multirate", "essentia"}
         "essentia" is the reference, hundreds of times slower, on the CPU only.
     device : str
-        Torch device on which "multirate" computes.
+        Where "multirate" computes: "cpu", in NumPy, or another device of PyTorch.
 
     Returns
     -------
@@ -83,11 +83,14 @@ def columns(
     settings = settings or FrontEndSettings()
     if implementation not in IMPLEMENTATIONS:
         raise UsageError(f"CQT implementation {implementation!r}: choose one of {', '.join(IMPLEMENTATIONS)}")
-    transform = _Essentia(settings) if implementation == "essentia" else _Multirate(settings, device)
+    transform = _Essentia(settings) if implementation == "essentia" else _multirate(settings, device)
     result = np.empty((settings.bins, count_columns(len(samples), settings=settings)), np.float32)
-    for start, stop, chunk in _chunks(samples, result.shape[1], transform, settings):
-        frames = (stop - start) * settings.frames_per_column
-        result[:, start:stop] = _average(transform.magnitudes(chunk, frames), len(samples), settings)
+    step = CHUNK_COLUMNS if device == "cpu" else _GPU_CHUNK_COLUMNS
+    for start in range(0, result.shape[1], step):
+        stop = min(start + step, result.shape[1])
+        first = start * settings.frames_per_column * settings.hop
+        magnitudes = transform.magnitudes(samples, first, (stop - start) * settings.frames_per_column)
+        result[:, start:stop] = _average(magnitudes, len(samples), settings)
     return result
 
 
@@ -166,66 +169,38 @@ def kernel(bin_index: int, *, settings: FrontEndSettings) -> NDArray[np.complex1
 
 
 class _Transform(Protocol):
-    """Magnitudes of the frames of a signal.
-
-    Attributes
-    ----------
-    before : int
-        Samples that it needs before the first frame's centre.
-    """
-
-    before: int
-
-    def needed(self, frames: int) -> int:
-        """Count the samples that some frames need.
-
-        Parameters
-        ----------
-        frames : int
-            How many frames.
-
-        Returns
-        -------
-        int
-            From `before` samples before the first centre to the end of the last frame.
-        """
-
-    def magnitudes(self, chunk: Samples, frames: int) -> NDArray[np.float32]:
+    def magnitudes(self, samples: Samples, first: int, frames: int) -> Numbers:
         """Compute the magnitudes of frames.
 
         Parameters
         ----------
-        chunk : float32 [samples]
-            As many as `needed` says.
+        samples : float32 [samples]
+            The whole signal.
+        first : int
+            Sample at the first frame's centre.
         frames : int
             How many frames.
 
         Returns
         -------
         float32 [bins, frames]
+            On the transform's device.
         """
 
 
-def _chunks(
-    samples: Samples, total: int, transform: _Transform, settings: FrontEndSettings
-) -> Iterator[tuple[int, int, Samples]]:
-    """Yield (first column, end column, the samples that their frames need, zeros outside the signal)."""
-    for start in range(0, total, CHUNK_COLUMNS):
-        stop = min(start + CHUNK_COLUMNS, total)
-        first = start * settings.frames_per_column * settings.hop - transform.before
-        chunk = np.zeros(transform.needed((stop - start) * settings.frames_per_column), np.float32)
-        inside = samples[max(first, 0) : first + len(chunk)]
-        offset = max(-first, 0)
-        chunk[offset : offset + len(inside)] = inside
-        yield start, stop, chunk
-
-
-def _average(magnitudes: NDArray[np.float32], samples: int, settings: FrontEndSettings) -> Columns:
+def _average(magnitudes: Numbers, samples: int, settings: FrontEndSettings) -> Columns:
     """Mean over each column's frames; a signal shorter than one column has fewer frames."""
     frames = -(-samples // settings.hop)
     if frames < settings.frames_per_column:
-        return magnitudes[:, : max(frames, 1)].mean(axis=1, keepdims=True)
-    return magnitudes.reshape(settings.bins, -1, settings.frames_per_column).mean(axis=2)
+        found = magnitudes[:, : max(frames, 1)].mean(1)[:, None]
+    else:
+        found = magnitudes.reshape(settings.bins, -1, settings.frames_per_column).mean(2)
+    return found if isinstance(found, np.ndarray) else found.cpu().numpy()
+
+
+def _overlap(samples: Samples, first: int, length: int) -> tuple[int, Samples]:
+    """The part of the signal that lies in a chunk beginning at sample `first`, and where it begins there."""
+    return max(-first, 0), samples[max(first, 0) : max(first + length, 0)]
 
 
 class _Essentia:
@@ -247,13 +222,12 @@ class _Essentia:
         )
         self._half_lengths = (kernel_lengths(settings) / 2).astype(np.float32)
         self._settings = settings
-        self.before = settings.frame // 2
 
-    def needed(self, frames: int) -> int:
-        return (frames - 1) * self._settings.hop + self._settings.frame
-
-    def magnitudes(self, chunk: Samples, frames: int) -> NDArray[np.float32]:
+    def magnitudes(self, samples: Samples, first: int, frames: int) -> NDArray[np.float32]:
         hop, frame = self._settings.hop, self._settings.frame
+        chunk = np.zeros((frames - 1) * hop + frame, np.float32)
+        offset, inside = _overlap(samples, first - frame // 2, len(chunk))
+        chunk[offset : offset + len(inside)] = inside
         spectra = [np.abs(self._transform(chunk[i * hop : i * hop + frame])) for i in range(frames)]
         return (np.stack(spectra, axis=1) / self._half_lengths[:, None]).astype(np.float32)
 
@@ -261,31 +235,45 @@ class _Essentia:
 class _Octave(NamedTuple):
     """Kernels of an octave, on the grid of a signal that was halved `halvings` times.
 
+    lowest: the first bin.
     kernels: float32 [2 * half + 1, 2 * bins], real parts, then imaginary; the middle row is the centre's.
     """
 
+    lowest: int
     halvings: int
     half: int
     kernels: NDArray[np.float32]
 
 
 class _Multirate:
-    """The first frame's centre is placed in a chunk so that it lies on the grid of every octave.
+    """In NumPy on the CPU, in PyTorch on another device.
 
-    The middle of sample i of a halved signal is sample 2 i + _TAPS // 2 of the signal before.
+    The first frame's centre is placed in a chunk so that it lies on the grid of every octave. The middle of
+    sample i of a halved signal is sample 2 i + _TAPS // 2 of the signal before.
     """
 
     def __init__(self, settings: FrontEndSettings, device: str) -> None:
-        import torch
-
-        self._hop = settings.hop
-        self._device = device
-        octaves = _octaves(settings)
-        self._octaves = [(each, torch.from_numpy(each.kernels).to(device)) for each in octaves]
-        self._halvings = max(each.halvings for each in octaves)
-        self._halving = [torch.from_numpy(part).to(device) for part in _halving_matrix()]
+        self._settings, self._device = settings, device
+        self._octaves = [(each, self._moved(each.kernels)) for each in _octaves(settings)]
+        self._halvings = max(each.halvings for each, _ in self._octaves)
+        self._own, self._following = map(self._moved, _halving_matrix())
         self._centres = self._place_first_centre()
-        self.before = self._centres[0]
+
+    def magnitudes(self, samples: Samples, first: int, frames: int) -> Numbers:
+        signal = self._chunk(samples, first, frames)
+        result = self._zeros(self._settings.bins, frames)
+        for halvings in range(self._halvings + 1):
+            for octave, kernels in self._octaves:
+                if octave.halvings == halvings:
+                    start, hop = self._centres[halvings] - octave.half, self._settings.hop >> halvings
+                    found = _rows(signal[start:], frames, len(kernels), hop) @ kernels
+                    bins = found.shape[1] // 2
+                    real, imaginary = found[:, :bins], found[:, bins:]
+                    magnitudes = (real * real + imaginary * imaginary) ** 0.5
+                    result[octave.lowest : octave.lowest + bins] = magnitudes.T
+            if halvings < self._halvings:
+                signal = self._halve(signal)
+        return result
 
     def _place_first_centre(self) -> list[int]:
         """Position of the first frame's centre after 0, 1, ... halvings: as early as all kernels fit."""
@@ -299,39 +287,52 @@ class _Multirate:
                 return centres
             deepest += 1
 
-    def needed(self, frames: int) -> int:
+    def _chunk(self, samples: Samples, first: int, frames: int) -> Numbers:
+        """The samples that some frames need, from the begin of the first frame's kernels."""
+        signal = self._zeros(self._needed(frames))
+        offset, inside = _overlap(samples, first - self._centres[0], len(signal))
+        signal[offset : offset + len(inside)] = self._moved(inside)
+        return signal
+
+    def _needed(self, frames: int) -> int:
+        """Count these samples."""
         length = 0
         for halvings in range(self._halvings, -1, -1):
             if halvings < self._halvings:
                 length = 2 * _BLOCK * -(-length // _BLOCK) + _TAPS - 2
             reach = max((each.half for each, _ in self._octaves if each.halvings == halvings), default=0)
-            last = self._centres[halvings] + (frames - 1) * (self._hop >> halvings)
+            last = self._centres[halvings] + (frames - 1) * (self._settings.hop >> halvings)
             length = max(length, last + reach + 1)
         return length
 
-    def magnitudes(self, chunk: Samples, frames: int) -> NDArray[np.float32]:
+    def _halve(self, signal: Numbers) -> Numbers:
+        """Filter and keep every other sample: rows of 2 * _BLOCK samples to rows of _BLOCK."""
+        step = len(self._own)
+        count = (len(signal) - len(self._following)) // step
+        halved = signal[: count * step].reshape(count, step) @ self._own
+        halved += _rows(signal[step:], count, len(self._following), step) @ self._following
+        return halved.reshape(-1)
+
+    def _zeros(self, *shape: int) -> Numbers:
+        if self._device == "cpu":
+            return np.zeros(shape, np.float32)
         import torch
 
-        signal = torch.from_numpy(chunk).to(self._device)
-        result = []
-        for halvings in range(self._halvings + 1):
-            for octave, kernels in self._octaves:
-                if octave.halvings == halvings:
-                    start = self._centres[halvings] - octave.half
-                    rows = signal.as_strided((frames, len(kernels)), (self._hop >> halvings, 1), start)
-                    real, imaginary = (rows @ kernels).chunk(2, dim=1)
-                    result.append(real.square().addcmul_(imaginary, imaginary).sqrt_())
-            if halvings < self._halvings:
-                signal = self._halve(signal)
-        return torch.cat(result[::-1], dim=1).T.contiguous().cpu().numpy()
+        return torch.zeros(shape, device=self._device)
 
-    def _halve(self, signal: "Tensor") -> "Tensor":
-        """Filter and keep every other sample: rows of 2 * _BLOCK samples to rows of _BLOCK."""
-        own, following = self._halving
-        rows = (len(signal) - len(following)) // len(own)
-        halved = signal[: rows * len(own)].view(rows, len(own)) @ own
-        halved.addmm_(signal.as_strided((rows, len(following)), (len(own), 1), len(own)), following)
-        return halved.view(-1)
+    def _moved(self, values: NDArray[np.float32]) -> Numbers:
+        if self._device == "cpu":
+            return values
+        import torch
+
+        return torch.from_numpy(np.require(values, np.float32, "W")).to(self._device)
+
+
+def _rows(signal: Numbers, count: int, length: int, step: int) -> Numbers:
+    """Overlapping pieces of a signal, one every `step` samples, as rows of a matrix."""
+    if isinstance(signal, np.ndarray):  # laid out anew, since BLAS cannot take rows that overlap
+        return np.ascontiguousarray(sliding_window_view(signal, length)[::step][:count])
+    return signal.unfold(0, length, step)[:count]
 
 
 def half_band_filter() -> NDArray[np.float64]:
@@ -357,6 +358,11 @@ def _halving_matrix() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 @lru_cache(maxsize=2)
+def _multirate(settings: FrontEndSettings, device: str) -> _Multirate:
+    return _Multirate(settings, device)
+
+
+@lru_cache(maxsize=2)
 def _octaves(settings: FrontEndSettings) -> list[_Octave]:
     """The kernels, highest octave first."""
     found = []
@@ -365,7 +371,8 @@ def _octaves(settings: FrontEndSettings) -> list[_Octave]:
         halvings = _count_halvings(centre_frequencies(settings)[bins[-1]], settings)
         kernels = [kernel(index, settings=settings) for index in bins]
         half = -(-len(kernels[0]) // 2 // 2**halvings) + _BESIDE
-        found.append(_Octave(halvings, half, _fit(kernels, halvings=halvings, half=half).astype(np.float32)))
+        fitted = _fit(kernels, halvings=halvings, half=half).astype(np.float32)
+        found.append(_Octave(low, halvings, half, fitted))
     return found[::-1]
 
 

@@ -1,23 +1,17 @@
 """Backends: what computes the network on a CPU, and the network as an ONNX file.
 
 "torch" is the reference: every published figure and every shipped vector comes from it. "openvino" (the extra
-`fast`) compiles the same network, always in float32 even where the CPU supports lower precision. It is
-faster, and its embeddings have a cosine of more than 0.999999 with torch's. Their bytes still differ, so the
-fingerprint of a backend other than torch includes its name, and stored embeddings of two backends are never
-mixed.
-
-OpenVINO's converter reports its use over the network by default; the front end underneath it, which is used
-here, does not.
+`fast`, `mirex.model.openvino_network`) computes the same network, always in float32 even where the CPU
+supports lower precision. It is faster, and its embeddings have a cosine of more than 0.999999 with torch's.
+Their bytes still differ, so the fingerprint of a backend other than torch includes its name, and stored
+embeddings of two backends are never mixed.
 """
 
 import contextlib
-import gc
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from mirex.errors import MirexError, UsageError
 from mirex.features.views import BINS, BINS_PER_OCTAVE
@@ -26,7 +20,7 @@ from mirex.files import appearing_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mirex.model.network import ResNet50IBN, TwoViewNetwork
+    from mirex.model.network import ResNet50IBN
     from mirex.model.weights import Sealed
 
 BACKENDS = ("torch", "openvino")
@@ -102,96 +96,6 @@ def backend_of(fingerprint: str) -> str:
     ('openvino', 'torch')
     """
     return next((name for name in BACKENDS if fingerprint.endswith(f"-{name}")), "torch")
-
-
-def compiled(sealed: "Sealed", *, backend: str) -> "Sealed":
-    """The same weights, computed by a backend.
-
-    Parameters
-    ----------
-    sealed : Sealed
-        Weights in torch, on the CPU.
-    backend : str
-        One of BACKENDS.
-
-    Returns
-    -------
-    Sealed
-        `sealed` itself for torch. Otherwise its network can only be called, on the CPU; it uses as many
-        threads as torch is set to. The fingerprint includes the backend's name.
-
-    Raises
-    ------
-    UsageError, MirexError
-        As `check`.
-    """
-    check(backend)
-    if backend == "torch":
-        return sealed
-    network = cast("TwoViewNetwork", _CompiledViews(sealed))
-    return sealed._replace(network=network, fingerprint=fingerprint(sealed.fingerprint, backend=backend))
-
-
-class _CompiledViews:
-    """Stands in for a TwoViewNetwork: the networks of the views that the settings ask for."""
-
-    def __init__(self, sealed: "Sealed") -> None:
-        self.cqt = _CompiledNetwork(sealed.network.cqt)
-        if sealed.settings.chroma_weight > 0:
-            self.chroma = _CompiledNetwork(sealed.network.chroma)
-
-
-class _CompiledNetwork:
-    """Stands in for a ResNet50IBN in evaluation mode: (pooled, embedding), window by window.
-
-    One window at a time, because OpenVINO prepares again for every new number of windows.
-    """
-
-    def __init__(self, network: "ResNet50IBN") -> None:
-        import torch
-
-        self.device = torch.device("cpu")
-        self._request = _compile(network, threads=torch.get_num_threads())
-
-    def __call__(self, x: "Tensor") -> tuple["Tensor", "Tensor"]:
-        import torch
-
-        found = []
-        for window in x.numpy():
-            result = self._request.infer([np.ascontiguousarray(window[None])])
-            found.append([torch.from_numpy(result[index].copy()) for index in range(2)])
-        pooled, embedding = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return pooled, embedding
-
-
-def _compile(network: "ResNet50IBN", *, threads: int) -> Any:
-    """An OpenVINO request that computes (pooled, embedding)."""
-    import openvino
-
-    model = _converted(network)
-    gc.collect()  # what was traced refers to itself and holds a copy of the weights
-    options = {
-        "INFERENCE_PRECISION_HINT": "f32",  # instead of the CPU's fastest
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,  # or all worker processes would share one core
-    }
-    return openvino.Core().compile_model(model, "CPU", options).create_infer_request()
-
-
-def _converted(network: "ResNet50IBN") -> Any:
-    """The network as an OpenVINO model."""
-    import torch
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    with torch.inference_mode(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TorchScript is deprecated, but still the fastest to convert
-        traced = torch.jit.trace(network, torch.zeros(1, 1, BINS, _STEPS), check_trace=False)
-        front_end = FrontEndManager().load_by_framework("pytorch")
-        # Keep the decoder until the conversion is done, which calls it back.
-        decoder = TorchScriptPythonDecoder(traced)
-        return front_end.convert(front_end.load(decoder))
 
 
 def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:

@@ -15,20 +15,20 @@ not depend on the others.
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from mirex._typing import Array
 from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import BINS, at_least, chroma_view, cqt_view, profile_view, windows, without_silence
-from mirex.model import padded
-from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
 from mirex.model.whitening import unit
 from mirex.settings import NetworkSettings
+
+if TYPE_CHECKING:
+    from mirex.model.network import ResNet50IBN
 
 BLOCK = 1536  # steps at a time, or one longer window: bounds memory, whatever the recording's length
 SHARED_BLOCK = 6144  # steps of several recordings at a time, with padding
@@ -217,16 +217,14 @@ def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
 def _vectors(found: Array, sealed: Sealed, *, folded: bool) -> Array:
     """Windows, float32 [windows, bins, steps], to whitened vectors of unit length, block by block."""
     network, rows = _network(sealed, folded=folded), _rows(found.shape[2], block=BLOCK)
-    outputs = []
-    for start in range(0, len(found), rows):
-        x = torch.from_numpy(found[start : start + rows, None]).to(network.device)
-        with torch.inference_mode(), full_precision():
-            outputs.append(network(x)[1].cpu().numpy())
+    outputs = [network.infer(found[start : start + rows]) for start in range(0, len(found), rows)]
     return _whitened(unit(np.concatenate(outputs)), sealed, folded=folded)
 
 
 def _vectors_together(parts: Sequence[tuple[bool, Array]], sealed: Sealed) -> list[Array]:
     """The same for (folded, windows) of several recordings, in blocks of windows of similar length."""
+    from mirex.model import padded
+
     kinds = [(folded, padded.padded_length(found.shape[2])) for folded, found in parts]
     vectors = [np.empty(0, np.float32)] * len(parts)
     for kind in dict.fromkeys(kinds):
@@ -240,6 +238,11 @@ def _vectors_together(parts: Sequence[tuple[bool, Array]], sealed: Sealed) -> li
 
 def _padded_outputs(parts: Sequence[Array], sealed: Sealed, *, folded: bool, steps: int) -> list[Array]:
     """The network's vectors of several recordings' windows, at unit length, padded to some steps."""
+    import torch
+
+    from mirex.model import padded
+    from mirex.model.network import full_precision
+
     network, windows = _network(sealed, folded=folded), [window for part in parts for window in part]
     outputs = []
     for x, lengths in padded.blocks(windows, rows=_rows(steps, block=SHARED_BLOCK), steps=steps):
@@ -250,7 +253,7 @@ def _padded_outputs(parts: Sequence[Array], sealed: Sealed, *, folded: bool, ste
     return np.split(unit(np.concatenate(outputs)[: ends[-1]]), ends[:-1])
 
 
-def _network(sealed: Sealed, *, folded: bool) -> ResNet50IBN:
+def _network(sealed: Sealed, *, folded: bool) -> "ResNet50IBN":
     return sealed.network.chroma if folded else sealed.network.cqt
 
 
@@ -262,16 +265,3 @@ def _rows(steps: int, *, block: int) -> int:
 def _whitened(vectors: Array, sealed: Sealed, *, folded: bool) -> Array:
     whitening = sealed.chroma_whitening if folded else sealed.whitening
     return vectors if whitening is None else whitening.apply(vectors)
-
-
-def full_precision() -> AbstractContextManager[None]:
-    """Make a GPU compute in full precision and repeatably: the cosine with the CPU's result is above 0.9999.
-
-    By default convolutions round to TF32, and cuDNN may choose algorithms that are not repeatable.
-
-    Returns
-    -------
-    context manager
-        Holds within its block.
-    """
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)

@@ -19,12 +19,15 @@ experiments that would take too long at full width.
 """
 
 import copy
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from mirex._typing import Array
 
 STAGE_BLOCKS = (3, 4, 6, 3)
 STAGE_WIDTHS = (1, 2, 4, 8)  # in units of the stem's channels
@@ -191,6 +194,21 @@ class ResNet50IBN(nn.Module):
         pooled = self.pool(self.stages(self.stem(x)))
         return pooled, self.neck(pooled)
 
+    def infer(self, windows: Array) -> Array:
+        """Compute embeddings outside training, in full precision.
+
+        Parameters
+        ----------
+        windows : float32 [windows, bins, steps]
+            Normalised by `mirex.features.views`.
+
+        Returns
+        -------
+        float32 [windows, embedding_size]
+        """
+        with torch.inference_mode(), full_precision():
+            return self(torch.from_numpy(windows[:, None]).to(self.device))[1].cpu().numpy()
+
 
 class TwoViewNetwork(nn.Module):
     """One ResNet50-IBN for both views: `cqt` and `chroma` share every parameter, but not the statistics.
@@ -230,6 +248,19 @@ class TwoViewNetwork(nn.Module):
         pairs = [network(x) for network, x in ((self.cqt, cqt), (self.chroma, chroma)) if len(x)]
         pooled, embedding = zip(*pairs, strict=True)
         return torch.cat(pooled), torch.cat(embedding)
+
+
+def full_precision() -> AbstractContextManager[None]:
+    """Make a GPU compute in full precision and repeatably: the cosine with the CPU's result is above 0.9999.
+
+    By default convolutions round to TF32, and cuDNN may choose algorithms that are not repeatable.
+
+    Returns
+    -------
+    context manager
+        Holds within its block.
+    """
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:

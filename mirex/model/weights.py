@@ -13,7 +13,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mirex.errors import SettingsMismatch, WeightsError
 from mirex.files import appearing_whole
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
     from mirex.model.network import TwoViewNetwork
     from mirex.model.whitening import Whitening
+
+Half = NDArray[np.float16 | np.float32]
 
 FORMAT = "mirex-weights-2"
 _LONGEST_HEADER = 10_000_000  # bytes
@@ -165,32 +170,22 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
     UsageError, MirexError
         As `mirex.model.backend.check`.
     """
-    import torch
-
-    from mirex.model.network import tensors_of
-
     path = path or default_path()
+    backends.check(backend, device=device)
     metadata = read_metadata(path)
-    tensors = _read_tensors(path)
+    arrays = _read_arrays(path)
     front_end, settings = _checked_settings(path, metadata)
-    if content_hash(tensors, metadata=metadata) != metadata["content_sha256"]:
+    if content_hash(arrays, metadata=metadata) != metadata["content_sha256"]:
         raise WeightsError(f"{path}: content does not match its hash; the file is damaged, download it again")
+    whitenings = [_whitening(arrays, name, path) for name in WHITENINGS]
     try:
-        network = _network(tensors, settings)
+        network = _network(arrays, settings, device=device, backend=backend)
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{path}: tensors do not fit ResNet50-IBN ({error})") from error
-    # Statistics as well as parameters; BatchNorm's step counters, which are integers, are not kept.
-    needed = {name for name, value in tensors_of(network).items() if value.is_floating_point()}
-    missing = needed - set(tensors)
-    if missing:
-        raise WeightsError(f"{path}: {len(missing)} tensors are missing, the first: {min(missing)}")
-    network.to(device).eval().requires_grad_(False)
-    if device == "cpu" and backend == "torch":  # its convolutions are then a tenth faster
-        torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
-    whitenings = [_whitening(tensors, name, path) for name in WHITENINGS]
-    del tensors  # compiling takes memory too
-    sealed = Sealed(network, front_end, settings, metadata, fingerprint(metadata), *whitenings)
-    return backends.compiled(sealed, backend=backend)
+    except KeyError as error:
+        raise WeightsError(f"{path}: tensor {error.args[0]} is missing; seal the weights again") from error
+    named = fingerprint(metadata, backend=backend)
+    return Sealed(network, front_end, settings, metadata, named, *whitenings)
 
 
 def save(
@@ -227,7 +222,7 @@ def save(
     import torch
 
     kept = {
-        name: (value.half() if half and value.dim() > 1 else value.float()).contiguous().cpu()
+        name: (value.half() if half and value.dim() > 1 else value.float()).contiguous().cpu().numpy()
         for name, value in tensors.items()
         if torch.is_floating_point(value)
     }
@@ -254,15 +249,15 @@ def replace_metadata(path: Path, *, entries: Mapping[str, str]) -> str:
     WeightsError
         If the file is missing, damaged or of another kind.
     """
-    metadata, tensors = read_metadata(path), _read_tensors(path)
+    metadata, arrays = read_metadata(path), _read_arrays(path)
     front_end, settings = _checked_settings(path, metadata)
     kept = {name: value for name, value in metadata.items() if name not in (*REQUIRED, "format")}
     kept |= entries
-    return _write(tensors, front_end=front_end, settings=settings, metadata=kept, path=path)
+    return _write(arrays, front_end=front_end, settings=settings, metadata=kept, path=path)
 
 
 def _write(
-    kept: Mapping[str, "Tensor"],
+    kept: Mapping[str, Half],
     *,
     front_end: FrontEndSettings,
     settings: NetworkSettings,
@@ -270,7 +265,7 @@ def _write(
     path: Path,
 ) -> str:
     """Seal tensors as they are."""
-    from safetensors.torch import save_file
+    from safetensors.numpy import save_file
 
     sealed = {
         **metadata,
@@ -288,13 +283,13 @@ def _write(
     return fingerprint(sealed)
 
 
-def content_hash(tensors: Mapping[str, "Tensor"], *, metadata: Mapping[str, str]) -> str:
+def content_hash(arrays: Mapping[str, Half], *, metadata: Mapping[str, str]) -> str:
     """Hash settings and tensors.
 
     Parameters
     ----------
-    tensors : mapping of str to Tensor
-        On the CPU.
+    arrays : mapping of str to float16 or float32 array
+        The tensors.
     metadata : mapping of str to str
         With `front_end` and `network`.
 
@@ -305,10 +300,10 @@ def content_hash(tensors: Mapping[str, "Tensor"], *, metadata: Mapping[str, str]
     """
     digest = hashlib.sha256()
     digest.update(metadata["front_end"].encode() + b"\0" + metadata["network"].encode() + b"\0")
-    for name in sorted(tensors):
-        value = tensors[name].contiguous()
-        digest.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
-        digest.update(value.numpy().tobytes())
+    for name in sorted(arrays):
+        value = arrays[name]
+        digest.update(f"{name}\0torch.{value.dtype.name}\0{value.shape}\0".encode())
+        digest.update(np.ascontiguousarray(value).data)
     return digest.hexdigest()
 
 
@@ -329,54 +324,68 @@ def metadata_hash(metadata: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
-def _read_tensors(path: Path) -> dict[str, "Tensor"]:
-    import torch
+def _read_arrays(path: Path) -> dict[str, Half]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.numpy import load_file
 
     try:
-        tensors = load_file(path)
-        odd = {value.dtype for value in tensors.values()} - {torch.float16, torch.float32}
+        arrays = load_file(path)
+        odd = {value.dtype.name for value in arrays.values()} - {"float16", "float32"}
         if odd:
-            raise ValueError(f"tensors of type {', '.join(sorted(map(str, odd)))}")
-        return tensors
-    except (OSError, SafetensorError, ValueError) as error:
+            raise ValueError(f"tensors of type {', '.join(sorted(odd))}")
+        return arrays
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise WeightsError(f"{path}: damaged weights file ({error}); download it again") from error
 
 
-def _network(tensors: Mapping[str, "Tensor"], settings: NetworkSettings) -> "TwoViewNetwork":
-    """The network with these tensors in place. Missing ones have no values; counters are 0."""
+def _network(
+    arrays: dict[str, Half], settings: NetworkSettings, *, device: str, backend: str
+) -> "TwoViewNetwork":
+    """The network with these tensors in place, which are used up; KeyError names a missing one."""
+    if backend == "torch":
+        return _by_torch(arrays, settings, device)
+    from mirex.model.openvino_network import CompiledViews
+
+    return cast("TwoViewNetwork", CompiledViews(arrays, settings=settings))
+
+
+def _by_torch(arrays: dict[str, Half], settings: NetworkSettings, device: str) -> "TwoViewNetwork":
     import torch
 
-    from mirex.model.network import TwoViewNetwork
+    from mirex.model.network import TwoViewNetwork, tensors_of
 
     # The meta device saves half the time: no random values are drawn for the file's to replace.
     with torch.device("meta"):
         network = TwoViewNetwork(embedding_size=settings.embedding_size)
-    # Copies, because the originals may be mapped from a file that can change.
-    values = {name: value.to(torch.float32, copy=True) for name, value in tensors.items()}
+    # Statistics as well as parameters; BatchNorm's step counters, which are integers, are not kept.
+    for name in sorted(tensors_of(network)):
+        if name not in arrays and not name.endswith("num_batches_tracked"):
+            raise KeyError(name)
+    # One at a time, so that memory holds each tensor once.
+    values = {name: torch.from_numpy(arrays.pop(name)).float() for name in list(arrays)}
     network.load_state_dict(values, strict=False, assign=True)
+    del values
     network.share_parameters()
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.num_batches_tracked = torch.tensor(0)
+    network.to(device).eval().requires_grad_(False)
+    if device == "cpu":  # its convolutions are then a tenth faster
+        torch.nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
     return network
 
 
-def _whitening(tensors: Mapping[str, "Tensor"], name: str, path: Path) -> "Whitening | None":
+def _whitening(arrays: Mapping[str, Half], name: str, path: Path) -> "Whitening | None":
     """The whitening of this name among the tensors, or None if there is none."""
-    import torch
-
     from mirex.model.whitening import Whitening
 
-    found = [tensors.get(f"{name}.{part}") for part in Whitening._fields]
+    found = [arrays.get(f"{name}.{part}") for part in Whitening._fields]
     if all(each is None for each in found):
         return None
-    # Copies: a view would keep the whole file mapped into memory.
-    mean, projection = (None if each is None else each.to(torch.float32, copy=True).numpy() for each in found)
+    mean, projection = found
     if mean is None or projection is None or projection.shape != (len(mean), len(mean)):
         raise WeightsError(f"{path}: the tensors of {name} do not fit; run 'mirex whiten' again")
-    return Whitening(mean, projection)
+    return Whitening(mean.astype(np.float32), projection.astype(np.float32))
 
 
 def _checked_settings(path: Path, metadata: Mapping[str, str]) -> tuple[FrontEndSettings, NetworkSettings]:

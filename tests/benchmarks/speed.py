@@ -187,20 +187,23 @@ def systems(folder: Path, path: Path) -> tuple[Sealed, dict[str, Sealed], dict[s
     sealed = weights.load(path)
     others: dict[str, Sealed] = {}
     skipped: dict[str, str] = {}
-    for name, make in (("openvino", openvino_system), ("onnxruntime", partial(onnx_system, folder=folder))):
+    for name, make in (
+        ("openvino", partial(openvino_system, path)),
+        ("onnxruntime", partial(onnx_system, sealed, folder)),
+    ):
         try:
-            others[name] = make(sealed)
+            others[name] = make()
         except (ImportError, MirexError) as error:
             skipped[name] = str(error)
     return sealed, others, skipped
 
 
-def openvino_system(sealed: Sealed) -> Sealed:
+def openvino_system(path: Path) -> Sealed:
     """`--backend openvino`."""
-    return backend.compiled(sealed, backend="openvino")
+    return weights.load(path, backend="openvino")
 
 
-def onnx_system(sealed: Sealed, *, folder: Path) -> Sealed:
+def onnx_system(sealed: Sealed, folder: Path) -> Sealed:
     """The exported network in ONNX Runtime, on one thread."""
     import onnxruntime
 
@@ -218,13 +221,12 @@ def onnx_system(sealed: Sealed, *, folder: Path) -> Sealed:
 class OnnxNetwork:
     """In place of a network, for `embed`."""
 
-    device = torch.device("cpu")
-
     def __init__(self, session: Any) -> None:
         self.session = session
 
-    def __call__(self, x: torch.Tensor) -> tuple[None, torch.Tensor]:
-        return None, torch.from_numpy(self.session.run(None, {"windows": x.numpy()})[0])
+    def infer(self, windows: Array) -> Array:
+        """The vectors of windows."""
+        return self.session.run(None, {"windows": windows[:, None]})[0]
 
 
 def librosa_columns(samples: Samples) -> Array:

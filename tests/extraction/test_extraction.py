@@ -237,13 +237,21 @@ def test_a_missing_cuda_is_an_error(paths, tmp_path):
         extract(paths, scratch=tmp_path, device="cuda")
 
 
-def test_workers_compute_columns_and_this_process_embeds_them(first, paths, tmp_path, monkeypatch):
+def test_workers_decode_and_this_process_transforms_and_embeds(first, paths, tmp_path, monkeypatch):
     """The way of the data with CUDA, with the CPU in its place."""
+    from mirex.features import cqt
     from mirex.model import embedding
 
-    load = weights.load
+    load, columns = weights.load, cqt.columns
     monkeypatch.setattr("mirex.extraction.extract.resolve_device", lambda device: "cuda")
     monkeypatch.setattr(weights, "load", lambda path, device: load(path))
+    transformed = []
+
+    def transform(samples, *, device, **options):
+        transformed.append(device)
+        return columns(samples, device=device, **options)
+
+    monkeypatch.setattr(cqt, "columns", transform)
     good = [i for i in range(len(paths)) if i not in first.failures]
     together = []
     embed_together = embedding.embed_together
@@ -261,6 +269,7 @@ def test_workers_compute_columns_and_this_process_embeds_them(first, paths, tmp_
     assert all(sum(lengths) >= limit > sum(lengths[:-1]) for lengths in together[:-1])
     assert max(map(len, together)) > 1
     assert result.computed == SONGS
+    assert transformed == ["cpu"] * SONGS
     np.testing.assert_allclose(result.embeddings, first.embeddings[good], atol=1e-5)
     np.testing.assert_allclose(result.seconds, first.seconds[good], atol=1e-3)
     assert not (tmp_path / FOLDER / "columns").exists(), "columns are kept only on request"
@@ -284,6 +293,42 @@ def test_an_exception_on_the_device_costs_its_own_file_only(first, paths, tmp_pa
     result = extract(good, scratch=tmp_path, device="cuda")
     assert result.failures == {3: "RuntimeError: CUDA error: out of luck"}
     assert (tmp_path / REPORT).read_text("utf-8") == f"{good[3]}\t{result.failures[3]}\n"
+
+
+@pytest.mark.parametrize("options", [{"scheduler": "local"}, {"cqt": "essentia"}])
+def test_workers_compute_the_columns_where_a_gpu_should_not(paths, tmp_path, monkeypatch, options):
+    """A hundred times the bytes would cross the network; and the reference runs on CPUs only."""
+    from mirex.features import cqt
+
+    if "scheduler" in options:
+        pytest.importorskip("distributed")
+    load = weights.load
+    monkeypatch.setattr("mirex.extraction.extract.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr(weights, "load", lambda path, device: load(path))
+    monkeypatch.setattr(cqt, "columns", None)
+    good = [path for path in paths if "song" in path][:2]
+    assert extract(good, scratch=tmp_path, device="cuda", **options).computed == 2
+
+
+def test_an_exception_in_the_transform_costs_its_own_file_only(paths, tmp_path, monkeypatch):
+    from mirex.features import cqt
+
+    load, columns = weights.load, cqt.columns
+    lengths = []
+
+    def failing(samples, **how):
+        lengths.append(len(samples))
+        if len(lengths) == 2:
+            raise RuntimeError("CUDA error: out of\nluck")
+        return columns(samples, **how)
+
+    monkeypatch.setattr("mirex.extraction.extract.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr(weights, "load", lambda path, device: load(path))
+    monkeypatch.setattr(cqt, "columns", failing)
+    good = [path for path in paths if "song" in path]
+    result = extract(good, scratch=tmp_path, device="cuda")
+    assert list(result.failures.values()) == ["RuntimeError: CUDA error: out of luck"]
+    assert result.computed == len(good) - 1
 
 
 def test_a_device_that_has_stopped_working_ends_the_run(paths, tmp_path, monkeypatch):

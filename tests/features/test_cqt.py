@@ -296,6 +296,15 @@ def test_threads_do_not_matter(long_signal):
     np.testing.assert_allclose(found[0], found[1], rtol=2e-5)
 
 
+@pytest.mark.parametrize("samples", [5 * 512, 3 * COLUMN, cqt.CHUNK_COLUMNS * COLUMN + 2 * COLUMN + 5])
+def test_the_way_on_a_gpu_gives_the_same(music, samples, monkeypatch):
+    """Longer chunks, averaged where the magnitudes are; PyTorch has a second name for the CPU."""
+    signal = np.resize(music, samples)
+    expected = cqt.columns(signal, device="cpu")
+    monkeypatch.setattr(cqt, "CHUNK_COLUMNS", 0)
+    np.testing.assert_allclose(cqt.columns(signal, device="cpu:0"), expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(music):
     np.testing.assert_allclose(

@@ -1,7 +1,9 @@
 """Backends: the same embeddings by other code, and never taken for each other; the network as ONNX."""
 
-import gc
+import json
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,14 @@ import pytest
 import torch
 
 from mirex.cli import main
-from mirex.errors import MirexError, UsageError
+from mirex.errors import MirexError, UsageError, WeightsError
 from mirex.extraction.extract import extract
 from mirex.features.audio import decode
 from mirex.features.cqt import columns
 from mirex.model import backend, weights
 from mirex.model.embedding import embed
 from mirex.model.network import TwoViewNetwork, tensors_of
+from mirex.model.openvino_network import CompiledNetwork
 from mirex.retrieval.indexing import fingerprints
 from mirex.settings import FrontEndSettings, NetworkSettings
 from random_network import random_sealed
@@ -38,6 +41,10 @@ def small(tmp_path_factory):
         tensors_of(network), front_end=FrontEndSettings(), settings=settings, metadata=metadata, path=path
     )
     return path
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors_of(weights.load(path).network).items()}
 
 
 def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -80,11 +87,6 @@ def test_a_missing_exporter_is_named_with_its_extra(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_torch_is_the_weights_themselves():
-    sealed = random_sealed()
-    assert backend.compiled(sealed, backend="torch") is sealed
-
-
 def test_weights_on_the_processor_lie_as_convolutions_like_them(small):
     kernel = dict(weights.load(small).network.cqt.named_parameters())["stages.0.0.conv2.weight"]
     assert kernel.is_contiguous(memory_format=torch.channels_last)
@@ -118,18 +120,47 @@ def test_openvino_leaves_it_to_the_system_which_core_a_process_runs_on(small):
     assert network.cqt._request.get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
 
 
-def test_nothing_of_the_conversion_stays_in_memory(small):
-    """Nor in a worker process, which collects no garbage while it starts: it holds a copy of the weights."""
+def test_openvino_computes_every_view_and_length(small, rng):
+    """Before they are made unit length, where a wrong scale shows; lengths that do not halve evenly."""
+    pytest.importorskip("openvino")
+    by_torch = weights.load(small)
+    for view, bins in (("cqt", 84), ("chroma", 36)):
+        network = CompiledNetwork(read_tensors(small), view=view)
+        for count, steps in ((1, 16), (2, 97), (1, 226)):
+            windows = rng.random((count, bins, steps), np.float32)
+            expected = getattr(by_torch.network, view).infer(windows)
+            np.testing.assert_allclose(network.infer(windows), expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["cqt.stages.1.0.conv2.weight", "cqt.neck.running_mean"])
+def test_openvino_names_a_missing_tensor(small, tmp_path, name):
     pytest.importorskip("openvino")
     sealed = weights.load(small)
-    gc.collect()
-    gc.disable()
-    try:
-        compiled = backend.compiled(sealed, backend="openvino")
-        assert gc.collect() < 50
-    finally:
-        gc.enable()
-    assert compiled.fingerprint.endswith("-openvino")
+    tensors = {key: value for key, value in tensors_of(sealed.network).items() if key != name}
+    path = tmp_path / "lacking.safetensors"
+    metadata = {"licence": "none", "date": "2025-01-01"}
+    weights.save(tensors, front_end=sealed.front_end, settings=sealed.settings, metadata=metadata, path=path)
+    with pytest.raises(WeightsError, match=f"tensor {name} is missing"):
+        weights.load(path, backend="openvino")
+
+
+def test_openvino_needs_no_pytorch(small, demo_file, tmp_path):
+    """It would take half of a worker's memory, and of the time until it is ready."""
+    pytest.importorskip("openvino")
+    code = (
+        "import json, sys; from mirex.extraction import worker; "
+        "analyse = worker._prepare(json.loads(sys.argv[1])); "
+        "print(sorted(analyse(sys.argv[2], lambda seconds: None)), 'torch' in sys.modules)"
+    )
+    setup = {
+        "front_end": FrontEndSettings().to_json(), "cqt": "multirate", "weights": str(small),
+        "weights_fingerprint": weights.fingerprint(weights.read_metadata(small), backend="openvino"),
+        "backend": "openvino", "columns": False, "samples": False, "scratch": str(tmp_path),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(setup), demo_file], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['embedding', 'seconds'] False\n"
 
 
 def test_stored_embeddings_of_two_backends_never_meet(small, tmp_path, demo_file):

@@ -12,7 +12,7 @@ import make_vectors
 from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import chroma_view, cqt_view
-from mirex.model import embedding, weights
+from mirex.model import embedding, padded, weights
 from mirex.model.embedding import embed, embed_together, embed_windows
 from mirex.model.network import ResNet50IBN, TwoViewNetwork
 from mirex.model.weights import Sealed
@@ -169,11 +169,11 @@ class Watched:
     """A network that notes the shapes of its input."""
 
     def __init__(self, network: ResNet50IBN, shapes: list[tuple[int, ...]]) -> None:
-        self.network, self.shapes, self.device = network, shapes, network.device
+        self.network, self.shapes = network, shapes
 
-    def __call__(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        self.shapes.append(tuple(x.shape))
-        return self.network(x)
+    def infer(self, windows: np.ndarray) -> np.ndarray:
+        self.shapes.append(windows.shape)
+        return self.network.infer(windows)
 
 
 class TwoViews(NamedTuple):
@@ -253,7 +253,7 @@ def test_recordings_may_share_blocks(narrow, recordings, monkeypatch):
         chroma_weight=0.5, second_longer=1.1,
     )  # fmt: skip
     recordings, block = [*recordings, recordings[0][:, :6], np.tile(recordings[1], 3)], 128
-    shapes, blocks = [], embedding.padded.blocks
+    shapes, blocks = [], padded.blocks
 
     def watched(windows, *, rows, steps):
         shapes.append((len(windows), rows, steps))
@@ -261,7 +261,7 @@ def test_recordings_may_share_blocks(narrow, recordings, monkeypatch):
 
     expected = embed(recordings, sealed=several)
     monkeypatch.setattr(embedding, "SHARED_BLOCK", block)
-    monkeypatch.setattr(embedding.padded, "blocks", watched)
+    monkeypatch.setattr(padded, "blocks", watched)
     np.testing.assert_allclose(embed_together(recordings, sealed=several), expected, rtol=0, atol=1e-5)
     assert {(rows, steps) for _, rows, steps in shapes} == {(block // 32, 32)}
     assert len(shapes) == 2, "windows of different recordings and lengths go together"

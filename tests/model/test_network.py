@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from mirex.model.embedding import full_precision
 from mirex.model.network import (
     Bottleneck,
     GeneralisedMean,
     InstanceBatchNorm,
     ResNet50IBN,
     TwoViewNetwork,
+    full_precision,
     tensors_of,
 )
 from random_network import random_network, random_views

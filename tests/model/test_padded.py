@@ -96,7 +96,7 @@ def test_batches_have_one_shape(rng):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(rng):
-    from mirex.model.embedding import full_precision
+    from mirex.model.network import full_precision
 
     windows = drawn(rng)
     expected = [plain(random_views().cqt, window) for window in windows]

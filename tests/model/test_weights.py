@@ -188,9 +188,8 @@ def test_flipped_byte_in_the_header(whole, damaged, rng):
             refused += 1
             continue
         assert found[1:3] == sealed[1:3]
-        assert weights.content_hash(tensors_of(found.network), metadata=sealed.metadata) == (
-            weights.content_hash(tensors_of(sealed.network), metadata=sealed.metadata)
-        )
+        for name, tensor in tensors_of(found.network).items():
+            assert torch.equal(tensor, tensors_of(sealed.network)[name]), name
     assert refused > 10
 
 
@@ -318,7 +317,7 @@ def test_missing_tensor(damaged, name):
     state = random_state()
     del state[name]
     save_state(state, damaged)
-    with pytest.raises(WeightsError, match=f"1 tensors are missing, the first: {name}"):
+    with pytest.raises(WeightsError, match=f"tensor {name} is missing"):
         weights.load(damaged)
 
 
