@@ -7,7 +7,7 @@ columns) and the weights' (which includes the network settings).
 import dataclasses
 import hashlib
 import json
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from mirex.errors import SettingsMismatch
 from mirex.untrusted import parse_json
@@ -15,7 +15,13 @@ from mirex.untrusted import parse_json
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Base of the sealed settings: plain fields, canonical JSON, a fingerprint of it."""
+    """Base of the sealed settings: plain fields, canonical JSON, a fingerprint of it.
+
+    A field that a later version adds with a default that changes nothing (`_added`) is left out while it has
+    that default, so that files and fingerprints made before stay valid.
+    """
+
+    _added: ClassVar[frozenset[str]] = frozenset()
 
     def to_json(self) -> str:
         """Format the settings as canonical JSON.
@@ -25,7 +31,11 @@ class Settings:
         str
             With sorted keys and no blanks.
         """
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        values = dataclasses.asdict(self)
+        for field in dataclasses.fields(self):
+            if field.name in self._added and values[field.name] == field.default:
+                del values[field.name]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     def fingerprint(self) -> str:
         """Hash the settings.
@@ -64,8 +74,8 @@ class Settings:
                 f"{cls.__name__}: not settings in JSON ({error}): {text[:80]!r}"
             ) from error
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(values) != known:
-            odd = ", ".join(sorted(set(values) ^ known))
+        odd = ", ".join(sorted((set(values) ^ known) - (cls._added - set(values))))
+        if odd:
             raise SettingsMismatch(
                 f"{cls.__name__}: fields differ from this version's ({odd}); "
                 "use the version of mirex that wrote the file, or write it again with this one"
@@ -162,7 +172,12 @@ class NetworkSettings(Settings):
         By how many semitones the second playing is lower.
     embedding_size : int
         Dimensions.
+    early_weight : float
+        In the CQT view, weight of the mean of the second stage's feature map beside the network's vector;
+        0 for the network's vector alone. Only a whitening brings both back to `embedding_size` dimensions.
     """
+
+    _added: ClassVar[frozenset[str]] = frozenset({"early_weight"})
 
     silence: float = 1e-3
     longest_rest: int = 4
@@ -180,3 +195,4 @@ class NetworkSettings(Settings):
     second_longer: float = 0.0
     second_lower: int = 1
     embedding_size: int = 2048
+    early_weight: float = 0.0

@@ -85,6 +85,14 @@ def test_a_missing_field_is_named(kind):
         kind.from_json(json.dumps(values))
 
 
+def test_files_without_the_early_vector_stay_valid():
+    """A field that was added later is not written while it changes nothing."""
+    assert "early_weight" not in NetworkSettings().to_json()
+    assert NetworkSettings.from_json(NetworkSettings().to_json()).early_weight == 0
+    joined = NetworkSettings(early_weight=0.7)
+    assert NetworkSettings.from_json(joined.to_json()) == joined
+
+
 @pytest.mark.parametrize("text", ["", "{", "3", "null", "[1]", '"hop"', "{}", "\0"])
 def test_what_is_no_settings_is_a_mismatch(text):
     with pytest.raises(SettingsMismatch):

@@ -3,9 +3,12 @@
 A recording without its silence is seen in one or two views (`mirex.features.views`), each played once or
 twice (`mirex.features.playing`), and cut into overlapping windows, or left whole if it is not longer than
 one. The network's vector of each window is normalised to unit length, whitened (`mirex.model.whitening`)
-and normalised again. The vector of a playing is the mean over its windows, that of a view the mean over its
-playings, and the embedding is the weighted sum over the views; each is normalised to unit length. Embeddings
-are compared by cosine similarity.
+and normalised again. In the CQT view a vector of the network's second stage, treated in the same way, may be
+joined to it with a weight: it knows local patterns of notes only, but does so in its own way, and both
+together tell versions from look-alikes better than either (after Hariharan et al., "Hypercolumns", CVPR 2015,
+and Babenko and Lempitsky, ICCV 2015, on sums over feature maps). The vector of a playing is the mean over its
+windows, that of a view the mean over its playings, and the embedding is the weighted sum over the views; each
+is normalised to unit length. Embeddings are compared by cosine similarity.
 
 On a CPU the network runs on one recording at a time, in blocks of windows. So an embedding's bytes depend on
 the recording alone, not on what else is in the list. A GPU needs more work at a time than one recording
@@ -24,7 +27,7 @@ from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import BINS, at_least, chroma_view, cqt_view, profile_view, windows, without_silence
 from mirex.model.weights import Sealed
-from mirex.model.whitening import unit
+from mirex.model.whitening import Whitening, unit
 from mirex.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -109,6 +112,30 @@ def embed_windows(columns: Array, *, sealed: Sealed, folded: bool = False) -> Ar
         As in `embed`.
     """
     return _vectors(windows_of(columns, settings=sealed.settings, folded=folded), sealed, folded=folded)
+
+
+def network_vectors(columns: Array, *, sealed: Sealed, folded: bool = False) -> tuple[Array, Array]:
+    """Compute the network's own vectors of each window of one of a recording's views, before any whitening.
+
+    Parameters
+    ----------
+    columns, sealed, folded
+        As for `embed_windows`.
+
+    Returns
+    -------
+    last : float32 [windows, 2048]
+        Rows of unit length.
+    early : float32 [windows, 512]
+        The same of the second stage (`mirex.model.network.ResNet50IBN.both`).
+
+    Raises
+    ------
+    AudioError
+        As in `embed`.
+    """
+    found = windows_of(columns, settings=sealed.settings, folded=folded)
+    return _parts(_outputs(found, sealed, folded=folded), sealed)
 
 
 def windows_of(columns: Array, *, settings: NetworkSettings, folded: bool = False) -> Array:
@@ -215,10 +242,16 @@ def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
 
 
 def _vectors(found: Array, sealed: Sealed, *, folded: bool) -> Array:
-    """Windows, float32 [windows, bins, steps], to whitened vectors of unit length, block by block."""
+    """Windows, float32 [windows, bins, steps], to whitened vectors of unit length."""
+    return _whitened(_outputs(found, sealed, folded=folded), sealed, folded=folded)
+
+
+def _outputs(found: Array, sealed: Sealed, *, folded: bool) -> Array:
+    """The network's outputs for windows, block by block."""
     network, rows = _network(sealed, folded=folded), _rows(found.shape[2], block=BLOCK)
-    outputs = [network.infer(found[start : start + rows]) for start in range(0, len(found), rows)]
-    return _whitened(unit(np.concatenate(outputs)), sealed, folded=folded)
+    return np.concatenate(
+        [network.infer(found[start : start + rows]) for start in range(0, len(found), rows)]
+    )
 
 
 def _vectors_together(parts: Sequence[tuple[bool, Array]], sealed: Sealed) -> list[Array]:
@@ -237,7 +270,7 @@ def _vectors_together(parts: Sequence[tuple[bool, Array]], sealed: Sealed) -> li
 
 
 def _padded_outputs(parts: Sequence[Array], sealed: Sealed, *, folded: bool, steps: int) -> list[Array]:
-    """The network's vectors of several recordings' windows, at unit length, padded to some steps."""
+    """The network's outputs for several recordings' windows, padded to some steps."""
     import torch
 
     from mirex.model import padded
@@ -247,10 +280,10 @@ def _padded_outputs(parts: Sequence[Array], sealed: Sealed, *, folded: bool, ste
     outputs = []
     for x, lengths in padded.blocks(windows, rows=_rows(steps, block=SHARED_BLOCK), steps=steps):
         with torch.inference_mode(), full_precision():
-            found = padded.forward(network, x.to(network.device), lengths=lengths.to(network.device))
-            outputs.append(found.cpu().numpy())
+            found = padded.both(network, x.to(network.device), lengths=lengths.to(network.device))
+            outputs.append(torch.cat(found, dim=1).cpu().numpy())
     ends = np.cumsum([len(part) for part in parts])
-    return np.split(unit(np.concatenate(outputs)[: ends[-1]]), ends[:-1])
+    return np.split(np.concatenate(outputs)[: ends[-1]], ends[:-1])
 
 
 def _network(sealed: Sealed, *, folded: bool) -> "ResNet50IBN":
@@ -262,6 +295,21 @@ def _rows(steps: int, *, block: int) -> int:
     return max(block // steps, 1)
 
 
-def _whitened(vectors: Array, sealed: Sealed, *, folded: bool) -> Array:
-    whitening = sealed.chroma_whitening if folded else sealed.whitening
+def _whitened(outputs: Array, sealed: Sealed, *, folded: bool) -> Array:
+    """The vectors of windows from the network's outputs, which have early vectors beside the last ones."""
+    last, early = _parts(outputs, sealed)
+    vectors = _applied(sealed.chroma_whitening if folded else sealed.whitening, last)
+    if folded or sealed.settings.early_weight == 0:
+        return vectors
+    beside = sealed.settings.early_weight * _applied(sealed.early_whitening, early)
+    return unit(np.concatenate([vectors, beside], axis=1))
+
+
+def _parts(outputs: Array, sealed: Sealed) -> tuple[Array, Array]:
+    """Last and early vectors, each of unit length."""
+    size = sealed.settings.embedding_size
+    return unit(outputs[:, :size]), unit(outputs[:, size:])
+
+
+def _applied(whitening: Whitening | None, vectors: Array) -> Array:
     return vectors if whitening is None else whitening.apply(vectors)

@@ -33,6 +33,7 @@ STAGE_BLOCKS = (3, 4, 6, 3)
 STAGE_WIDTHS = (1, 2, 4, 8)  # in units of the stem's channels
 EXPANSION = 4
 EMBEDDING_UNITS = STAGE_WIDTHS[-1] * EXPANSION
+EARLY_STAGES = 2  # after as many stages the early vector is taken
 
 
 class InstanceBatchNorm(nn.Module):
@@ -194,8 +195,27 @@ class ResNet50IBN(nn.Module):
         pooled = self.pool(self.stages(self.stem(x)))
         return pooled, self.neck(pooled)
 
+    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute embeddings and early vectors.
+
+        Parameters
+        ----------
+        x : float [batch, 1, bins, steps]
+            Normalised by `mirex.features.views`.
+
+        Returns
+        -------
+        embedding : float32 [batch, embedding_size]
+            As `forward` gives it.
+        early : float32 [batch, embedding_size / 4]
+            Root mean square of the second stage's feature map over bins and steps.
+        """
+        early = self.stages[:EARLY_STAGES](self.stem(x))
+        embedding = self.neck(self.pool(self.stages[EARLY_STAGES:](early)))
+        return embedding, early.square().mean(dim=(2, 3)).sqrt()
+
     def infer(self, windows: Array) -> Array:
-        """Compute embeddings outside training, in full precision.
+        """Compute embeddings and early vectors outside training, in full precision.
 
         Parameters
         ----------
@@ -204,10 +224,12 @@ class ResNet50IBN(nn.Module):
 
         Returns
         -------
-        float32 [windows, embedding_size]
+        float32 [windows, embedding_size * 5 / 4]
+            Both, side by side.
         """
         with torch.inference_mode(), full_precision():
-            return self(torch.from_numpy(windows[:, None]).to(self.device))[1].cpu().numpy()
+            found = self.both(torch.from_numpy(windows[:, None]).to(self.device))
+            return torch.cat(found, dim=1).cpu().numpy()
 
 
 class TwoViewNetwork(nn.Module):

@@ -5,7 +5,7 @@ the sealed statistics. PyTorch, which would have to be loaded to convert its net
 than a second.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _EPSILON = 1e-5  # of all normalisations
 _LEAST = 1e-6  # in the generalised mean
 _HALVING_STAGES = (1, 2)
+_EARLY_STAGES = 2
 
 
 class CompiledViews:
@@ -87,7 +88,8 @@ class CompiledNetwork:
 
         Returns
         -------
-        float32 [windows, embedding_size]
+        float32 [windows, embedding_size * 5 / 4]
+            As `mirex.model.network.ResNet50IBN.infer` gives them.
         """
         found = [self._request.infer([np.ascontiguousarray(each[None, None])])[0] for each in windows]
         return np.concatenate(found)
@@ -104,19 +106,22 @@ class _Builder:
     def model(self) -> Any:
         from openvino import Model
 
+        ops = self._ops
         windows = self._ops.parameter([1, 1, -1, -1], np.float32)
         x = self._convolution(windows, "stem.0", stride=2)
         x = self._ops.relu(self._batch_norm(x, "stem.1"))
         x = self._ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
-        for block, stride in self._blocks():
-            x = self._bottleneck(x, block, stride)
-        return Model([self._neck(self._generalised_mean(x))], [windows])
+        for stage, block in self._blocks():
+            if (stage, block) == (_EARLY_STAGES, 0):
+                early = ops.sqrt(ops.reduce_mean(ops.multiply(x, x), [2, 3], False))
+            halves = stage in _HALVING_STAGES and block == 0
+            x = self._bottleneck(x, f"stages.{stage}.{block}", 2 if halves else 1)
+        return Model([ops.concat([self._neck(self._generalised_mean(x)), early], 1)], [windows])
 
-    def _blocks(self) -> Iterator[tuple[str, int]]:
-        """Name and stride of each block."""
+    def _blocks(self) -> list[tuple[int, int]]:
+        """Stage and number in it of each block, from 0."""
         names = {tuple(name.split(".")[2:4]) for name in self._tensors if name.startswith("cqt.stages.")}
-        for stage, block in sorted((int(stage), int(block)) for stage, block in names):
-            yield f"stages.{stage}.{block}", 2 if stage in _HALVING_STAGES and block == 0 else 1
+        return sorted((int(stage), int(block)) for stage, block in names)
 
     def _bottleneck(self, x: "Node", name: str, stride: int) -> "Node":
         ops = self._ops

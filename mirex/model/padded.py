@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mirex._typing import Array
-from mirex.model.network import Bottleneck, GeneralisedMean, InstanceBatchNorm, ResNet50IBN
+from mirex.model.network import (
+    EARLY_STAGES,
+    Bottleneck,
+    GeneralisedMean,
+    InstanceBatchNorm,
+    ResNet50IBN,
+)
 
 LENGTH_STEP = 32
 """Windows are padded to a multiple of so many steps."""
@@ -73,8 +79,8 @@ def blocks(windows: Sequence[Array], *, rows: int, steps: int) -> Iterator[tuple
         yield torch.from_numpy(x), torch.from_numpy(lengths)
 
 
-def forward(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> Tensor:
-    """Compute the embeddings of padded windows.
+def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute the embeddings and early vectors of padded windows.
 
     Parameters
     ----------
@@ -87,18 +93,25 @@ def forward(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> Tensor:
 
     Returns
     -------
-    float32 [batch, embedding_size]
-        After the neck, as the network's own second output.
+    embedding, early : float32 [batch, embedding_size], [batch, embedding_size / 4]
+        As `ResNet50IBN.both` gives them for each window without its padding.
     """
     convolution, norm, relu, pool = network.stem
     lengths = _halved(lengths)
     # The maximum over zeros is that over nothing, since no value is negative here.
     y = pool(_masked(relu(norm(convolution(x))), lengths))
     lengths = _halved(lengths)
-    for block in network.stages.modules():
+    y, lengths = _staged(network.stages[:EARLY_STAGES], y, lengths)
+    early = _mean(y.square(), lengths).flatten(1).sqrt()
+    y, lengths = _staged(network.stages[EARLY_STAGES:], y, lengths)
+    return network.neck(_generalised_mean(network.pool, y, lengths)), early
+
+
+def _staged(stages: nn.Module, y: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    for block in stages.modules():
         if isinstance(block, Bottleneck):
             y, lengths = _bottleneck(block, y, lengths)
-    return network.neck(_generalised_mean(network.pool, y, lengths))
+    return y, lengths
 
 
 def _bottleneck(block: Bottleneck, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

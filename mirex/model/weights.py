@@ -4,7 +4,8 @@ Metadata (strings, JSON where noted): `format`; `front_end` and `network` (JSON 
 `front_end_fingerprint` and `network_fingerprint`; `training`, `results`, `calibration` (JSON); `date`;
 `licence`; `content_sha256` over settings and tensors, `metadata_sha256` over all other entries. Tensors
 are those of a `TwoViewNetwork`, shared ones once, and `whitening.mean` and `whitening.projection` if there
-is a whitening of the CQT view, `chroma_whitening.mean` and `.projection` if there is one of the chroma view.
+is a whitening of the CQT view, `chroma_whitening.mean` and `.projection` if there is one of the chroma view,
+and `early_whitening.mean` and `.projection` if early vectors are joined to the CQT view's.
 Those with two or more axes may be float16; others are float32. Loading checks hashes and fingerprints, and
 never unpickles.
 """
@@ -34,7 +35,7 @@ Half = NDArray[np.float16 | np.float32]
 
 FORMAT = "mirex-weights-2"
 _LONGEST_HEADER = 10_000_000  # bytes
-WHITENINGS = ("whitening", "chroma_whitening")  # each has tensors .mean and .projection
+WHITENINGS = ("whitening", "chroma_whitening", "early_whitening")  # each has tensors .mean and .projection
 FILE_NAME = "mirex.safetensors"
 REQUIRED = (
     "front_end",
@@ -61,6 +62,8 @@ class Sealed(NamedTuple):
         16 hexadecimal digits that identify tensors, front end and network settings.
     whitening, chroma_whitening : Whitening or None
         Of the windows of the CQT view and of the chroma view.
+    early_whitening : Whitening or None
+        Of the early vectors of the CQT view.
     """
 
     network: "TwoViewNetwork"
@@ -70,6 +73,7 @@ class Sealed(NamedTuple):
     fingerprint: str
     whitening: "Whitening | None" = None
     chroma_whitening: "Whitening | None" = None
+    early_whitening: "Whitening | None" = None
 
 
 def default_path() -> Path:
@@ -184,6 +188,7 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
         raise WeightsError(f"{path}: tensors do not fit ResNet50-IBN ({error})") from error
     except KeyError as error:
         raise WeightsError(f"{path}: tensor {error.args[0]} is missing; seal the weights again") from error
+    _check_size(settings, whitenings[0], whitenings[2], path)
     named = fingerprint(metadata, backend=backend)
     return Sealed(network, front_end, settings, metadata, named, *whitenings)
 
@@ -383,9 +388,22 @@ def _whitening(arrays: Mapping[str, Half], name: str, path: Path) -> "Whitening 
     if all(each is None for each in found):
         return None
     mean, projection = found
-    if mean is None or projection is None or projection.shape != (len(mean), len(mean)):
+    if mean is None or projection is None or not 0 < projection.shape[1] <= projection.shape[0] == len(mean):
         raise WeightsError(f"{path}: the tensors of {name} do not fit; run 'mirex whiten' again")
     return Whitening(mean.astype(np.float32), projection.astype(np.float32))
+
+
+def _check_size(
+    settings: NetworkSettings, whitening: "Whitening | None", early: "Whitening | None", path: Path
+) -> None:
+    """Together the parts of an embedding must have the dimensions of the settings."""
+    parts = [whitening, early] if settings.early_weight else [whitening]
+    sizes = [None if part is None else part.projection.shape[1] for part in parts]
+    if sizes != [None] and (None in sizes or sum(filter(None, sizes)) != settings.embedding_size):
+        raise WeightsError(
+            f"{path}: the whitenings do not give {settings.embedding_size} dimensions; run "
+            "'mirex whiten' again"
+        )
 
 
 def _checked_settings(path: Path, metadata: Mapping[str, str]) -> tuple[FrontEndSettings, NetworkSettings]:

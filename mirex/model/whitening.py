@@ -7,7 +7,7 @@ directions equal, and 0, which changes nothing (Jegou and Chum, ECCV 2012).
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,9 @@ class Whitening(NamedTuple):
     Attributes
     ----------
     mean : float32 [dimensions]
-    projection : float32 [dimensions, dimensions]
-        Symmetric; vectors are rows, multiplied from the left.
+    projection : float32 [dimensions, kept]
+        Vectors are rows, multiplied from the left. Symmetric if all dimensions are kept; otherwise its
+        columns are the directions in which whitened vectors vary most.
     """
 
     mean: Array
@@ -42,23 +43,80 @@ class Whitening(NamedTuple):
 
         Returns
         -------
-        float32 [vectors, dimensions]
+        float32 [vectors, kept]
             Of unit length.
         """
         return unit((vectors.astype(np.float32) - self.mean) @ self.projection)
 
 
-def fit(vectors: Iterable[Array], *, power: float = POWER, shrinkage: float = SHRINKAGE) -> Whitening:
+class Moments:
+    """Count, sum and sum of products of vectors, which come block by block and need not fit into memory."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._total, self._products = np.zeros(()), np.zeros(())
+
+    def add(self, vectors: NDArray[np.floating]) -> None:
+        """Take a block in.
+
+        Parameters
+        ----------
+        vectors : float [vectors, dimensions]
+            Of unit length.
+        """
+        wide = vectors.astype(np.float64)
+        self.count += len(wide)
+        self._total = self._total + wide.sum(axis=0)
+        self._products = self._products + wide.T @ wide
+
+    def whitening(
+        self, *, power: float = POWER, shrinkage: float = SHRINKAGE, kept: int | None = None
+    ) -> Whitening:
+        """Fit a whitening.
+
+        Parameters
+        ----------
+        power : float
+            Of the covariance, from -0.5 to 0.
+        shrinkage : float
+            Share of the identity in the covariance, above 0 and at most 1.
+        kept : int, optional
+            Dimensions of the whitened vectors; all by default.
+
+        Returns
+        -------
+        Whitening
+
+        Raises
+        ------
+        TrainingError
+            For fewer than two vectors, or a power or a shrinkage out of range.
+        """
+        check(power=power, shrinkage=shrinkage)
+        if self.count < 2:
+            raise TrainingError(
+                f"whitening needs at least two vectors, {self.count} found; give more recordings"
+            )
+        mean = self._total / self.count
+        covariance = self._products / self.count - np.outer(mean, mean)
+        size = len(mean)
+        covariance = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / size * np.eye(size)
+        values, directions = np.linalg.eigh(covariance)
+        scaled = np.maximum(values, np.finfo(np.float32).tiny) ** power
+        projection = directions * (scaled / scaled.min())
+        projection = projection @ directions.T if kept is None else projection[:, ::-1][:, :kept]
+        return Whitening(mean.astype(np.float32), projection.astype(np.float32))
+
+
+def fit(vectors: Iterable[Array], **options: Any) -> Whitening:
     """Fit a whitening to vectors.
 
     Parameters
     ----------
     vectors : iterable of float [vectors, dimensions]
-        Of unit length; read once, so that they need not fit into memory.
-    power : float
-        Of the covariance, from -0.5 to 0.
-    shrinkage : float
-        Share of the identity in the covariance, above 0 and at most 1.
+        Of unit length; read once.
+    **options
+        See `Moments.whitening`.
 
     Returns
     -------
@@ -67,27 +125,32 @@ def fit(vectors: Iterable[Array], *, power: float = POWER, shrinkage: float = SH
     Raises
     ------
     TrainingError
-        For fewer than two vectors, or a power or a shrinkage out of range.
+        As `Moments.whitening`.
+    """
+    moments = Moments()
+    for block in vectors:
+        moments.add(block)
+    return moments.whitening(**options)
+
+
+def check(*, power: float, shrinkage: float) -> None:
+    """Refuse numbers out of range, before hours of work.
+
+    Parameters
+    ----------
+    power, shrinkage : float
+        See `Moments.whitening`.
+
+    Raises
+    ------
+    TrainingError
+        If one is out of range.
     """
     if not -0.5 <= power <= 0 or not 0 < shrinkage <= 1:
         raise TrainingError(
             f"whitening with power {power} and shrinkage {shrinkage}: give a power from -0.5 to 0 and a "
             "shrinkage above 0, at most 1"
         )
-    count, total, products = 0, np.zeros(()), np.zeros(())
-    for block in vectors:
-        wide = block.astype(np.float64)
-        count, total, products = count + len(wide), total + wide.sum(axis=0), products + wide.T @ wide
-    if count < 2:
-        raise TrainingError(f"whitening needs at least two vectors, {count} found; give more recordings")
-    mean = total / count
-    covariance = products / count - np.outer(mean, mean)
-    size = len(mean)
-    covariance = (1 - shrinkage) * covariance + shrinkage * np.trace(covariance) / size * np.eye(size)
-    values, directions = np.linalg.eigh(covariance)
-    scaled = np.maximum(values, np.finfo(np.float32).tiny) ** power
-    projection = (directions * (scaled / scaled.min())) @ directions.T
-    return Whitening(mean.astype(np.float32), projection.astype(np.float32))
 
 
 def unit(vectors: NDArray[np.floating]) -> Array:

@@ -6,7 +6,7 @@ No labels are needed: every window of every recording counts once. See `mirex.mo
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,12 @@ from mirex._typing import Array
 from mirex.corpora.cqt_levels import LevelCorpus
 from mirex.errors import TrainingError
 from mirex.model import weights
-from mirex.model.embedding import embed_windows
+from mirex.model.embedding import network_vectors
 from mirex.model.network import tensors_of
 from mirex.model.weights import Sealed
-from mirex.model.whitening import POWER, SHRINKAGE, fit
+from mirex.model.whitening import POWER, SHRINKAGE, Moments, check
 from mirex.settings import NetworkSettings
 
-NAMES = {"cqt": "whitening", "chroma": "chroma_whitening"}  # of each view's, as `Sealed` has them
 KEPT: tuple[str, ...] = ("results", "calibration", "date", "licence")
 
 
@@ -49,6 +48,7 @@ def whiten(
     output: Path,
     views: Sequence[str] = ("cqt",),
     chroma_weight: float | None = None,
+    early_weight: float | None = None,
     window: Window | None = None,
     chroma_window: Window | None = None,
     power: float = POWER,
@@ -73,10 +73,14 @@ def whiten(
         The views to fit a whitening for.
     chroma_weight : float, optional
         New weight of the chroma view in the embedding, 0 or more; that of the weights by default.
+    early_weight : float, optional
+        New weight of the early vector beside the last one, 0 or more; that of the weights by default. Above
+        0 the CQT view has two whitenings, and that of the last vector keeps three quarters of the
+        dimensions, so that both together have as many as before. To change it, fit the CQT view anew.
     window, chroma_window : Window, optional
         New windows of the CQT view and of the chroma view; those of the weights by default.
     power, shrinkage : float
-        See `mirex.model.whitening.fit`.
+        See `mirex.model.whitening.Moments.whitening`.
     seed : int
         Of the dither that replaces the rounded digits of the levels.
     calibration, results : dict, optional
@@ -98,58 +102,70 @@ def whiten(
     WeightsError
         If the weights cannot be read.
     """
+    check(power=power, shrinkage=shrinkage)
     sealed = weights.load(path)
     changed = _changed(
-        sealed.settings, chroma_weight=chroma_weight, window=window, chroma_window=chroma_window
-    )
+        sealed.settings, chroma_weight=chroma_weight, early_weight=early_weight, window=window,
+        chroma_window=chroma_window,
+    )  # fmt: skip
+    if "cqt" not in views and changed.early_weight != sealed.settings.early_weight:
+        raise TrainingError(f"early weight {early_weight}: fit the CQT view's whitening too")
     sealed = sealed._replace(settings=changed)
     corpora = [LevelCorpus.load(archive, split="train") for archive in recordings]
-    plain = sealed._replace(whitening=None, chroma_whitening=None)
-    found = {"cqt": sealed.whitening, "chroma": sealed.chroma_whitening}
     told: dict[str, Any] = {}
     for view in views:
-        vectors = _Counted(
-            window_vectors(corpora, sealed=plain, folded=view == "chroma", seed=seed, progress=progress)
-        )
-        found[view] = fit(vectors, power=power, shrinkage=shrinkage)
-        told[NAMES[view]] = {
+        last, early = Moments(), Moments()
+        for found in window_vectors(
+            corpora, sealed=sealed, folded=view == "chroma", seed=seed, progress=progress
+        ):
+            last.add(found[0])
+            early.add(found[1])
+        fitted = _whitenings(view, last, early, changed, power=power, shrinkage=shrinkage)
+        sealed = sealed._replace(**fitted)
+        facts = {
             "recordings": sum(len(corpus.recordings) for corpus in corpora),
-            "windows": vectors.count,
+            "windows": last.count,
             "power": power,
             "shrinkage": shrinkage,
             "seed": seed,
         }
-    sealed = sealed._replace(whitening=found["cqt"], chroma_whitening=found["chroma"])
+        told |= {name: None if whitening is None else facts for name, whitening in fitted.items()}
     changes = {"calibration": calibration, "results": results, "date": date}
     return seal_whitened(sealed, told=told, changes=changes, output=output)
 
 
-class _Counted:
-    """Blocks of vectors, counted as they pass."""
-
-    def __init__(self, blocks: Iterable[Array]) -> None:
-        self._blocks = blocks
-        self.count = 0
-
-    def __iter__(self) -> Iterator[Array]:
-        for block in self._blocks:
-            self.count += len(block)
-            yield block
+def _whitenings(
+    view: str, last: Moments, early: Moments, settings: NetworkSettings, **options: Any
+) -> dict[str, Any]:
+    """The whitenings of a view, by their names in `Sealed`."""
+    if view == "chroma":
+        return {"chroma_whitening": last.whitening(**options)}
+    if not settings.early_weight:
+        return {"whitening": last.whitening(**options), "early_whitening": None}
+    beside = early.whitening(**options)
+    kept = settings.embedding_size - len(beside.mean)
+    return {"whitening": last.whitening(kept=kept, **options), "early_whitening": beside}
 
 
 def _changed(
     settings: NetworkSettings,
     *,
     chroma_weight: float | None,
+    early_weight: float | None,
     window: Window | None,
     chroma_window: Window | None,
 ) -> NetworkSettings:
     """The settings with what is given."""
     changes: dict[str, Any] = {}
-    if chroma_weight is not None:
-        if not (chroma_weight >= 0 and math.isfinite(chroma_weight)):
-            raise TrainingError(f"weight of the chroma view {chroma_weight}: give 0 or more")
-        changes["chroma_weight"] = chroma_weight
+    for name, what, weight in (
+        ("chroma_weight", "the chroma view", chroma_weight),
+        ("early_weight", "the early vector", early_weight),
+    ):
+        if weight is None:
+            continue
+        if not (weight >= 0 and math.isfinite(weight)):
+            raise TrainingError(f"weight of {what} {weight}: give 0 or more")
+        changes[name] = float(weight)
     for prefix, given in (("", window), ("chroma_", chroma_window)):
         if given is None:
             continue
@@ -168,7 +184,7 @@ def window_vectors(
     seed: int,
     folded: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Array]:
+) -> Iterator[tuple[Array, Array]]:
     """Compute the network's vectors of each recording's windows.
 
     Parameters
@@ -176,7 +192,7 @@ def window_vectors(
     corpora : sequence of LevelCorpus
         The recordings.
     sealed : Sealed
-        Weights without a whitening.
+        Weights; a whitening is not used.
     seed : int
         Of the dither, together with the recording's place in its archive.
     folded : bool
@@ -186,14 +202,14 @@ def window_vectors(
 
     Yields
     ------
-    float32 [windows, dimensions]
-        One recording's; rows of unit length.
+    last, early : float32 [windows, dimensions]
+        One recording's, as `mirex.model.embedding.network_vectors` gives them.
     """
     places = [(number, index) for number, each in enumerate(corpora) for index in each.recordings.tolist()]
     for done, (number, index) in enumerate(places, 1):
         generator = np.random.default_rng([seed, number, index])
         columns = corpora[number].columns(index, generator=generator)
-        yield embed_windows(columns, sealed=sealed, folded=folded)
+        yield network_vectors(columns, sealed=sealed, folded=folded)
         if progress:
             progress(done, len(places))
 
@@ -206,7 +222,7 @@ def seal_whitened(sealed: Sealed, *, told: dict[str, Any], changes: dict[str, An
     sealed : Sealed
         The network, its whitenings and its metadata.
     told : dict
-        The metadata's entries on the whitenings that are new, by name.
+        The metadata's entries on the whitenings that are new, by name; None removes one.
     changes : dict
         New `calibration`, `results` and `date` of the metadata; None keeps the old entry.
     output : Path
@@ -218,6 +234,7 @@ def seal_whitened(sealed: Sealed, *, told: dict[str, Any], changes: dict[str, An
         Its fingerprint.
     """
     training = {**json.loads(sealed.metadata.get("training", "{}")), **told}
+    training = {name: entry for name, entry in training.items() if entry is not None or name not in told}
     kept = {name: sealed.metadata[name] for name in KEPT if name in sealed.metadata}
     given = {
         name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
@@ -225,7 +242,7 @@ def seal_whitened(sealed: Sealed, *, told: dict[str, Any], changes: dict[str, An
         if value is not None
     }
     tensors = tensors_of(sealed.network)
-    for name in NAMES.values():
+    for name in weights.WHITENINGS:
         found = getattr(sealed, name)
         if found is not None:
             tensors |= {f"{name}.{part}": torch.from_numpy(each) for part, each in found._asdict().items()}

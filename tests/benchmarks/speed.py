@@ -226,7 +226,7 @@ class OnnxNetwork:
 
     def infer(self, windows: Array) -> Array:
         """The vectors of windows."""
-        return self.session.run(None, {"windows": windows[:, None]})[0]
+        return np.concatenate(self.session.run(None, {"windows": windows[:, None]}), axis=1)
 
 
 def librosa_columns(samples: Samples) -> Array:

@@ -169,6 +169,17 @@ def test_memory_layout_does_not_matter(network):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
+def test_the_early_vector_is_the_second_stages_root_mean_square(network):
+    x = torch.rand(2, 1, 84, 33, generator=seeded())
+    with torch.inference_mode():
+        embedding, early = network.both(x)
+        y = network.stages[1](network.stages[0](network.stem(x))).double()
+        torch.testing.assert_close(embedding, network(x)[1])
+    expected = [[np.sqrt(np.mean(channel**2)) for channel in each] for each in y.numpy()]
+    np.testing.assert_allclose(early, expected, rtol=1e-5)
+    np.testing.assert_array_equal(network.infer(x[:, 0].numpy()), np.concatenate([embedding, early], axis=1))
+
+
 @CUDA
 def test_cuda_agrees_with_the_cpu(network):
     x = torch.rand(2, 1, 84, 32, generator=seeded())

@@ -25,19 +25,23 @@ def narrow() -> ResNet50IBN:
 
 
 def plain(network: ResNet50IBN, window: np.ndarray) -> np.ndarray:
-    """The network's own pass on one window: unit-length float32 [2048]."""
-    with torch.inference_mode():
-        return unit(network(torch.from_numpy(window)[None, None])[1].numpy())[0]
+    """The network's own pass on one window: last and early vector, each of unit length, float32 [2560]."""
+    return units(network.infer(window[None]))[0]
+
+
+def units(outputs: np.ndarray) -> np.ndarray:
+    parts = np.split(outputs, [outputs.shape[1] * 4 // 5], axis=1)
+    return np.concatenate([unit(each) for each in parts], axis=1)
 
 
 def together(network: ResNet50IBN, windows: list[np.ndarray], *, rows: int, steps: int) -> np.ndarray:
-    """The padded passes: unit-length float32 [windows, 2048]."""
+    """The padded passes: the same, float32 [windows, 2560]."""
     with torch.inference_mode():
         found = [
-            padded.forward(network, x, lengths=lengths).numpy()
+            torch.cat(padded.both(network, x, lengths=lengths), dim=1).numpy()
             for x, lengths in padded.blocks(windows, rows=rows, steps=steps)
         ]
-    return unit(np.concatenate(found)[: len(windows)])
+    return units(np.concatenate(found)[: len(windows)])
 
 
 def drawn(rng, *, bins: int = 84, lengths: tuple[int, ...] = LENGTHS) -> list[np.ndarray]:
@@ -59,8 +63,8 @@ def test_windows_of_any_length(views, rng, length):
     np.testing.assert_allclose(found[0], plain(views.cqt, windows[0]), rtol=0, atol=1e-5)
 
 
-MASKS = 1 + 13 * 2 + 16 + 1
-"""After the stem; mean and variance of each IBN; before each 3x3 convolution; GeM."""
+MASKS = 1 + 13 * 2 + 16 + 1 + 1
+"""After the stem; mean and variance of each IBN; before each 3x3 convolution; early vector; GeM."""
 
 
 @pytest.mark.parametrize("left_out", range(MASKS))
@@ -102,5 +106,6 @@ def test_cuda_agrees_with_the_cpu(rng):
     expected = [plain(random_views().cqt, window) for window in windows]
     x, lengths = next(padded.blocks(windows, rows=len(windows), steps=256))
     with torch.inference_mode(), full_precision():
-        found = padded.forward(random_views().cqt.cuda(), x.cuda(), lengths=lengths.cuda())
-    np.testing.assert_allclose(unit(found.cpu().numpy()), expected, rtol=0, atol=1e-4)
+        found = padded.both(random_views().cqt.cuda(), x.cuda(), lengths=lengths.cuda())
+    outputs = torch.cat(found, dim=1).cpu().numpy()
+    np.testing.assert_allclose(units(outputs), expected, rtol=0, atol=1e-4)

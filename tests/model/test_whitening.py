@@ -13,7 +13,7 @@ from mirex.cli import main
 from mirex.corpora.cqt_levels import LevelCorpus, level_arrays
 from mirex.errors import TrainingError, WeightsError
 from mirex.model import weights
-from mirex.model.embedding import embed_windows
+from mirex.model.embedding import embed, embed_together, embed_windows, network_vectors
 from mirex.model.whitening import fit, unit
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.whiten import Window, whiten, window_vectors
@@ -54,6 +54,15 @@ def test_shrinkage_is_a_share_of_the_identity(rng):
 def test_power_0_turns_nothing(rng):
     found = fit([skewed(rng)], power=0.0)
     np.testing.assert_allclose(found.projection, np.eye(8), atol=1e-6)
+
+
+def test_the_directions_that_vary_most_are_kept(rng):
+    vectors = skewed(rng)
+    whole, part = fit([vectors], power=-0.3), fit([vectors], power=-0.3, kept=2)
+    mapped, expected = ((vectors - whole.mean) @ each.projection for each in (part, whole))
+    assert mapped.shape[1] == 2
+    variances = np.linalg.eigvalsh(np.cov(expected.T))[::-1]
+    np.testing.assert_allclose(mapped.var(axis=0), variances[:2], rtol=1e-2)
 
 
 def test_blocks_are_the_whole(rng):
@@ -106,7 +115,7 @@ def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
     assert white.metadata["date"] == "2026-01-01"
 
     corpus = LevelCorpus.load(tmp_path / "recordings.npz", split="train")
-    vectors = list(window_vectors([corpus], sealed=plain, seed=0))
+    vectors = [last for last, _ in window_vectors([corpus], sealed=plain, seed=0)]
     assert told["windows"] == sum(len(each) for each in vectors)
     expected = fit(vectors)
     np.testing.assert_allclose(white.whitening.mean, expected.mean, atol=1e-6)
@@ -120,11 +129,55 @@ def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
     assert both.whitening is not None
     assert both.chroma_whitening is not None
     np.testing.assert_array_equal(both.whitening.projection, white.whitening.projection)
-    folded = fit(window_vectors([corpus], sealed=plain, folded=True, seed=0))
+    folded = fit([last for last, _ in window_vectors([corpus], sealed=plain, folded=True, seed=0)])
     np.testing.assert_allclose(both.chroma_whitening.mean, folded.mean, atol=1e-6)
     entries = json.loads(both.metadata["training"])
     assert entries["whitening"] == told
     assert entries["chroma_whitening"]["windows"] == 2
+
+
+def test_an_early_vector_is_sealed_with_a_whitening_of_its_own(rng, tmp_path):
+    """Both parts together have as many dimensions as before, and are weighed as asked."""
+    paths = [tmp_path / f"{name}.safetensors" for name in ("plain", "joined", "back")]
+    save_recordings(tmp_path / "recordings.npz", rng)
+    save_random(paths[0])
+    more = ["--recordings", str(tmp_path / "recordings.npz"), "--early-weight"]
+    assert main(["whiten", str(paths[0]), str(paths[1]), *more, "0.7"]) == 0
+    joined = weights.load(paths[1])
+    assert joined.settings == dataclasses.replace(NetworkSettings(), early_weight=0.7)
+    assert joined.whitening is not None
+    assert joined.early_whitening is not None
+    assert joined.whitening.projection.shape == (2048, 1536)
+    assert joined.early_whitening.projection.shape == (512, 512)
+    told = json.loads(joined.metadata["training"])
+    assert told["early_whitening"] == told["whitening"]
+
+    columns = (10 ** rng.uniform(-4, -1, (84, 200))).astype(np.float32)
+    last, early = network_vectors(columns, sealed=joined)
+    parts = joined.whitening.apply(last), 0.7 * joined.early_whitening.apply(early)
+    expected = unit(np.concatenate(parts, axis=1))
+    np.testing.assert_allclose(embed([columns], sealed=joined), expected, atol=1e-6)
+    np.testing.assert_allclose(embed_together([columns], sealed=joined), expected, atol=1e-5)
+
+    assert main(["whiten", str(paths[1]), str(paths[2]), *more, "0"]) == 0
+    back = weights.load(paths[2])
+    assert (back.settings, back.early_whitening) == (NetworkSettings(), None)
+    assert "early_whitening" not in json.loads(back.metadata["training"])
+    with pytest.raises(TrainingError, match="CQT view"):
+        whiten(paths[1], recordings=[], output=paths[2], views=["chroma"], early_weight=0.5)
+
+
+@pytest.mark.parametrize("names", [(), ("whitening",), ("whitening", "early_whitening")])
+def test_parts_of_an_embedding_that_do_not_add_up_are_refused(tmp_path, names):
+    """A whitening that is missing, or one that keeps all 2048 dimensions beside the early ones."""
+    sizes = {"whitening": 2048, "early_whitening": 512}
+    tensors = random_state()
+    for name in names:
+        tensors |= {f"{name}.mean": torch.zeros(sizes[name]), f"{name}.projection": torch.eye(sizes[name])}
+    path, settings = tmp_path / "odd.safetensors", NetworkSettings(early_weight=0.5)
+    weights.save(tensors, front_end=FrontEndSettings(), settings=settings, metadata={}, path=path)
+    with pytest.raises(WeightsError, match="2048 dimensions; run 'mirex whiten'"):
+        weights.load(path)
 
 
 def test_windows_are_sealed_and_used_for_the_fit(rng, tmp_path):
@@ -161,19 +214,16 @@ def test_windows_out_of_range(tmp_path, window):
             )
 
 
-def test_weights_of_views_out_of_range(tmp_path):
+@pytest.mark.parametrize("name", ["chroma_weight", "early_weight"])
+def test_weights_of_views_out_of_range(tmp_path, name):
     save_random(tmp_path / "plain.safetensors")
     for weight in (-0.1, float("nan")):
+        options: dict[str, Any] = {name: weight}
         with pytest.raises(TrainingError, match="give 0 or more"):
-            whiten(
-                tmp_path / "plain.safetensors",
-                recordings=[],
-                output=tmp_path / "white.safetensors",
-                chroma_weight=weight,
-            )
+            whiten(tmp_path / "plain.safetensors", recordings=[], output=tmp_path / "x", **options)
 
 
-@pytest.mark.parametrize("name", ["whitening", "chroma_whitening"])
+@pytest.mark.parametrize("name", ["whitening", "chroma_whitening", "early_whitening"])
 def test_half_a_whitening_is_refused(tmp_path, name):
     tensors = random_state() | {f"{name}.mean": torch.zeros(2048)}
     path = tmp_path / "half.safetensors"
