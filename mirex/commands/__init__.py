@@ -47,7 +47,7 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     # With metavars, so that the help does not list the choices: it must fit on a screen.
     parser.add_argument(
         "--device", metavar="D", choices=("auto", "cpu", "cuda"), default="auto",
-        help="where transform and network run: cpu, cuda or auto (default auto)",
+        help="where to compute: cpu, cuda or auto (default auto)",
     )  # fmt: skip
     parser.add_argument(
         "--cqt", metavar="C", choices=("multirate", "essentia"), default="multirate",

@@ -330,16 +330,16 @@ def metadata_hash(metadata: Mapping[str, str]) -> str:
 
 
 def _read_arrays(path: Path) -> dict[str, Half]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        arrays = load_file(path)
-        odd = {value.dtype.name for value in arrays.values()} - {"float16", "float32"}
-        if odd:
-            raise ValueError(f"tensors of type {', '.join(sorted(odd))}")
-        return arrays
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            odd = {file.get_slice(name).get_dtype() for name in names} - {"F16", "F32"}
+            if odd:
+                raise ValueError(f"tensors of type {', '.join(sorted(odd))}")
+            return {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: damaged weights file ({error}); download it again") from error
 
 

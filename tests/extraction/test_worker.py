@@ -22,6 +22,7 @@ SETUP = {
     "weights_fingerprint": None,
     "backend": "torch",
     "columns": False,
+    "samples": False,
     "scratch": ".",
 }
 SECONDS, LONG = 12.0, 5.0
