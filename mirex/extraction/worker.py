@@ -32,6 +32,7 @@ from mirex.features.audio import AudioWarning
 from mirex.settings import FrontEndSettings
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 if TYPE_CHECKING:
     from mirex.model.weights import Sealed
 
@@ -96,6 +97,8 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
         import torch
 
         torch.set_num_threads(1)
+    if setup["backend"] == "openvino":
+        _give_memory_back()
     front_end = FrontEndSettings.from_json(setup["front_end"])
     sealed = load(Path(setup["weights"]), backend=setup["backend"]) if setup["weights"] else None
     if sealed and sealed.fingerprint != setup["weights_fingerprint"]:
@@ -122,6 +125,14 @@ def _prepare(setup: dict[str, Any]) -> Analyse:
         return embedded(arrays["columns"], sealed) | (arrays if setup["columns"] else {})
 
     return analyse
+
+
+def _give_memory_back() -> None:
+    """Have glibc return a recording's samples at once: OpenVINO's buffers would fragment what they leave."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 4 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 32 << 20)
 
 
 def embedded(columns: np.ndarray, sealed: "Sealed") -> Arrays:

@@ -7,8 +7,8 @@ Makes tracks of 210 s at 22,050 Hz, mono, WAV of 16 bits (9.3 MB each): a dozen 
 and in each file an end of its own, so that no two are the same recording. They are in the page cache when a
 run begins. Every run begins with an empty scratch folder. With fewer tracks the time of 1,000 is estimated
 from two runs, one of them of a track a worker, and the table says so. Memory is that of the largest process;
-it is higher for tracks of many lengths, above all with OpenVINO, which packs the weights again for some of
-them. MIREX_WEIGHTS names other weights than the shipped ones.
+it grows with the number of different lengths, above all with OpenVINO, which packs the weights again for some
+of them. MIREX_WEIGHTS names other weights than the shipped ones.
 """
 
 import argparse
