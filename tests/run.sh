@@ -7,6 +7,9 @@ here=$(CDPATH='' cd -P -- "$(dirname -- "$0")/.." && pwd)
 . "$here/mirex/bootstrap/environment.sh"
 choose_python "$here/tests"
 
+# One thread a process, as the workers have it: tests start many processes, and compare their bytes.
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+
 cd "$here"
 status=0
 "$python" -m ruff check . || status=1

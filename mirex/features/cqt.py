@@ -309,8 +309,8 @@ class _Multirate:
         """Filter and keep every other sample: rows of 2 * _BLOCK samples to rows of _BLOCK."""
         step = len(self._own)
         count = (len(signal) - len(self._following)) // step
-        halved = signal[: count * step].reshape(count, step) @ self._own
-        halved += _rows(signal[step:], count, len(self._following), step) @ self._following
+        halved = _rows(signal[step:], count, len(self._following), step) @ self._following
+        halved += signal[: count * step].reshape(count, step) @ self._own
         return halved.reshape(-1)
 
     def _zeros(self, *shape: int) -> Numbers:
