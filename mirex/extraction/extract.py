@@ -112,7 +112,7 @@ class _Plan:
             "weights": None if on_cuda or not self.weights else os.path.abspath(self.weights),
             "weights_fingerprint": self.fingerprint,
             "backend": self.backend,
-            "columns": self.keep_columns or on_cuda,
+            "columns": self.keep_columns,
             # Across a network, columns are sent: samples are a hundred times as large.
             "samples": on_cuda and self.cqt == "multirate" and self.scheduler is None,
             "scratch": os.path.abspath(self.scratch),

@@ -109,10 +109,10 @@ class _Builder:
         from openvino import Model
 
         ops = self._ops
-        windows = self._ops.parameter([1, 1, -1, -1], np.float32)
+        windows = ops.parameter([1, 1, -1, -1], np.float32)
         x = self._convolution(windows, "stem.0", stride=2)
-        x = self._ops.relu(self._batch_norm(x, "stem.1"))
-        x = self._ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+        x = ops.relu(self._batch_norm(x, "stem.1"))
+        x = ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
         for stage, block in self._blocks():
             if (stage, block) == (_EARLY_STAGES, 0):
                 early = ops.sqrt(ops.reduce_mean(ops.multiply(x, x), [2, 3], False))

@@ -188,9 +188,10 @@ def load(path: Path | None = None, *, device: str = "cpu", backend: str = "torch
         raise WeightsError(f"{path}: tensors do not fit ResNet50-IBN ({error})") from error
     except KeyError as error:
         raise WeightsError(f"{path}: tensor {error.args[0]} is missing; seal the weights again") from error
-    _check_size(settings, whitenings[0], whitenings[2], path)
     named = fingerprint(metadata, backend=backend)
-    return Sealed(network, front_end, settings, metadata, named, *whitenings)
+    sealed = Sealed(network, front_end, settings, metadata, named, *whitenings)
+    _check_sizes(sealed, path)
+    return sealed
 
 
 def save(
@@ -388,22 +389,28 @@ def _whitening(arrays: Mapping[str, Half], name: str, path: Path) -> "Whitening 
     if all(each is None for each in found):
         return None
     mean, projection = found
-    if mean is None or projection is None or not 0 < projection.shape[1] <= projection.shape[0] == len(mean):
+    if mean is None or projection is None or not _fit_together(mean, projection):
         raise WeightsError(f"{path}: the tensors of {name} do not fit; run 'mirex whiten' again")
     return Whitening(mean.astype(np.float32), projection.astype(np.float32))
 
 
-def _check_size(
-    settings: NetworkSettings, whitening: "Whitening | None", early: "Whitening | None", path: Path
-) -> None:
-    """Together the parts of an embedding must have the dimensions of the settings."""
-    parts = [whitening, early] if settings.early_weight else [whitening]
-    sizes = [None if part is None else part.projection.shape[1] for part in parts]
-    if sizes != [None] and (None in sizes or sum(filter(None, sizes)) != settings.embedding_size):
-        raise WeightsError(
-            f"{path}: the whitenings do not give {settings.embedding_size} dimensions; run "
-            "'mirex whiten' again"
-        )
+def _fit_together(mean: Half, projection: Half) -> bool:
+    if mean.ndim != 1 or projection.ndim != 2:
+        return False
+    dimensions, kept = projection.shape
+    return dimensions == len(mean) and 0 < kept <= dimensions
+
+
+def _check_sizes(sealed: Sealed, path: Path) -> None:
+    """The parts of a view's vector, of which all or none are whitened, must have the settings' dimensions."""
+    cqt = [sealed.whitening, sealed.early_whitening] if sealed.settings.early_weight else [sealed.whitening]
+    for parts in (cqt, [sealed.chroma_whitening]):
+        sizes = [None if part is None else part.projection.shape[1] for part in parts]
+        if sizes != [None] and (None in sizes or sum(filter(None, sizes)) != sealed.settings.embedding_size):
+            raise WeightsError(
+                f"{path}: the whitenings do not give {sealed.settings.embedding_size} dimensions; run "
+                "'mirex whiten' again"
+            )
 
 
 def _checked_settings(path: Path, metadata: Mapping[str, str]) -> tuple[FrontEndSettings, NetworkSettings]:

@@ -180,6 +180,16 @@ def test_parts_of_an_embedding_that_do_not_add_up_are_refused(tmp_path, names):
         weights.load(path)
 
 
+@pytest.mark.parametrize("shape", [(), (2048,), (2048, 2049), (2048, 0), (2048, 2048, 1), (2048, 2047)])
+@pytest.mark.parametrize("name", ["whitening", "chroma_whitening"])
+def test_projections_of_an_odd_shape_are_refused(tmp_path, name, shape):
+    tensors = random_state() | {f"{name}.mean": torch.zeros(2048), f"{name}.projection": torch.zeros(shape)}
+    path = tmp_path / "odd.safetensors"
+    weights.save(tensors, front_end=FrontEndSettings(), settings=NetworkSettings(), metadata={}, path=path)
+    with pytest.raises(WeightsError, match="run 'mirex whiten'"):
+        weights.load(path)
+
+
 def test_windows_are_sealed_and_used_for_the_fit(rng, tmp_path):
     save_random(tmp_path / "plain.safetensors")
     save_recordings(tmp_path / "recordings.npz", rng)
