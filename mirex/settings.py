@@ -172,12 +172,12 @@ class NetworkSettings(Settings):
         By how many semitones the second playing is lower.
     embedding_size : int
         Dimensions.
-    early_weight : float
-        In the CQT view, weight of the mean of the second stage's feature map beside the network's vector;
-        0 for the network's vector alone. Only a whitening brings both back to `embedding_size` dimensions.
+    second_order_weight : float
+        In the CQT view, weight of the stem's second-order vector (`mirex.model.second_order`) beside
+        the network's own; 0 for the latter alone. Only whitenings bring both to `embedding_size` dimensions.
     """
 
-    _added: ClassVar[frozenset[str]] = frozenset({"early_weight"})
+    _added: ClassVar[frozenset[str]] = frozenset({"second_order_weight"})
 
     silence: float = 1e-3
     longest_rest: int = 4
@@ -195,4 +195,4 @@ class NetworkSettings(Settings):
     second_longer: float = 0.0
     second_lower: int = 1
     embedding_size: int = 2048
-    early_weight: float = 0.0
+    second_order_weight: float = 0.0

@@ -85,11 +85,11 @@ def test_a_missing_field_is_named(kind):
         kind.from_json(json.dumps(values))
 
 
-def test_files_without_the_early_vector_stay_valid():
+def test_files_without_the_second_order_vector_stay_valid():
     """A field that was added later is not written while it changes nothing."""
-    assert "early_weight" not in NetworkSettings().to_json()
-    assert NetworkSettings.from_json(NetworkSettings().to_json()).early_weight == 0
-    joined = NetworkSettings(early_weight=0.7)
+    assert "second_order_weight" not in NetworkSettings().to_json()
+    assert NetworkSettings.from_json(NetworkSettings().to_json()).second_order_weight == 0
+    joined = NetworkSettings(second_order_weight=0.7)
     assert NetworkSettings.from_json(joined.to_json()) == joined
 
 

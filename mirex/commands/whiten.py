@@ -31,9 +31,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--chroma-weight", type=float, help="weight of the chroma view in the embedding (that of the weights)"
     )
     parser.add_argument(
-        "--early-weight",
+        "--second-order-weight",
         type=float,
-        help="weight of the early stage's vector beside the last one in the CQT view (that of the weights)",
+        help="weight of the stem's second-order vector in the CQT view (that of the weights)",
     )
     for name, view in (("--window", "CQT"), ("--chroma-window", "chroma")):
         parser.add_argument(
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             output=args.output,
             views=args.views,
             chroma_weight=args.chroma_weight,
-            early_weight=args.early_weight,
+            second_order_weight=args.second_order_weight,
             window=Window(*args.window) if args.window else None,
             chroma_window=Window(*args.chroma_window) if args.chroma_window else None,
             power=args.power,

@@ -102,8 +102,8 @@ def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
     """Write a view's network as an ONNX file, whose metadata describe it.
 
     Input "windows": float32 [windows, 1, bins, steps], normalised by `mirex.features.views`, any number of
-    windows and steps. Outputs "embedding", float32 [windows, embedding_size], and "early", a quarter as
-    wide: as `mirex.model.network.ResNet50IBN.both` gives them, not yet of unit length.
+    windows and steps. Outputs "embedding", float32 [windows, embedding_size], and "moments", float32
+    [windows, (embedding_size / 32) ** 2]: as `mirex.model.network.ResNet50IBN.both` gives them.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def _onnx_program(network: "ResNet50IBN", bins: int) -> Any:
                 Embedding().eval(),
                 (torch.zeros(2, 1, bins, _STEPS),),
                 input_names=["windows"],
-                output_names=["embedding", "early"],
+                output_names=["embedding", "moments"],
                 dynamic_shapes={"windows": {0: free, 3: free}},
                 verbose=False,
             )

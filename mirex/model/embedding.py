@@ -3,12 +3,12 @@
 A recording without its silence is seen in one or two views (`mirex.features.views`), each played once or
 twice (`mirex.features.playing`), and cut into overlapping windows, or left whole if it is not longer than
 one. The network's vector of each window is normalised to unit length, whitened (`mirex.model.whitening`)
-and normalised again. In the CQT view a vector of the network's second stage, treated in the same way, may be
-joined to it with a weight: it knows local patterns of notes only, but does so in its own way, and both
-together tell versions from look-alikes better than either (after Hariharan et al., "Hypercolumns", CVPR 2015,
-and Babenko and Lempitsky, ICCV 2015, on sums over feature maps). The vector of a playing is the mean over its
-windows, that of a view the mean over its playings, and the embedding is the weighted sum over the views; each
-is normalised to unit length. Embeddings are compared by cosine similarity.
+and normalised again. In the CQT view a second-order vector of the network's stem
+(`mirex.model.second_order`), treated in the same way, may be joined to it with a weight: it knows local
+patterns of notes only, but does so in its own way, and both together tell versions from look-alikes better
+than either (on joining layers, Hariharan et al., "Hypercolumns", CVPR 2015). The vector of a playing is the
+mean over its windows, that of a view the mean over its playings, and the embedding is the weighted sum over
+the views; each is normalised to unit length. Embeddings are compared by cosine similarity.
 
 On a CPU the network runs on one recording at a time, in blocks of windows. So an embedding's bytes depend on
 the recording alone, not on what else is in the list. A GPU needs more work at a time than one recording
@@ -26,6 +26,7 @@ from mirex._typing import Array
 from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import BINS, at_least, chroma_view, cqt_view, profile_view, windows, without_silence
+from mirex.model import second_order
 from mirex.model.weights import Sealed
 from mirex.model.whitening import Whitening, unit
 from mirex.settings import NetworkSettings
@@ -33,7 +34,7 @@ from mirex.settings import NetworkSettings
 if TYPE_CHECKING:
     from mirex.model.network import ResNet50IBN
 
-BLOCK = 1536  # steps at a time, or one longer window: bounds memory, whatever the recording's length
+BLOCK = 512  # steps at a time, or one longer window: bounds memory, whatever the length of the recording
 SHARED_BLOCK = 6144  # steps of several recordings at a time, with padding
 
 
@@ -126,8 +127,8 @@ def network_vectors(columns: Array, *, sealed: Sealed, folded: bool = False) -> 
     -------
     last : float32 [windows, 2048]
         Rows of unit length.
-    early : float32 [windows, 512]
-        The same of the second stage (`mirex.model.network.ResNet50IBN.both`).
+    second_order : float32 [windows, 2080]
+        Rows of unit length, of the stem (`mirex.model.second_order`).
 
     Raises
     ------
@@ -135,7 +136,8 @@ def network_vectors(columns: Array, *, sealed: Sealed, folded: bool = False) -> 
         As in `embed`.
     """
     found = windows_of(columns, settings=sealed.settings, folded=folded)
-    return _parts(_outputs(found, sealed, folded=folded), sealed)
+    outputs = _outputs(found, sealed, folded=folded)
+    return _last(outputs, sealed), _second_order(outputs, sealed)
 
 
 def windows_of(columns: Array, *, settings: NetworkSettings, folded: bool = False) -> Array:
@@ -296,19 +298,21 @@ def _rows(steps: int, *, block: int) -> int:
 
 
 def _whitened(outputs: Array, sealed: Sealed, *, folded: bool) -> Array:
-    """The vectors of windows from the network's outputs, which have early vectors beside the last ones."""
-    last, early = _parts(outputs, sealed)
-    vectors = _applied(sealed.chroma_whitening if folded else sealed.whitening, last)
-    if folded or sealed.settings.early_weight == 0:
+    """The vectors of windows from the network's outputs: its last vectors, and second moments beside them."""
+    whitening = sealed.chroma_whitening if folded else sealed.whitening
+    vectors = _applied(whitening, _last(outputs, sealed))
+    if folded or sealed.settings.second_order_weight == 0:
         return vectors
-    beside = sealed.settings.early_weight * _applied(sealed.early_whitening, early)
-    return unit(np.concatenate([vectors, beside], axis=1))
+    beside = _applied(sealed.second_order_whitening, _second_order(outputs, sealed))
+    return unit(np.concatenate([vectors, sealed.settings.second_order_weight * beside], axis=1))
 
 
-def _parts(outputs: Array, sealed: Sealed) -> tuple[Array, Array]:
-    """Last and early vectors, each of unit length."""
-    size = sealed.settings.embedding_size
-    return unit(outputs[:, :size]), unit(outputs[:, size:])
+def _last(outputs: Array, sealed: Sealed) -> Array:
+    return unit(outputs[:, : sealed.settings.embedding_size])
+
+
+def _second_order(outputs: Array, sealed: Sealed) -> Array:
+    return unit(second_order.vectors(outputs[:, sealed.settings.embedding_size :]))
 
 
 def _applied(whitening: Whitening | None, vectors: Array) -> Array:

@@ -20,7 +20,7 @@ experiments that would take too long at full width.
 
 import copy
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ STAGE_BLOCKS = (3, 4, 6, 3)
 STAGE_WIDTHS = (1, 2, 4, 8)  # in units of the stem's channels
 EXPANSION = 4
 EMBEDDING_UNITS = STAGE_WIDTHS[-1] * EXPANSION
-EARLY_STAGES = 2  # after as many stages the early vector is taken
+STEM_STRIDE = 4
 
 
 class InstanceBatchNorm(nn.Module):
@@ -196,7 +196,7 @@ class ResNet50IBN(nn.Module):
         return pooled, self.neck(pooled)
 
     def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute embeddings and early vectors.
+        """Compute embeddings, and second moments of the stem (`mirex.model.second_order`).
 
         Parameters
         ----------
@@ -207,15 +207,33 @@ class ResNet50IBN(nn.Module):
         -------
         embedding : float32 [batch, embedding_size]
             As `forward` gives it.
-        early : float32 [batch, embedding_size / 4]
-            Root mean square of the second stage's feature map over bins and steps.
+        moments : float32 [batch, (embedding_size / 32) ** 2]
+            Of the stem's channels, computed at every bin and step instead of every fourth: the mean of the
+            product of each two, row by row.
         """
-        early = self.stages[:EARLY_STAGES](self.stem(x))
-        embedding = self.neck(self.pool(self.stages[EARLY_STAGES:](early)))
-        return embedding, early.square().mean(dim=(2, 3)).sqrt()
+        dense = dense_pool(self.dense_convolution(x))
+        embedding = self.neck(self.pool(self.stages(dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE])))
+        channels = dense.flatten(2)
+        moments = channels @ channels.transpose(1, 2) / channels.shape[2]
+        return embedding, moments.flatten(1)
+
+    def dense_convolution(self, x: Tensor) -> Tensor:
+        """Compute the stem's convolution, norm and ReLU at every bin and step instead of every second.
+
+        Parameters
+        ----------
+        x : float [batch, 1, bins, steps]
+            Normalised by `mirex.features.views`.
+
+        Returns
+        -------
+        float [batch, embedding_size / 32, bins, steps]
+        """
+        convolution, norm = cast("nn.Conv2d", self.stem[0]), self.stem[1]
+        return functional.relu(norm(functional.conv2d(x, convolution.weight, padding=3)), inplace=True)
 
     def infer(self, windows: Array) -> Array:
-        """Compute embeddings and early vectors outside training, in full precision.
+        """Compute embeddings and second moments outside training, in full precision.
 
         Parameters
         ----------
@@ -224,12 +242,28 @@ class ResNet50IBN(nn.Module):
 
         Returns
         -------
-        float32 [windows, embedding_size * 5 / 4]
+        float32 [windows, embedding_size + (embedding_size / 32) ** 2]
             Both, side by side.
         """
         with torch.inference_mode(), full_precision():
             found = self.both(torch.from_numpy(windows[:, None]).to(self.device))
             return torch.cat(found, dim=1).cpu().numpy()
+
+
+def dense_pool(y: Tensor) -> Tensor:
+    """Pool as the stem does, but at every bin and step.
+
+    Parameters
+    ----------
+    y : float [batch, channels, bins, steps]
+        As `ResNet50IBN.dense_convolution` gives it; not negative, so that zeros around it do not count.
+
+    Returns
+    -------
+    float [batch, channels, bins, steps]
+        Every fourth bin and step of it, STEM_STRIDE apart, are the stem's output.
+    """
+    return functional.max_pool2d(functional.pad(y, (2, 2, 2, 2)), 3, stride=1, dilation=2)
 
 
 class TwoViewNetwork(nn.Module):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mirex._typing import Array
+from mirex.model.stem_moments import stem_moments
 from mirex.settings import NetworkSettings
 from mirex.threads import wanted
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _EPSILON = 1e-5  # of all normalisations
 _LEAST = 1e-6  # in the generalised mean
 _HALVING_STAGES = (1, 2)
-_EARLY_STAGES = 2
 _PREPARED = 500  # layers kept ready, those of a few lengths; ten times as many by default, for 50 MB more
 
 
@@ -75,8 +75,9 @@ class CompiledNetwork:
             "ENABLE_CPU_PINNING": False,  # or all worker processes would share one core
             "CPU_RUNTIME_CACHE_CAPACITY": _PREPARED,
         }
-        model = _Builder(tensors, view).model()
-        self._request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
+        builder = _Builder(tensors, view)
+        model = openvino.Core().compile_model(builder.model(), "CPU", options)
+        self._request, self._stem = model.create_infer_request(), builder.stem()
 
     def infer(self, windows: Array) -> Array:
         """Compute the vectors of windows.
@@ -90,11 +91,12 @@ class CompiledNetwork:
 
         Returns
         -------
-        float32 [windows, embedding_size * 5 / 4]
+        float32 [windows, embedding_size + (embedding_size / 32) ** 2]
             As `mirex.model.network.ResNet50IBN.infer` gives them.
         """
-        found = [self._request.infer([np.ascontiguousarray(each[None, None])])[0] for each in windows]
-        return np.concatenate(found)
+        last = [self._request.infer([np.ascontiguousarray(each[None, None])])[0][0] for each in windows]
+        moments = [stem_moments(each, **self._stem) for each in windows]
+        return np.concatenate([np.array(last), np.array(moments)], axis=1)
 
 
 class _Builder:
@@ -114,11 +116,15 @@ class _Builder:
         x = ops.relu(self._batch_norm(x, "stem.1"))
         x = ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
         for stage, block in self._blocks():
-            if (stage, block) == (_EARLY_STAGES, 0):
-                early = ops.sqrt(ops.reduce_mean(ops.multiply(x, x), [2, 3], False))
             halves = stage in _HALVING_STAGES and block == 0
             x = self._bottleneck(x, f"stages.{stage}.{block}", 2 if halves else 1)
-        return Model([ops.concat([self._neck(self._generalised_mean(x)), early], 1)], [windows])
+        return Model([self._neck(self._generalised_mean(x))], [windows])
+
+    def stem(self) -> dict[str, Array]:
+        """The stem as `stem_moments` takes it."""
+        scale, bias = self._scale_and_bias("stem.1")
+        kernel = self._parameter("stem.0.weight").astype(np.float32) * scale[:, None, None, None]
+        return {"kernel": kernel, "bias": bias}
 
     def _blocks(self) -> list[tuple[int, int]]:
         """Stage and number in it of each block, from 0."""

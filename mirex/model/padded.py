@@ -19,11 +19,12 @@ from torch.nn import functional
 
 from mirex._typing import Array
 from mirex.model.network import (
-    EARLY_STAGES,
+    STEM_STRIDE,
     Bottleneck,
     GeneralisedMean,
     InstanceBatchNorm,
     ResNet50IBN,
+    dense_pool,
 )
 
 LENGTH_STEP = 32
@@ -80,7 +81,7 @@ def blocks(windows: Sequence[Array], *, rows: int, steps: int) -> Iterator[tuple
 
 
 def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Compute the embeddings and early vectors of padded windows.
+    """Compute the embeddings and second moments of padded windows.
 
     Parameters
     ----------
@@ -93,25 +94,18 @@ def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> tuple[Tensor, T
 
     Returns
     -------
-    embedding, early : float32 [batch, embedding_size], [batch, embedding_size / 4]
+    embedding, moments : float32 [batch, embedding_size], [batch, (embedding_size / 32) ** 2]
         As `ResNet50IBN.both` gives them for each window without its padding.
     """
-    convolution, norm, relu, pool = network.stem
-    lengths = _halved(lengths)
     # The maximum over zeros is that over nothing, since no value is negative here.
-    y = pool(_masked(relu(norm(convolution(x))), lengths))
-    lengths = _halved(lengths)
-    y, lengths = _staged(network.stages[:EARLY_STAGES], y, lengths)
-    early = _mean(y.square(), lengths).flatten(1).sqrt()
-    y, lengths = _staged(network.stages[EARLY_STAGES:], y, lengths)
-    return network.neck(_generalised_mean(network.pool, y, lengths)), early
-
-
-def _staged(stages: nn.Module, y: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    for block in stages.modules():
+    dense = dense_pool(_masked(network.dense_convolution(x), lengths))
+    channels, positions = _masked(dense, lengths).flatten(2), (dense.shape[2] * lengths).view(-1, 1, 1)
+    moments = (channels @ channels.transpose(1, 2) / positions).flatten(1)
+    y, lengths = dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE], _halved(_halved(lengths))
+    for block in network.stages.modules():
         if isinstance(block, Bottleneck):
             y, lengths = _bottleneck(block, y, lengths)
-    return y, lengths
+    return network.neck(_generalised_mean(network.pool, y, lengths)), moments
 
 
 def _bottleneck(block: Bottleneck, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

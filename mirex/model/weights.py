@@ -5,7 +5,7 @@ Metadata (strings, JSON where noted): `format`; `front_end` and `network` (JSON 
 `licence`; `content_sha256` over settings and tensors, `metadata_sha256` over all other entries. Tensors
 are those of a `TwoViewNetwork`, shared ones once, and `whitening.mean` and `whitening.projection` if there
 is a whitening of the CQT view, `chroma_whitening.mean` and `.projection` if there is one of the chroma view,
-and `early_whitening.mean` and `.projection` if early vectors are joined to the CQT view's.
+and `second_order_whitening.mean` and `.projection` if second-order vectors are joined to the CQT view's.
 Those with two or more axes may be float16; others are float32. Loading checks hashes and fingerprints, and
 never unpickles.
 """
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from mirex.errors import SettingsMismatch, WeightsError
 from mirex.files import appearing_whole
 from mirex.model import backend as backends
+from mirex.model.second_order import dimensions
 from mirex.settings import CHROMA, FrontEndSettings, NetworkSettings
 from mirex.untrusted import parse_json
 
@@ -35,7 +36,8 @@ Half = NDArray[np.float16 | np.float32]
 
 FORMAT = "mirex-weights-2"
 _LONGEST_HEADER = 10_000_000  # bytes
-WHITENINGS = ("whitening", "chroma_whitening", "early_whitening")  # each has tensors .mean and .projection
+WHITENINGS = ("whitening", "chroma_whitening", "second_order_whitening")
+"""Each has tensors .mean and .projection."""
 FILE_NAME = "mirex.safetensors"
 REQUIRED = (
     "front_end",
@@ -62,8 +64,8 @@ class Sealed(NamedTuple):
         16 hexadecimal digits that identify tensors, front end and network settings.
     whitening, chroma_whitening : Whitening or None
         Of the windows of the CQT view and of the chroma view.
-    early_whitening : Whitening or None
-        Of the early vectors of the CQT view.
+    second_order_whitening : Whitening or None
+        Of the second-order vectors of the CQT view.
     """
 
     network: "TwoViewNetwork"
@@ -73,7 +75,7 @@ class Sealed(NamedTuple):
     fingerprint: str
     whitening: "Whitening | None" = None
     chroma_whitening: "Whitening | None" = None
-    early_whitening: "Whitening | None" = None
+    second_order_whitening: "Whitening | None" = None
 
 
 def default_path() -> Path:
@@ -403,13 +405,17 @@ def _fit_together(mean: Half, projection: Half) -> bool:
 
 def _check_sizes(sealed: Sealed, path: Path) -> None:
     """The parts of a view's vector, of which all or none are whitened, must have the settings' dimensions."""
-    cqt = [sealed.whitening, sealed.early_whitening] if sealed.settings.early_weight else [sealed.whitening]
-    for parts in (cqt, [sealed.chroma_whitening]):
-        sizes = [None if part is None else part.projection.shape[1] for part in parts]
-        if sizes != [None] and (None in sizes or sum(filter(None, sizes)) != sealed.settings.embedding_size):
+    size = sealed.settings.embedding_size
+    last, chroma = (sealed.whitening, size), (sealed.chroma_whitening, size)
+    beside = (sealed.second_order_whitening, dimensions(size))
+    for parts in ([last, beside] if sealed.settings.second_order_weight else [last], [chroma]):
+        if len(parts) == 1 and parts[0][0] is None:
+            continue
+        shapes = [whitening.projection.shape for whitening, _ in parts if whitening is not None]
+        taken, given = [shape[0] for shape in shapes], sum(shape[1] for shape in shapes)
+        if taken != [whole for _, whole in parts] or given != size:
             raise WeightsError(
-                f"{path}: the whitenings do not give {sealed.settings.embedding_size} dimensions; run "
-                "'mirex whiten' again"
+                f"{path}: the whitenings do not give {size} dimensions; run 'mirex whiten' again"
             )
 
 

@@ -17,6 +17,7 @@ from mirex.errors import TrainingError
 
 POWER = -0.35
 SHRINKAGE = 0.02
+_TOGETHER = 128  # vectors multiplied at a time
 
 
 class Whitening(NamedTuple):
@@ -55,6 +56,7 @@ class Moments:
     def __init__(self) -> None:
         self.count = 0
         self._total, self._products = np.zeros(()), np.zeros(())
+        self._waiting: list[NDArray[np.float64]] = []
 
     def add(self, vectors: NDArray[np.floating]) -> None:
         """Take a block in.
@@ -64,10 +66,18 @@ class Moments:
         vectors : float [vectors, dimensions]
             Of unit length.
         """
-        wide = vectors.astype(np.float64)
-        self.count += len(wide)
-        self._total = self._total + wide.sum(axis=0)
-        self._products = self._products + wide.T @ wide
+        self.count += len(vectors)
+        self._waiting.append(vectors.astype(np.float64))
+        # For single vectors, adding their products to the sum would take most of the time.
+        if sum(map(len, self._waiting)) >= _TOGETHER:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        if self._waiting:
+            wide = np.concatenate(self._waiting)
+            self._total = self._total + wide.sum(axis=0)
+            self._products = self._products + wide.T @ wide
+            self._waiting = []
 
     def whitening(
         self, *, power: float = POWER, shrinkage: float = SHRINKAGE, kept: int | None = None
@@ -97,6 +107,7 @@ class Moments:
             raise TrainingError(
                 f"whitening needs at least two vectors, {self.count} found; give more recordings"
             )
+        self._take_in()
         mean = self._total / self.count
         covariance = self._products / self.count - np.outer(mean, mean)
         size = len(mean)

@@ -71,9 +71,9 @@ class Evidence:
     """
 
     slope: float = 36.0
-    threshold: float = -0.006
+    threshold: float = -0.018
     per_second: float = 0.0006
-    least_background: float = 0.12
+    least_background: float = 0.105
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from mirex.errors import TrainingError
 from mirex.model import weights
 from mirex.model.embedding import network_vectors
 from mirex.model.network import tensors_of
+from mirex.model.second_order import dimensions
 from mirex.model.weights import Sealed
 from mirex.model.whitening import POWER, SHRINKAGE, Moments, check
 from mirex.settings import NetworkSettings
@@ -48,7 +49,7 @@ def whiten(
     output: Path,
     views: Sequence[str] = ("cqt",),
     chroma_weight: float | None = None,
-    early_weight: float | None = None,
+    second_order_weight: float | None = None,
     window: Window | None = None,
     chroma_window: Window | None = None,
     power: float = POWER,
@@ -73,10 +74,11 @@ def whiten(
         The views to fit a whitening for.
     chroma_weight : float, optional
         New weight of the chroma view in the embedding, 0 or more; that of the weights by default.
-    early_weight : float, optional
-        New weight of the early vector beside the last one, 0 or more; that of the weights by default. Above
-        0 the CQT view has two whitenings, and that of the last vector keeps three quarters of the
-        dimensions, so that both together have as many as before. To change it, fit the CQT view anew.
+    second_order_weight : float, optional
+        New weight of the second-order vector beside the last one, 0 or more; that of the weights by default.
+        Above 0 the CQT view has two whitenings. That of the second-order vector keeps eleven sixteenths of
+        the dimensions, if it has as many, and that of the last vector the rest. To change the weight, fit the
+        CQT view anew.
     window, chroma_window : Window, optional
         New windows of the CQT view and of the chroma view; those of the weights by default.
     power, shrinkage : float
@@ -105,22 +107,22 @@ def whiten(
     check(power=power, shrinkage=shrinkage)
     sealed = weights.load(path)
     changed = _changed(
-        sealed.settings, chroma_weight=chroma_weight, early_weight=early_weight, window=window,
+        sealed.settings, chroma_weight=chroma_weight, second_order_weight=second_order_weight, window=window,
         chroma_window=chroma_window,
     )  # fmt: skip
-    if "cqt" not in views and changed.early_weight != sealed.settings.early_weight:
-        raise TrainingError(f"early weight {early_weight}: fit the CQT view's whitening too")
+    if "cqt" not in views and changed.second_order_weight != sealed.settings.second_order_weight:
+        raise TrainingError(f"second-order weight {second_order_weight}: fit the CQT view's whitening too")
     sealed = sealed._replace(settings=changed)
     corpora = [LevelCorpus.load(archive, split="train") for archive in recordings]
     told: dict[str, Any] = {}
     for view in views:
-        last, early = Moments(), Moments()
+        last, beside = Moments(), Moments()
         for found in window_vectors(
             corpora, sealed=sealed, folded=view == "chroma", seed=seed, progress=progress
         ):
             last.add(found[0])
-            early.add(found[1])
-        fitted = _whitenings(view, last, early, changed, power=power, shrinkage=shrinkage)
+            beside.add(found[1])
+        fitted = _whitenings(view, last, beside, changed, power=power, shrinkage=shrinkage)
         sealed = sealed._replace(**fitted)
         facts = {
             "recordings": sum(len(corpus.recordings) for corpus in corpora),
@@ -135,23 +137,26 @@ def whiten(
 
 
 def _whitenings(
-    view: str, last: Moments, early: Moments, settings: NetworkSettings, **options: Any
+    view: str, last: Moments, beside: Moments, settings: NetworkSettings, **options: Any
 ) -> dict[str, Any]:
     """The whitenings of a view, by their names in `Sealed`."""
     if view == "chroma":
         return {"chroma_whitening": last.whitening(**options)}
-    if not settings.early_weight:
-        return {"whitening": last.whitening(**options), "early_whitening": None}
-    beside = early.whitening(**options)
-    kept = settings.embedding_size - len(beside.mean)
-    return {"whitening": last.whitening(kept=kept, **options), "early_whitening": beside}
+    if not settings.second_order_weight:
+        return {"whitening": last.whitening(**options), "second_order_whitening": None}
+    size = settings.embedding_size
+    kept = min(dimensions(size), size * 11 // 16)
+    return {
+        "whitening": last.whitening(kept=size - kept, **options),
+        "second_order_whitening": beside.whitening(kept=kept, **options),
+    }
 
 
 def _changed(
     settings: NetworkSettings,
     *,
     chroma_weight: float | None,
-    early_weight: float | None,
+    second_order_weight: float | None,
     window: Window | None,
     chroma_window: Window | None,
 ) -> NetworkSettings:
@@ -159,7 +164,7 @@ def _changed(
     changes: dict[str, Any] = {}
     for name, what, weight in (
         ("chroma_weight", "the chroma view", chroma_weight),
-        ("early_weight", "the early vector", early_weight),
+        ("second_order_weight", "the second-order vector", second_order_weight),
     ):
         if weight is None:
             continue
@@ -202,7 +207,7 @@ def window_vectors(
 
     Yields
     ------
-    last, early : float32 [windows, dimensions]
+    last, second_order : float32 [windows, dimensions]
         One recording's, as `mirex.model.embedding.network_vectors` gives them.
     """
     places = [(number, index) for number, each in enumerate(corpora) for index in each.recordings.tolist()]

@@ -121,7 +121,7 @@ def test_openvino_leaves_it_to_the_system_which_core_a_process_runs_on(small):
 
 
 def test_openvino_computes_every_view_and_length(small, rng):
-    """Last and early vectors, before they are made unit length, where a wrong scale shows; odd lengths."""
+    """Last vectors and moments, before they are made unit length, where a wrong scale shows; odd lengths."""
     pytest.importorskip("openvino")
     by_torch = weights.load(small)
     for view, bins in (("cqt", 84), ("chroma", 36)):
@@ -215,7 +215,7 @@ def test_the_exported_network_gives_the_embeddings_of_torch(small, tmp_path, cap
     assert FrontEndSettings.from_json(described["front_end"]) == sealed.front_end
     for count, steps in ((1, 96), (3, 33), (2, 400)):
         x = torch.rand(count, 1, 84, steps, generator=torch.Generator().manual_seed(steps))
-        outputs = session.run(["embedding", "early"], {"windows": x.numpy()})
+        outputs = session.run(["embedding", "moments"], {"windows": x.numpy()})
         for found, expected in zip(outputs, sealed.network.cqt.both(x), strict=True):
             np.testing.assert_allclose(found, expected, atol=VECTORS["value"] * float(expected.abs().max()))
 

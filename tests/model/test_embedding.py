@@ -180,8 +180,8 @@ class TwoViews(NamedTuple):
     cqt: Watched
 
 
-def test_todays_memory_is_that_of_sixteen_windows_of_96_steps():
-    assert embedding.BLOCK == 16 * 96
+def test_todays_memory_is_that_of_the_longest_window():
+    assert NetworkSettings().window_steps == embedding.BLOCK
 
 
 def test_whitening_changes_what_is_near(whitened, sealed, recordings):

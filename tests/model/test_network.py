@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from mirex.model.network import (
+    STEM_STRIDE,
     Bottleneck,
     GeneralisedMean,
     InstanceBatchNorm,
     ResNet50IBN,
     TwoViewNetwork,
+    dense_pool,
     full_precision,
     tensors_of,
 )
@@ -169,15 +171,29 @@ def test_memory_layout_does_not_matter(network):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_the_early_vector_is_the_second_stages_root_mean_square(network):
+@pytest.mark.parametrize("steps", [32, 33, 34, 35])
+def test_the_dense_stem_has_the_stem_at_every_fourth_place(network, steps):
+    """In any key: what lies two bins higher is the stem of a window that was moved by two bins."""
+    x = torch.rand(2, 1, 84, steps, generator=seeded())
+    with torch.inference_mode():
+        dense = dense_pool(network.dense_convolution(x))
+        assert dense.shape == (2, 64, 84, steps)
+        torch.testing.assert_close(dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE], network.stem(x))
+        moved = network.stem(nn.functional.pad(x, (0, 0, 2, 0)))
+        torch.testing.assert_close(dense[:, :, 6:80:STEM_STRIDE, ::STEM_STRIDE], moved[:, :, 2:21])
+
+
+def test_moments_are_those_of_the_dense_stem(network):
     x = torch.rand(2, 1, 84, 33, generator=seeded())
     with torch.inference_mode():
-        embedding, early = network.both(x)
-        y = network.stages[1](network.stages[0](network.stem(x))).double()
+        embedding, moments = network.both(x)
         torch.testing.assert_close(embedding, network(x)[1])
-    expected = [[np.sqrt(np.mean(channel**2)) for channel in each] for each in y.numpy()]
-    np.testing.assert_allclose(early, expected, rtol=1e-5)
-    np.testing.assert_array_equal(network.infer(x[:, 0].numpy()), np.concatenate([embedding, early], axis=1))
+        dense = dense_pool(network.dense_convolution(x)).double().numpy()
+    expected = [[np.mean(one * other) for one in each for other in each] for each in dense]
+    np.testing.assert_allclose(moments, expected, rtol=1e-5)
+    np.testing.assert_array_equal(
+        network.infer(x[:, 0].numpy()), np.concatenate([embedding, moments], axis=1)
+    )
 
 
 @CUDA

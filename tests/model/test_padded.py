@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mirex.model import padded
+from mirex.model import padded, second_order
 from mirex.model.network import ResNet50IBN, TwoViewNetwork
 from mirex.model.whitening import unit
 from random_network import random_views
@@ -25,23 +25,23 @@ def narrow() -> ResNet50IBN:
 
 
 def plain(network: ResNet50IBN, window: np.ndarray) -> np.ndarray:
-    """The network's own pass on one window: last and early vector, each of unit length, float32 [2560]."""
-    return units(network.infer(window[None]))[0]
+    """The network's own pass on one window: last and second-order vector, each of unit length."""
+    return units(network.infer(window[None]), network)[0]
 
 
-def units(outputs: np.ndarray) -> np.ndarray:
-    parts = np.split(outputs, [outputs.shape[1] * 4 // 5], axis=1)
-    return np.concatenate([unit(each) for each in parts], axis=1)
+def units(outputs: np.ndarray, network: ResNet50IBN) -> np.ndarray:
+    last, moments = np.split(outputs, [network.neck.num_features], axis=1)
+    return np.concatenate([unit(last), unit(second_order.vectors(moments))], axis=1)
 
 
 def together(network: ResNet50IBN, windows: list[np.ndarray], *, rows: int, steps: int) -> np.ndarray:
-    """The padded passes: the same, float32 [windows, 2560]."""
+    """The padded passes: the same of each window."""
     with torch.inference_mode():
         found = [
             torch.cat(padded.both(network, x, lengths=lengths), dim=1).numpy()
             for x, lengths in padded.blocks(windows, rows=rows, steps=steps)
         ]
-    return units(np.concatenate(found)[: len(windows)])
+    return units(np.concatenate(found)[: len(windows)], network)
 
 
 def drawn(rng, *, bins: int = 84, lengths: tuple[int, ...] = LENGTHS) -> list[np.ndarray]:
@@ -64,7 +64,7 @@ def test_windows_of_any_length(views, rng, length):
 
 
 MASKS = 1 + 13 * 2 + 16 + 1 + 1
-"""After the stem; mean and variance of each IBN; before each 3x3 convolution; early vector; GeM."""
+"""Before and after the stem's pooling; mean and variance of each IBN; before each 3x3 convolution; GeM."""
 
 
 @pytest.mark.parametrize("left_out", range(MASKS))
@@ -108,4 +108,4 @@ def test_cuda_agrees_with_the_cpu(rng):
     with torch.inference_mode(), full_precision():
         found = padded.both(random_views().cqt.cuda(), x.cuda(), lengths=lengths.cuda())
     outputs = torch.cat(found, dim=1).cpu().numpy()
-    np.testing.assert_allclose(units(outputs), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(units(outputs, random_views().cqt), expected, rtol=0, atol=1e-4)

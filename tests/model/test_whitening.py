@@ -136,45 +136,52 @@ def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
     assert entries["chroma_whitening"]["windows"] == 2
 
 
-def test_an_early_vector_is_sealed_with_a_whitening_of_its_own(rng, tmp_path):
+def test_a_second_order_vector_is_sealed_with_a_whitening_of_its_own(rng, tmp_path):
     """Both parts together have as many dimensions as before, and are weighed as asked."""
     paths = [tmp_path / f"{name}.safetensors" for name in ("plain", "joined", "back")]
     save_recordings(tmp_path / "recordings.npz", rng)
     save_random(paths[0])
-    more = ["--recordings", str(tmp_path / "recordings.npz"), "--early-weight"]
+    more = ["--recordings", str(tmp_path / "recordings.npz"), "--second-order-weight"]
     assert main(["whiten", str(paths[0]), str(paths[1]), *more, "0.7"]) == 0
     joined = weights.load(paths[1])
-    assert joined.settings == dataclasses.replace(NetworkSettings(), early_weight=0.7)
+    assert joined.settings == dataclasses.replace(NetworkSettings(), second_order_weight=0.7)
     assert joined.whitening is not None
-    assert joined.early_whitening is not None
-    assert joined.whitening.projection.shape == (2048, 1536)
-    assert joined.early_whitening.projection.shape == (512, 512)
+    assert joined.second_order_whitening is not None
+    assert joined.whitening.projection.shape == (2048, 640)
+    assert joined.second_order_whitening.projection.shape == (2080, 1408)
     told = json.loads(joined.metadata["training"])
-    assert told["early_whitening"] == told["whitening"]
+    assert told["second_order_whitening"] == told["whitening"]
 
     columns = (10 ** rng.uniform(-4, -1, (84, 200))).astype(np.float32)
-    last, early = network_vectors(columns, sealed=joined)
-    parts = joined.whitening.apply(last), 0.7 * joined.early_whitening.apply(early)
+    last, beside = network_vectors(columns, sealed=joined)
+    parts = joined.whitening.apply(last), 0.7 * joined.second_order_whitening.apply(beside)
     expected = unit(np.concatenate(parts, axis=1))
     np.testing.assert_allclose(embed([columns], sealed=joined), expected, atol=1e-6)
     np.testing.assert_allclose(embed_together([columns], sealed=joined), expected, atol=1e-5)
 
     assert main(["whiten", str(paths[1]), str(paths[2]), *more, "0"]) == 0
     back = weights.load(paths[2])
-    assert (back.settings, back.early_whitening) == (NetworkSettings(), None)
-    assert "early_whitening" not in json.loads(back.metadata["training"])
+    assert (back.settings, back.second_order_whitening) == (NetworkSettings(), None)
+    assert "second_order_whitening" not in json.loads(back.metadata["training"])
     with pytest.raises(TrainingError, match="CQT view"):
-        whiten(paths[1], recordings=[], output=paths[2], views=["chroma"], early_weight=0.5)
+        whiten(paths[1], recordings=[], output=paths[2], views=["chroma"], second_order_weight=0.5)
 
 
-@pytest.mark.parametrize("names", [(), ("whitening",), ("whitening", "early_whitening")])
-def test_parts_of_an_embedding_that_do_not_add_up_are_refused(tmp_path, names):
-    """A whitening that is missing, or one that keeps all 2048 dimensions beside the early ones."""
-    sizes = {"whitening": 2048, "early_whitening": 512}
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {},
+        {"whitening": (2048, 640)},
+        {"whitening": (2048, 640), "second_order_whitening": (2080, 1409)},
+        {"whitening": (2048, 1536), "second_order_whitening": (512, 512)},
+    ],
+)
+def test_parts_of_an_embedding_that_do_not_add_up_are_refused(tmp_path, shapes):
+    """A whitening that is missing, one that keeps too much, and one of other vectors."""
     tensors = random_state()
-    for name in names:
-        tensors |= {f"{name}.mean": torch.zeros(sizes[name]), f"{name}.projection": torch.eye(sizes[name])}
-    path, settings = tmp_path / "odd.safetensors", NetworkSettings(early_weight=0.5)
+    for name, shape in shapes.items():
+        tensors |= {f"{name}.mean": torch.zeros(shape[0]), f"{name}.projection": torch.zeros(shape)}
+    path, settings = tmp_path / "odd.safetensors", NetworkSettings(second_order_weight=0.5)
     weights.save(tensors, front_end=FrontEndSettings(), settings=settings, metadata={}, path=path)
     with pytest.raises(WeightsError, match="2048 dimensions; run 'mirex whiten'"):
         weights.load(path)
@@ -224,7 +231,7 @@ def test_windows_out_of_range(tmp_path, window):
             )
 
 
-@pytest.mark.parametrize("name", ["chroma_weight", "early_weight"])
+@pytest.mark.parametrize("name", ["chroma_weight", "second_order_weight"])
 def test_weights_of_views_out_of_range(tmp_path, name):
     save_random(tmp_path / "plain.safetensors")
     for weight in (-0.1, float("nan")):
@@ -233,7 +240,7 @@ def test_weights_of_views_out_of_range(tmp_path, name):
             whiten(tmp_path / "plain.safetensors", recordings=[], output=tmp_path / "x", **options)
 
 
-@pytest.mark.parametrize("name", ["whitening", "chroma_whitening", "early_whitening"])
+@pytest.mark.parametrize("name", ["whitening", "chroma_whitening", "second_order_whitening"])
 def test_half_a_whitening_is_refused(tmp_path, name):
     tensors = random_state() | {f"{name}.mean": torch.zeros(2048)}
     path = tmp_path / "half.safetensors"
