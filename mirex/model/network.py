@@ -22,12 +22,14 @@ import copy
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from mirex._typing import Array
+from mirex.model.stem_moments import stem_moments
 
 STAGE_BLOCKS = (3, 4, 6, 3)
 STAGE_WIDTHS = (1, 2, 4, 8)  # in units of the stem's channels
@@ -245,9 +247,21 @@ class ResNet50IBN(nn.Module):
         float32 [windows, embedding_size + (embedding_size / 32) ** 2]
             Both, side by side.
         """
+        x = torch.from_numpy(windows[:, None]).to(self.device)
         with torch.inference_mode(), full_precision():
-            found = self.both(torch.from_numpy(windows[:, None]).to(self.device))
-            return torch.cat(found, dim=1).cpu().numpy()
+            if self.device.type != "cpu":
+                return torch.cat(self.both(x), dim=1).cpu().numpy()
+            last, stem = self(x)[1].numpy(), self._folded_stem()
+        # PyTorch would take as long, and 100 MB more for windows of many lengths.
+        return np.concatenate([last, [stem_moments(each, **stem) for each in windows]], axis=1)
+
+    def _folded_stem(self) -> dict[str, Array]:
+        """The stem as `stem_moments` takes it: its norm is folded into the convolution."""
+        convolution, norm = cast("nn.Conv2d", self.stem[0]), cast("nn.BatchNorm2d", self.stem[1])
+        mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+        scale = norm.weight / torch.sqrt(variance + norm.eps)
+        kernel = convolution.weight * scale.view(-1, 1, 1, 1)
+        return {"kernel": kernel.numpy(), "bias": (norm.bias - mean * scale).numpy()}
 
 
 def dense_pool(y: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Second moments of the stem without PyTorch: as `mirex.model.network.ResNet50IBN.both`, in NumPy.
+"""Second moments of the stem, as `mirex.model.network.ResNet50IBN.both` gives them, in NumPy for the CPU.
 
-A few steps at a time, so that everything stays in the processor's cache. OpenVINO takes as long, and 100 MB
-more for the feature maps and for what it prepares for each length.
+A few steps at a time, so that everything stays in the processor's cache. PyTorch and OpenVINO take as long,
+and 100 MB more for the feature maps and for what they prepare for each length.
 """
 
 from collections.abc import Iterator

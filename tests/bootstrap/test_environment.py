@@ -324,7 +324,9 @@ def test_an_interrupted_set_up_is_one_line_and_leaves_no_process(number, folder,
     private = tmp_path / "checkout" / ".venv"
     (tmp_path / "python").write_text(
         "#!/bin/sh\ntrap 'echo Traceback >&2; exit 1' INT TERM\n"
-        f"case $* in *install*) touch '{private}/started'; sleep 60; echo survived >&2;; esac\n"
+        # Short sleeps: a signal that arrives between fork and exec is acted on after the next of them.
+        f"case $* in *install*) touch '{private}/started'; n=0; "
+        "while [ $n -lt 600 ]; do sleep 0.1; n=$((n + 1)); done; echo survived >&2;; esac\n"
     )
     (tmp_path / "python").chmod(0o755)
     program = (
