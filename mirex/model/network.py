@@ -215,9 +215,7 @@ class ResNet50IBN(nn.Module):
         """
         dense = dense_pool(self.dense_convolution(x))
         embedding = self.neck(self.pool(self.stages(dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE])))
-        channels = dense.flatten(2)
-        moments = channels @ channels.transpose(1, 2) / channels.shape[2]
-        return embedding, moments.flatten(1)
+        return embedding, summed_products(dense) / (x.shape[2] * x.shape[3])
 
     def dense_convolution(self, x: Tensor) -> Tensor:
         """Compute the stem's convolution, norm and ReLU at every bin and step instead of every second.
@@ -278,6 +276,26 @@ def dense_pool(y: Tensor) -> Tensor:
         Every fourth bin and step of it, STEM_STRIDE apart, are the stem's output.
     """
     return functional.max_pool2d(functional.pad(y, (2, 2, 2, 2)), 3, stride=1, dilation=2)
+
+
+def summed_products(x: Tensor) -> Tensor:
+    """Sum the products of each two channels over bins and steps.
+
+    The bins are added up in float64: rounded to float32 all along, the sums would be too coarse for the
+    smallest eigenvalues.
+
+    Parameters
+    ----------
+    x : float [batch, channels, bins, steps]
+        A feature map.
+
+    Returns
+    -------
+    float32 [batch, channels * channels]
+        Row by row.
+    """
+    by_bin = x.transpose(1, 2)
+    return (by_bin @ by_bin.transpose(2, 3)).double().sum(dim=1).float().flatten(1)
 
 
 class TwoViewNetwork(nn.Module):

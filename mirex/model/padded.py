@@ -25,6 +25,7 @@ from mirex.model.network import (
     InstanceBatchNorm,
     ResNet50IBN,
     dense_pool,
+    summed_products,
 )
 
 LENGTH_STEP = 32
@@ -99,8 +100,7 @@ def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> tuple[Tensor, T
     """
     # The maximum over zeros is that over nothing, since no value is negative here.
     dense = dense_pool(_masked(network.dense_convolution(x), lengths))
-    channels, positions = _masked(dense, lengths).flatten(2), (dense.shape[2] * lengths).view(-1, 1, 1)
-    moments = (channels @ channels.transpose(1, 2) / positions).flatten(1)
+    moments = summed_products(_masked(dense, lengths)) / (dense.shape[2] * lengths)[:, None]
     y, lengths = dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE], _halved(_halved(lengths))
     for block in network.stages.modules():
         if isinstance(block, Bottleneck):

@@ -34,11 +34,13 @@ def stem_moments(window: Array, *, kernel: NDArray[np.floating], bias: NDArray[n
         Row by row.
     """
     flat = np.ascontiguousarray(kernel.reshape(len(kernel), -1).T)
-    total: Array = np.zeros((len(kernel), len(kernel)), np.float32)
+    total = np.zeros((len(kernel), len(kernel)))
     for responses in _responses(window, flat, kernel.shape[2:], bias):
-        pooled = _pooled(_pooled(responses, axis=0), axis=1).reshape(-1, len(kernel))
-        total += pooled.T @ pooled
-    return (total / np.float32(window.size)).ravel()
+        pooled = _pooled(_pooled(responses, axis=0), axis=1)
+        # Float64 between bins, as in `mirex.model.network.summed_products`.
+        total += np.matmul(pooled.transpose(0, 2, 1), pooled).sum(axis=0, dtype=np.float64)
+    moments: Array = (total / window.size).astype(np.float32)
+    return moments.ravel()
 
 
 def _responses(
