@@ -175,9 +175,11 @@ class NetworkSettings(Settings):
     second_order_weight : float
         In the CQT view, weight of the stem's second-order vector (`mirex.model.second_order`) beside
         the network's own; 0 for the latter alone. Only whitenings bring both to `embedding_size` dimensions.
+    second_order_tilt : float
+        How much more high bins count than low ones in the second-order vector, 0 (all alike) to 1.
     """
 
-    _added: ClassVar[frozenset[str]] = frozenset({"second_order_weight"})
+    _added: ClassVar[frozenset[str]] = frozenset({"second_order_weight", "second_order_tilt"})
 
     silence: float = 1e-3
     longest_rest: int = 4
@@ -196,3 +198,4 @@ class NetworkSettings(Settings):
     second_lower: int = 1
     embedding_size: int = 2048
     second_order_weight: float = 0.0
+    second_order_tilt: float = 0.0

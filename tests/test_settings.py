@@ -87,9 +87,12 @@ def test_a_missing_field_is_named(kind):
 
 def test_files_without_the_second_order_vector_stay_valid():
     """A field that was added later is not written while it changes nothing."""
-    assert "second_order_weight" not in NetworkSettings().to_json()
+    assert "second_order" not in NetworkSettings().to_json()
     assert NetworkSettings.from_json(NetworkSettings().to_json()).second_order_weight == 0
-    joined = NetworkSettings(second_order_weight=0.7)
+    level = NetworkSettings(second_order_weight=0.7)
+    assert "tilt" not in level.to_json()
+    joined = NetworkSettings(second_order_weight=0.7, second_order_tilt=0.5)
+    assert joined.fingerprint() != level.fingerprint()
     assert NetworkSettings.from_json(joined.to_json()) == joined
 
 

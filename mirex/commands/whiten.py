@@ -35,6 +35,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         type=float,
         help="weight of the stem's second-order vector in the CQT view (that of the weights)",
     )
+    parser.add_argument(
+        "--second-order-tilt",
+        type=float,
+        help="how much more high bins count than low ones there, 0 to 1 (that of the weights)",
+    )
     for name, view in (("--window", "CQT"), ("--chroma-window", "chroma")):
         parser.add_argument(
             name,
@@ -76,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
             views=args.views,
             chroma_weight=args.chroma_weight,
             second_order_weight=args.second_order_weight,
+            second_order_tilt=args.second_order_tilt,
             window=Window(*args.window) if args.window else None,
             chroma_window=Window(*args.chroma_window) if args.chroma_window else None,
             power=args.power,

@@ -127,7 +127,7 @@ def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     bins = BINS if view == "cqt" else BINS_PER_OCTAVE * sealed.settings.chroma_octaves
-    program = _onnx_program(getattr(sealed.network, view), bins)
+    program = _onnx_program(getattr(sealed.network, view), bins, sealed.settings.second_order_tilt)
     described: dict[str, str] = {"mirex_weights": sealed.fingerprint, "mirex_view": view}
     described |= {"front_end": sealed.front_end.to_json(), "network": sealed.settings.to_json()}
     described |= {name: value for name, value in sealed.metadata.items() if name in ("licence", "date")}
@@ -136,7 +136,7 @@ def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
         program.save(temporary, external_data=False)
 
 
-def _onnx_program(network: "ResNet50IBN", bins: int) -> Any:
+def _onnx_program(network: "ResNet50IBN", bins: int, tilt: float) -> Any:
     import logging
 
     import torch
@@ -148,7 +148,7 @@ def _onnx_program(network: "ResNet50IBN", bins: int) -> Any:
             self.network = network
 
         def forward(self, windows: "Tensor") -> "tuple[Tensor, Tensor]":
-            return self.network.both(windows)
+            return self.network.both(windows, tilt=tilt)
 
     free = torch.export.Dim.DYNAMIC
     log = logging.getLogger("torch.onnx")

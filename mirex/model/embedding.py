@@ -251,9 +251,8 @@ def _vectors(found: Array, sealed: Sealed, *, folded: bool) -> Array:
 def _outputs(found: Array, sealed: Sealed, *, folded: bool) -> Array:
     """The network's outputs for windows, block by block."""
     network, rows = _network(sealed, folded=folded), _rows(found.shape[2], block=BLOCK)
-    return np.concatenate(
-        [network.infer(found[start : start + rows]) for start in range(0, len(found), rows)]
-    )
+    blocks = [found[start : start + rows] for start in range(0, len(found), rows)]
+    return np.concatenate([network.infer(each, tilt=sealed.settings.second_order_tilt) for each in blocks])
 
 
 def _vectors_together(parts: Sequence[tuple[bool, Array]], sealed: Sealed) -> list[Array]:
@@ -282,7 +281,12 @@ def _padded_outputs(parts: Sequence[Array], sealed: Sealed, *, folded: bool, ste
     outputs = []
     for x, lengths in padded.blocks(windows, rows=_rows(steps, block=SHARED_BLOCK), steps=steps):
         with torch.inference_mode(), full_precision():
-            found = padded.both(network, x.to(network.device), lengths=lengths.to(network.device))
+            found = padded.both(
+                network,
+                x.to(network.device),
+                lengths=lengths.to(network.device),
+                tilt=sealed.settings.second_order_tilt,
+            )
             outputs.append(torch.cat(found, dim=1).cpu().numpy())
     ends = np.cumsum([len(part) for part in parts])
     return np.split(np.concatenate(outputs)[: ends[-1]], ends[:-1])

@@ -29,6 +29,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from mirex._typing import Array
+from mirex.model.second_order import bin_weights
 from mirex.model.stem_moments import stem_moments
 
 STAGE_BLOCKS = (3, 4, 6, 3)
@@ -197,25 +198,27 @@ class ResNet50IBN(nn.Module):
         pooled = self.pool(self.stages(self.stem(x)))
         return pooled, self.neck(pooled)
 
-    def both(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def both(self, x: Tensor, *, tilt: float) -> tuple[Tensor, Tensor]:
         """Compute embeddings, and second moments of the stem (`mirex.model.second_order`).
 
         Parameters
         ----------
         x : float [batch, 1, bins, steps]
             Normalised by `mirex.features.views`.
+        tilt : float
+            Of the bins' weights in the moments (`mirex.model.second_order.bin_weights`).
 
         Returns
         -------
         embedding : float32 [batch, embedding_size]
             As `forward` gives it.
         moments : float32 [batch, (embedding_size / 32) ** 2]
-            Of the stem's channels, computed at every bin and step instead of every fourth: the mean of the
-            product of each two, row by row.
+            Of the stem's channels, computed at every bin and step instead of every fourth: the weighted mean
+            of the product of each two, row by row.
         """
         dense = dense_pool(self.dense_convolution(x))
         embedding = self.neck(self.pool(self.stages(dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE])))
-        return embedding, summed_products(dense) / (x.shape[2] * x.shape[3])
+        return embedding, summed_products(dense, tilt=tilt) / (x.shape[2] * x.shape[3])
 
     def dense_convolution(self, x: Tensor) -> Tensor:
         """Compute the stem's convolution, norm and ReLU at every bin and step instead of every second.
@@ -232,13 +235,15 @@ class ResNet50IBN(nn.Module):
         convolution, norm = cast("nn.Conv2d", self.stem[0]), self.stem[1]
         return functional.relu(norm(functional.conv2d(x, convolution.weight, padding=3)), inplace=True)
 
-    def infer(self, windows: Array) -> Array:
+    def infer(self, windows: Array, *, tilt: float) -> Array:
         """Compute embeddings and second moments outside training, in full precision.
 
         Parameters
         ----------
         windows : float32 [windows, bins, steps]
             Normalised by `mirex.features.views`.
+        tilt : float
+            As for `both`.
 
         Returns
         -------
@@ -248,10 +253,12 @@ class ResNet50IBN(nn.Module):
         x = torch.from_numpy(windows[:, None]).to(self.device)
         with torch.inference_mode(), full_precision():
             if self.device.type != "cpu":
-                return torch.cat(self.both(x), dim=1).cpu().numpy()
+                return torch.cat(self.both(x, tilt=tilt), dim=1).cpu().numpy()
             last, stem = self(x)[1].numpy(), self._folded_stem()
         # PyTorch would take as long, and 100 MB more for windows of many lengths.
-        return np.concatenate([last, [stem_moments(each, **stem) for each in windows]], axis=1)
+        weights = bin_weights(windows.shape[1], tilt=tilt)
+        moments = [stem_moments(each, weights=weights, **stem) for each in windows]
+        return np.concatenate([last, moments], axis=1)
 
     def _folded_stem(self) -> dict[str, Array]:
         """The stem as `stem_moments` takes it: its norm is folded into the convolution."""
@@ -278,8 +285,8 @@ def dense_pool(y: Tensor) -> Tensor:
     return functional.max_pool2d(functional.pad(y, (2, 2, 2, 2)), 3, stride=1, dilation=2)
 
 
-def summed_products(x: Tensor) -> Tensor:
-    """Sum the products of each two channels over bins and steps.
+def summed_products(x: Tensor, *, tilt: float) -> Tensor:
+    """Sum the products of each two channels over bins and steps, weighted by bin.
 
     The bins are added up in float64: rounded to float32 all along, the sums would be too coarse for the
     smallest eigenvalues.
@@ -288,6 +295,8 @@ def summed_products(x: Tensor) -> Tensor:
     ----------
     x : float [batch, channels, bins, steps]
         A feature map.
+    tilt : float
+        Of the weights (`mirex.model.second_order.bin_weights`).
 
     Returns
     -------
@@ -295,7 +304,9 @@ def summed_products(x: Tensor) -> Tensor:
         Row by row.
     """
     by_bin = x.transpose(1, 2)
-    return (by_bin @ by_bin.transpose(2, 3)).double().sum(dim=1).float().flatten(1)
+    weights = torch.from_numpy(bin_weights(x.shape[2], tilt=tilt)).to(x.device)
+    products = (by_bin @ by_bin.transpose(2, 3)).double() * weights[:, None, None]
+    return products.sum(dim=1).float().flatten(1)
 
 
 class TwoViewNetwork(nn.Module):

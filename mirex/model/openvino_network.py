@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mirex._typing import Array
+from mirex.model.second_order import bin_weights
 from mirex.model.stem_moments import stem_moments
 from mirex.settings import NetworkSettings
 from mirex.threads import wanted
@@ -79,7 +80,7 @@ class CompiledNetwork:
         model = openvino.Core().compile_model(builder.model(), "CPU", options)
         self._request, self._stem = model.create_infer_request(), builder.stem()
 
-    def infer(self, windows: Array) -> Array:
+    def infer(self, windows: Array, *, tilt: float) -> Array:
         """Compute the vectors of windows.
 
         One window at a time, because OpenVINO prepares again for every new number of windows.
@@ -88,6 +89,8 @@ class CompiledNetwork:
         ----------
         windows : float32 [windows, bins, steps]
             Normalised by `mirex.features.views`.
+        tilt : float
+            Of the bins' weights in the moments (`mirex.model.second_order.bin_weights`).
 
         Returns
         -------
@@ -95,7 +98,8 @@ class CompiledNetwork:
             As `mirex.model.network.ResNet50IBN.infer` gives them.
         """
         last = [self._request.infer([np.ascontiguousarray(each[None, None])])[0][0] for each in windows]
-        moments = [stem_moments(each, **self._stem) for each in windows]
+        weights = bin_weights(windows.shape[1], tilt=tilt)
+        moments = [stem_moments(each, weights=weights, **self._stem) for each in windows]
         return np.concatenate([np.array(last), np.array(moments)], axis=1)
 
 

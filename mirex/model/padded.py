@@ -81,7 +81,7 @@ def blocks(windows: Sequence[Array], *, rows: int, steps: int) -> Iterator[tuple
         yield torch.from_numpy(x), torch.from_numpy(lengths)
 
 
-def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor, tilt: float) -> tuple[Tensor, Tensor]:
     """Compute the embeddings and second moments of padded windows.
 
     Parameters
@@ -92,6 +92,8 @@ def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> tuple[Tensor, T
         Zeros from each row's length on.
     lengths : int64 [batch]
         Valid steps of each row, 1 or more.
+    tilt : float
+        Of the bins' weights in the moments (`mirex.model.second_order.bin_weights`).
 
     Returns
     -------
@@ -100,7 +102,7 @@ def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> tuple[Tensor, T
     """
     # The maximum over zeros is that over nothing, since no value is negative here.
     dense = dense_pool(_masked(network.dense_convolution(x), lengths))
-    moments = summed_products(_masked(dense, lengths)) / (dense.shape[2] * lengths)[:, None]
+    moments = summed_products(_masked(dense, lengths), tilt=tilt) / (dense.shape[2] * lengths)[:, None]
     y, lengths = dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE], _halved(_halved(lengths))
     for block in network.stages.modules():
         if isinstance(block, Bottleneck):

@@ -4,7 +4,8 @@ Which channels respond together, at the same bin and step, tells more about the 
 than how strongly each of them responds (bilinear pooling; Lin et al., ICCV 2015). The matrix of moments is
 raised to a power below 1, so that a few strong channels do not outweigh all others (Li et al., "Is
 Second-order Information Helpful for Large-scale Visual Recognition?", ICCV 2017). Means over all bins and
-steps depend little on key and form.
+steps depend little on key and form. High bins may count more than low ones: versions share a melody, while
+many unrelated songs share their accompaniment.
 """
 
 import math
@@ -18,6 +19,29 @@ POWER = 0.35
 """Of the matrix, chosen on validation sets (docs/experiments.md)."""
 _LEAST = 1e-5
 """Smallest eigenvalue, as a share of the largest: the power would magnify the rounding of those below."""
+
+
+def bin_weights(bins: int, *, tilt: float) -> NDArray[np.float64]:
+    """Weights of a feature map's bins in the means: a line from low to high, of mean 1.
+
+    Parameters
+    ----------
+    bins : int
+        Of the map.
+    tilt : float
+        0 for equal weights, up to 1 for weights that are proportional to the height.
+
+    Returns
+    -------
+    float64 [bins]
+
+    Examples
+    --------
+    >>> bin_weights(4, tilt=0.0).tolist(), bin_weights(4, tilt=1.0).tolist()
+    ([1.0, 1.0, 1.0, 1.0], [0.25, 0.75, 1.25, 1.75])
+    """
+    heights = (2 * np.arange(bins) + 1) / bins - 1
+    return 1 + tilt * heights
 
 
 def dimensions(embedding_size: int) -> int:

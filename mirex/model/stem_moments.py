@@ -16,7 +16,13 @@ _STEPS = 64  # at a time
 _REACH = 2  # of the pooling, in bins and steps
 
 
-def stem_moments(window: Array, *, kernel: NDArray[np.floating], bias: NDArray[np.floating]) -> Array:
+def stem_moments(
+    window: Array,
+    *,
+    kernel: NDArray[np.floating],
+    bias: NDArray[np.floating],
+    weights: NDArray[np.float64],
+) -> Array:
     """Compute the second moments of one window.
 
     Parameters
@@ -27,6 +33,8 @@ def stem_moments(window: Array, *, kernel: NDArray[np.floating], bias: NDArray[n
         Of the stem's convolution, times the scale of its norm.
     bias : float32 [channels]
         Of the stem's norm.
+    weights : float64 [bins]
+        How much each bin counts (`mirex.model.second_order.bin_weights`).
 
     Returns
     -------
@@ -38,7 +46,7 @@ def stem_moments(window: Array, *, kernel: NDArray[np.floating], bias: NDArray[n
     for responses in _responses(window, flat, kernel.shape[2:], bias):
         pooled = _pooled(_pooled(responses, axis=0), axis=1)
         # Float64 between bins, as in `mirex.model.network.summed_products`.
-        total += np.matmul(pooled.transpose(0, 2, 1), pooled).sum(axis=0, dtype=np.float64)
+        total += (weights[:, None, None] * np.matmul(pooled.transpose(0, 2, 1), pooled)).sum(axis=0)
     moments: Array = (total / window.size).astype(np.float32)
     return moments.ravel()
 

@@ -6,7 +6,7 @@ No labels are needed: every window of every recording counts once. See `mirex.mo
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,12 @@ from mirex.model.whitening import POWER, SHRINKAGE, Moments, check
 from mirex.settings import NetworkSettings
 
 KEPT: tuple[str, ...] = ("results", "calibration", "date", "licence")
+NUMBERS = (
+    ("chroma_weight", "weight of the chroma view", math.inf),
+    ("second_order_weight", "weight of the second-order vector", math.inf),
+    ("second_order_tilt", "tilt of the second-order vector", 1.0),
+)
+"""Settings that whitening may change, what they are called, and their largest values."""
 
 
 class Window(NamedTuple):
@@ -50,6 +56,7 @@ def whiten(
     views: Sequence[str] = ("cqt",),
     chroma_weight: float | None = None,
     second_order_weight: float | None = None,
+    second_order_tilt: float | None = None,
     window: Window | None = None,
     chroma_window: Window | None = None,
     power: float = POWER,
@@ -79,6 +86,9 @@ def whiten(
         Above 0 the CQT view has two whitenings. That of the second-order vector keeps eleven sixteenths of
         the dimensions, if it has as many, and that of the last vector the rest. To change the weight, fit the
         CQT view anew.
+    second_order_tilt : float, optional
+        New tilt of the bins' weights in the second-order vector, 0 to 1; that of the weights by default. To
+        change it, fit the CQT view anew.
     window, chroma_window : Window, optional
         New windows of the CQT view and of the chroma view; those of the weights by default.
     power, shrinkage : float
@@ -106,12 +116,15 @@ def whiten(
     """
     check(power=power, shrinkage=shrinkage)
     sealed = weights.load(path)
-    changed = _changed(
-        sealed.settings, chroma_weight=chroma_weight, second_order_weight=second_order_weight, window=window,
-        chroma_window=chroma_window,
-    )  # fmt: skip
-    if "cqt" not in views and changed.second_order_weight != sealed.settings.second_order_weight:
-        raise TrainingError(f"second-order weight {second_order_weight}: fit the CQT view's whitening too")
+    numbers = {
+        "chroma_weight": chroma_weight,
+        "second_order_weight": second_order_weight,
+        "second_order_tilt": second_order_tilt,
+    }
+    changed = _changed(sealed.settings, numbers, window=window, chroma_window=chroma_window)
+    for name, what, _ in NUMBERS[1:]:
+        if "cqt" not in views and getattr(changed, name) != getattr(sealed.settings, name):
+            raise TrainingError(f"{what} {numbers[name]}: fit the CQT view's whitening too")
     sealed = sealed._replace(settings=changed)
     corpora = [LevelCorpus.load(archive, split="train") for archive in recordings]
     told: dict[str, Any] = {}
@@ -154,31 +167,27 @@ def _whitenings(
 
 def _changed(
     settings: NetworkSettings,
+    numbers: Mapping[str, float | None],
     *,
-    chroma_weight: float | None,
-    second_order_weight: float | None,
     window: Window | None,
     chroma_window: Window | None,
 ) -> NetworkSettings:
     """The settings with what is given."""
     changes: dict[str, Any] = {}
-    for name, what, weight in (
-        ("chroma_weight", "the chroma view", chroma_weight),
-        ("second_order_weight", "the second-order vector", second_order_weight),
-    ):
-        if weight is None:
-            continue
-        if not (weight >= 0 and math.isfinite(weight)):
-            raise TrainingError(f"weight of {what} {weight}: give 0 or more")
-        changes[name] = float(weight)
-    for prefix, given in (("", window), ("chroma_", chroma_window)):
+    for name, what, most in NUMBERS:
+        given = numbers[name]
         if given is None:
             continue
-        if not 1 <= given.hop <= given.steps:
-            raise TrainingError(
-                f"windows of {given.steps} steps with hop {given.hop}: give 1 <= hop <= steps"
-            )
-        changes |= {f"{prefix}window_steps": given.steps, f"{prefix}window_hop": given.hop}
+        if not (0 <= given <= most and math.isfinite(given)):
+            bounds = "0 or more" if math.isinf(most) else f"0 to {most:g}"
+            raise TrainingError(f"{what} {given}: give {bounds}")
+        changes[name] = float(given)
+    for prefix, size in (("", window), ("chroma_", chroma_window)):
+        if size is None:
+            continue
+        if not 1 <= size.hop <= size.steps:
+            raise TrainingError(f"windows of {size.steps} steps with hop {size.hop}: give 1 <= hop <= steps")
+        changes |= {f"{prefix}window_steps": size.steps, f"{prefix}window_hop": size.hop}
     return dataclasses.replace(settings, **changes)
 
 

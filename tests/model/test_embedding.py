@@ -171,9 +171,9 @@ class Watched:
     def __init__(self, network: ResNet50IBN, shapes: list[tuple[int, ...]]) -> None:
         self.network, self.shapes = network, shapes
 
-    def infer(self, windows: np.ndarray) -> np.ndarray:
+    def infer(self, windows: np.ndarray, *, tilt: float) -> np.ndarray:
         self.shapes.append(windows.shape)
-        return self.network.infer(windows)
+        return self.network.infer(windows, tilt=tilt)
 
 
 class TwoViews(NamedTuple):

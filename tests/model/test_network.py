@@ -183,15 +183,18 @@ def test_the_dense_stem_has_the_stem_at_every_fourth_place(network, steps):
         torch.testing.assert_close(dense[:, :, 6:80:STEM_STRIDE, ::STEM_STRIDE], moved[:, :, 2:21])
 
 
-def test_moments_are_those_of_the_dense_stem(network):
+@pytest.mark.parametrize("tilt", [0.0, 0.7])
+def test_moments_are_those_of_the_dense_stem(network, tilt):
+    """With a tilt, bin b counts 1 + tilt * ((2 b + 1) / 84 - 1) times."""
     x = torch.rand(2, 1, 84, 33, generator=seeded())
     with torch.inference_mode():
-        embedding, moments = network.both(x)
+        embedding, moments = network.both(x, tilt=tilt)
         torch.testing.assert_close(embedding, network(x)[1])
         dense = dense_pool(network.dense_convolution(x)).double().numpy()
-    expected = [[np.mean(one * other) for one in each for other in each] for each in dense]
+    counts = [[1 + tilt * ((2 * bin_ + 1) / 84 - 1)] for bin_ in range(84)]
+    expected = [[np.mean(counts * one * other) for one in each for other in each] for each in dense]
     np.testing.assert_allclose(moments, expected, rtol=1e-5)
-    found = network.infer(x[:, 0].numpy())
+    found = network.infer(x[:, 0].numpy(), tilt=tilt)
     np.testing.assert_array_equal(found[:, :2048], embedding)
     np.testing.assert_allclose(found[:, 2048:], moments, rtol=1e-4)
 

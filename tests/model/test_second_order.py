@@ -6,7 +6,7 @@ import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirex.model.second_order import POWER, dimensions, vectors
+from mirex.model.second_order import POWER, bin_weights, dimensions, vectors
 
 CHANNELS = 6
 
@@ -50,6 +50,14 @@ def test_rounding_of_the_smallest_eigenvalues_is_not_magnified(rng):
     found = vectors(np.stack([exact.ravel(), (exact + noise + noise.T).ravel()]))
     assert np.isfinite(found).all()
     assert np.abs(found[0] - found[1]).max() < 1e-5 * np.linalg.norm(found[0])
+
+
+@given(st.integers(1, 100), st.floats(0, 1))
+def test_high_bins_count_more_but_all_together_as_many_as_without(bins, tilt):
+    weights = bin_weights(bins, tilt=tilt)
+    assert weights.mean() == pytest.approx(1)
+    assert weights.min() >= 0
+    np.testing.assert_allclose(np.diff(weights), 2 * tilt / bins, atol=1e-12)
 
 
 def test_silence_gives_zeros():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +142,12 @@ def test_a_second_order_vector_is_sealed_with_a_whitening_of_its_own(rng, tmp_pa
     paths = [tmp_path / f"{name}.safetensors" for name in ("plain", "joined", "back")]
     save_recordings(tmp_path / "recordings.npz", rng)
     save_random(paths[0])
-    more = ["--recordings", str(tmp_path / "recordings.npz"), "--second-order-weight"]
+    more = ["--recordings", str(tmp_path / "recordings.npz"), "--second-order-tilt", "0.5"]
+    more += ["--second-order-weight"]
     assert main(["whiten", str(paths[0]), str(paths[1]), *more, "0.7"]) == 0
     joined = weights.load(paths[1])
-    assert joined.settings == dataclasses.replace(NetworkSettings(), second_order_weight=0.7)
+    chosen: dict[str, Any] = {"second_order_weight": 0.7, "second_order_tilt": 0.5}
+    assert joined.settings == dataclasses.replace(NetworkSettings(), **chosen)
     assert joined.whitening is not None
     assert joined.second_order_whitening is not None
     assert joined.whitening.projection.shape == (2048, 640)
@@ -154,17 +157,22 @@ def test_a_second_order_vector_is_sealed_with_a_whitening_of_its_own(rng, tmp_pa
 
     columns = (10 ** rng.uniform(-4, -1, (84, 200))).astype(np.float32)
     last, beside = network_vectors(columns, sealed=joined)
+    level = joined._replace(settings=dataclasses.replace(joined.settings, second_order_tilt=0.0))
+    assert np.abs(network_vectors(columns, sealed=level)[1] - beside).max() > 1e-4
     parts = joined.whitening.apply(last), 0.7 * joined.second_order_whitening.apply(beside)
     expected = unit(np.concatenate(parts, axis=1))
     np.testing.assert_allclose(embed([columns], sealed=joined), expected, atol=1e-6)
     np.testing.assert_allclose(embed_together([columns], sealed=joined), expected, atol=1e-5)
 
+    more[3] = "0"
     assert main(["whiten", str(paths[1]), str(paths[2]), *more, "0"]) == 0
     back = weights.load(paths[2])
     assert (back.settings, back.second_order_whitening) == (NetworkSettings(), None)
     assert "second_order_whitening" not in json.loads(back.metadata["training"])
-    with pytest.raises(TrainingError, match="CQT view"):
-        whiten(paths[1], recordings=[], output=paths[2], views=["chroma"], second_order_weight=0.5)
+    for name in chosen:
+        other: dict[str, Any] = {name: 0.2}
+        with pytest.raises(TrainingError, match=r"0\.2: fit the CQT view"):
+            whiten(paths[1], recordings=[], output=paths[2], views=["chroma"], **other)
 
 
 @pytest.mark.parametrize(
@@ -231,12 +239,19 @@ def test_windows_out_of_range(tmp_path, window):
             )
 
 
-@pytest.mark.parametrize("name", ["chroma_weight", "second_order_weight"])
-def test_weights_of_views_out_of_range(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "values", "bounds"),
+    [
+        ("chroma_weight", (-0.1, math.nan, math.inf), "0 or more"),
+        ("second_order_weight", (-0.1, math.nan, math.inf), "0 or more"),
+        ("second_order_tilt", (-0.1, 1.1, math.nan), "0 to 1"),
+    ],
+)
+def test_settings_out_of_range(tmp_path, name, values, bounds):
     save_random(tmp_path / "plain.safetensors")
-    for weight in (-0.1, float("nan")):
-        options: dict[str, Any] = {name: weight}
-        with pytest.raises(TrainingError, match="give 0 or more"):
+    for value in values:
+        options: dict[str, Any] = {name: value}
+        with pytest.raises(TrainingError, match=f"{value}: give {bounds}"):
             whiten(tmp_path / "plain.safetensors", recordings=[], output=tmp_path / "x", **options)
 
 
