@@ -42,11 +42,12 @@ def stem_moments(
         Row by row.
     """
     flat = np.ascontiguousarray(kernel.reshape(len(kernel), -1).T)
-    total = np.zeros((len(kernel), len(kernel)))
+    products = np.zeros((len(window), len(kernel), len(kernel)), np.float32)
     for responses in _responses(window, flat, kernel.shape[2:], bias):
         pooled = _pooled(_pooled(responses, axis=0), axis=1)
-        # Float64 between bins, as in `mirex.model.network.summed_products`.
-        total += (weights[:, None, None] * np.matmul(pooled.transpose(0, 2, 1), pooled)).sum(axis=0)
+        products += np.matmul(pooled.transpose(0, 2, 1), pooled)
+    # Float64 between bins, as in `mirex.model.network.summed_products`.
+    total = (weights[:, None, None] * products).sum(axis=0)
     moments: Array = (total / window.size).astype(np.float32)
     return moments.ravel()
 

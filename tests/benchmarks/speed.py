@@ -224,8 +224,8 @@ class OnnxNetwork:
     def __init__(self, session: Any) -> None:
         self.session = session
 
-    def infer(self, windows: Array) -> Array:
-        """The vectors of windows."""
+    def infer(self, windows: Array, **_: float) -> Array:
+        """The vectors of windows; the tilt is in the exported network."""
         return np.concatenate(self.session.run(None, {"windows": windows[:, None]}), axis=1)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,31 @@ def test_all_in_memory_by_default():
     spool = Spool()
     spool.append(np.ones(3_000_000, np.float32))
     assert spool.is_in_memory
+
+
+@given(lengths=st.lists(st.integers(0, 50), max_size=8), reserved=st.integers(1, 60))
+def test_more_than_there_was_room_for(lengths, reserved):
+    samples, spool = np.arange(sum(lengths), dtype=np.float32), Spool()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spools, "RESERVED", reserved)
+        for part in np.split(samples, np.cumsum(lengths)):
+            spool.append(part)
+    assert np.array_equal(spool.array(), samples)
+
+
+def test_room_that_is_not_used_takes_no_memory():
+    """A second of sound touches a few pages of the room for 25 minutes, which are 134 MB."""
+    many = [Spool() for _ in range(20)]
+    before = resident()
+    for spool in many:
+        spool.append(np.ones(22_050, np.float32))
+    assert resident() - before < 4 * spools.RESERVED
+    assert sum(spool.array().nbytes for spool in many) == 20 * 4 * 22_050
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text("utf-8").split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 @pytest.mark.parametrize("nameless", [True, False])
