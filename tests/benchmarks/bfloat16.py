@@ -1,6 +1,6 @@
 """What bfloat16 in the network would do to embeddings, distances, ranks and MAP.
 
-    PYTHONPATH=. python tests/benchmarks/precision.py /path/to/corpus/recordings.npz
+    PYTHONPATH=. python tests/benchmarks/bfloat16.py /path/to/corpus/recordings.npz
 
 Processors with instructions for bfloat16 multiply numbers of 8 significant bits and add the products in
 float32. Here that is done on any processor: the weights, the input and the output of each convolution are

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks import precision
+from benchmarks import bfloat16
 from mirex.corpora.clips import Clip
 
 
 def test_rounding_keeps_eight_significant_bits():
     x = torch.tensor([1 + 2**-7, 1 + 2**-9, -3.0])
-    assert precision.rounded(x).tolist() == [1 + 2**-7, 1.0, -3.0]
+    assert bfloat16.rounded(x).tolist() == [1 + 2**-7, 1.0, -3.0]
 
 
 def test_weights_input_and_output_of_convolutions_are_rounded():
@@ -19,7 +19,7 @@ def test_weights_input_and_output_of_convolutions_are_rounded():
         kernels = [each.weight.bfloat16().float() for each in network if isinstance(each, nn.Conv2d)]
         x = torch.rand(1, 3, 8, 8)
         plain = network(x)
-        precision.round_convolutions(network)
+        bfloat16.round_convolutions(network)
         found, expected = network(x), x
         for kernel in kernels:
             expected = nn.functional.conv2d(expected.bfloat16().float(), kernel).bfloat16().float()
@@ -34,7 +34,7 @@ def test_the_table_compares_distances_and_ranks():
     clips = [
         Clip(name, work, np.zeros((84, 1), np.float32)) for name, work in (("a", "x"), ("b", "x"), ("c", "y"))
     ]
-    found = precision.table(plain, halves, clips=clips, paired=np.array([True, True, False]))
+    found = bfloat16.table(plain, halves, clips=clips, paired=np.array([True, True, False]))
     assert "| pop, MAP / mean rank of the first version | 1.0000 / 1.00 | 1.0000 / 1.00 |" in found
     assert "| pop-among, MAP / mean rank of the first version | 1.0000 / 1.00 | 0.7500 / 1.50 |" in found
     assert "median 1.000000, least 0.000000" in found
