@@ -256,8 +256,7 @@ class ResNet50IBN(nn.Module):
                 return torch.cat(self.both(x, tilt=tilt), dim=1).cpu().numpy()
             last, stem = self(x)[1].numpy(), self._folded_stem()
         # PyTorch would take as long, and 100 MB more for windows of many lengths.
-        weights = bin_weights(windows.shape[1], tilt=tilt)
-        moments = [stem_moments(each, weights=weights, **stem) for each in windows]
+        moments = [stem_moments(each, tilt=tilt, **stem) for each in windows]
         return np.concatenate([last, moments], axis=1)
 
     def _folded_stem(self) -> dict[str, Array]:

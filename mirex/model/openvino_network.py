@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mirex._typing import Array
-from mirex.model.second_order import bin_weights
 from mirex.model.stem_moments import stem_moments
 from mirex.settings import NetworkSettings
 from mirex.threads import wanted
@@ -98,8 +97,7 @@ class CompiledNetwork:
             As `mirex.model.network.ResNet50IBN.infer` gives them.
         """
         last = [self._request.infer([np.ascontiguousarray(each[None, None])])[0][0] for each in windows]
-        weights = bin_weights(windows.shape[1], tilt=tilt)
-        moments = [stem_moments(each, weights=weights, **self._stem) for each in windows]
+        moments = [stem_moments(each, tilt=tilt, **self._stem) for each in windows]
         return np.concatenate([np.array(last), np.array(moments)], axis=1)
 
 

@@ -11,17 +11,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from mirex._typing import Array
+from mirex.model.second_order import bin_weights
 
 _STEPS = 64  # at a time
 _REACH = 2  # of the pooling, in bins and steps
 
 
 def stem_moments(
-    window: Array,
-    *,
-    kernel: NDArray[np.floating],
-    bias: NDArray[np.floating],
-    weights: NDArray[np.float64],
+    window: Array, *, kernel: NDArray[np.floating], bias: NDArray[np.floating], tilt: float
 ) -> Array:
     """Compute the second moments of one window.
 
@@ -33,8 +30,8 @@ def stem_moments(
         Of the stem's convolution, times the scale of its norm.
     bias : float32 [channels]
         Of the stem's norm.
-    weights : float64 [bins]
-        How much each bin counts (`mirex.model.second_order.bin_weights`).
+    tilt : float
+        Of the bins' weights (`mirex.model.second_order.bin_weights`).
 
     Returns
     -------
@@ -47,6 +44,7 @@ def stem_moments(
         pooled = _pooled(_pooled(responses, axis=0), axis=1)
         products += np.matmul(pooled.transpose(0, 2, 1), pooled)
     # Float64 between bins, as in `mirex.model.network.summed_products`.
+    weights = bin_weights(len(window), tilt=tilt)
     total = (weights[:, None, None] * products).sum(axis=0)
     moments: Array = (total / window.size).astype(np.float32)
     return moments.ravel()

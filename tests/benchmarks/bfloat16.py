@@ -11,7 +11,6 @@ rounded to bfloat16, and everything else is computed in float32. The recordings 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -124,7 +123,7 @@ def table(plain: Array, halves: Array, *, clips: Sequence[Clip], paired: NDArray
     ])  # fmt: skip
 
 
-def _figures(distances: Any, clips: Sequence[Clip]) -> str:
+def _figures(distances: Array, clips: Sequence[Clip]) -> str:
     matrix = Matrix("mirex", tuple(clip.name for clip in clips), np.arange(len(clips)), distances)
     scores = evaluate(matrix, cliques={clip.name: clip.work for clip in clips}).scores
     return f"{scores.average_precision.mean():.4f} / {scores.first_rank.mean():.2f}"
