@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mirex._typing import Samples
 from mirex.features import containers
 from mirex.features.containers import SLACK, Window
 from mirex.features.frames import stream_is_cut
@@ -24,6 +25,7 @@ _UNREAD_SHARE = 0.01
 _UNKNOWN_FRAMES = 1 << 50  # an unknown length is given as the largest number
 _PLACEHOLDER = 0x7FFF0000  # bytes; a length written by a program that did not know it
 _PROBES, _PROBE_FRAMES, _SMOOTH = 16, 4096, 0.4
+_WHOLE_NUMBERS = {"PCM_16": "int16", "PCM_32": "int32"}
 _RAW = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 
 
@@ -107,7 +109,7 @@ def blocks(source: Window, outcome: Outcome) -> Blocks:
     with opened:
         frames = size = max(1, BLOCK_SAMPLES // opened.channels)
         try:
-            while len(block := opened.read(size, dtype="float32", always_2d=True)):
+            while len(block := _read(opened, size)):
                 done += len(block)
                 # No further than the header says: it takes tags after the last FLAC frame for a damaged one.
                 size = min(frames, max(1, opened.frames - done))
@@ -119,6 +121,16 @@ def blocks(source: Window, outcome: Outcome) -> Blocks:
         outcome.damaged &= opened.format != "MP3" or reached < containers.tail(source)
         outcome.shortfall = _shortfall(source, opened, done, reached, outcome.damaged)
     outcome.whole = not outcome.shortfall and done > 0
+
+
+def _read(opened: Any, frames: int) -> Samples:
+    """The next samples, float32 [frames, channels]."""
+    # NumPy makes floats of whole numbers three times as fast as libsndfile does.
+    found = opened.read(frames, dtype=_WHOLE_NUMBERS.get(opened.subtype, "float32"), always_2d=True)
+    if found.dtype == np.float32:
+        return found
+    scale = np.float32(2.0 ** (1 - 8 * found.itemsize))
+    return found.astype(np.float32) * scale
 
 
 def raw_blocks(source: Window) -> Blocks | None:
@@ -273,5 +285,5 @@ def _raw_frames(source: Window, form: dict[str, Any]) -> Blocks:
         return
     with soundfile.SoundFile(source, **form) as opened:
         frames = max(1, BLOCK_SAMPLES // opened.channels)
-        while len(block := opened.read(frames, dtype="float32", always_2d=True)):
+        while len(block := _read(opened, frames)):
             yield opened.samplerate, block

@@ -37,6 +37,14 @@ def test_float_wav_at_the_target_rate_is_bit_exact(wav, rng):
     assert np.array_equal(decoded, samples)
 
 
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32"])
+def test_whole_numbers_become_the_floats_that_libsndfile_makes_of_them(wav, rng, subtype):
+    samples = np.concatenate([[-1.0, 1.0, 0.0], rng.uniform(-1, 1, 5000)])
+    expected = soundfile.read(write(wav, samples, subtype=subtype), dtype="float32")[0]
+    assert expected.min() == -1.0
+    assert np.array_equal(decode(wav), expected)
+
+
 @pytest.mark.parametrize("channels", [2, 3, 8])
 def test_downmix_is_the_mean_of_the_channels(wav, rng, channels):
     samples = rng.uniform(-1, 1, (5000, channels)).astype(np.float32)
