@@ -177,9 +177,14 @@ class NetworkSettings(Settings):
         the network's own; 0 for the latter alone. Only whitenings bring both to `embedding_size` dimensions.
     second_order_tilt : float
         How much more high bins count than low ones in the second-order vector, 0 (all alike) to 1.
+    second_order_phases : int
+        Over how many of a step's columns the second moments are averaged: how often they are computed, each
+        time from one column later on; 1 to `columns_per_step`.
     """
 
-    _added: ClassVar[frozenset[str]] = frozenset({"second_order_weight", "second_order_tilt"})
+    _added: ClassVar[frozenset[str]] = frozenset(
+        {"second_order_weight", "second_order_tilt", "second_order_phases"}
+    )
 
     silence: float = 1e-3
     longest_rest: int = 4
@@ -199,3 +204,4 @@ class NetworkSettings(Settings):
     embedding_size: int = 2048
     second_order_weight: float = 0.0
     second_order_tilt: float = 0.0
+    second_order_phases: int = 1

@@ -91,7 +91,8 @@ def test_files_without_the_second_order_vector_stay_valid():
     assert NetworkSettings.from_json(NetworkSettings().to_json()).second_order_weight == 0
     level = NetworkSettings(second_order_weight=0.7)
     assert "tilt" not in level.to_json()
-    joined = NetworkSettings(second_order_weight=0.7, second_order_tilt=0.5)
+    assert "phases" not in level.to_json()
+    joined = NetworkSettings(second_order_weight=0.7, second_order_tilt=0.5, second_order_phases=2)
     assert joined.fingerprint() != level.fingerprint()
     assert NetworkSettings.from_json(joined.to_json()) == joined
 

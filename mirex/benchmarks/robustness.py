@@ -142,6 +142,23 @@ def part(samples: Samples, *, start: float, stop: float) -> Samples:
     return samples[round(start * len(samples)) : round(stop * len(samples))]
 
 
+def later(samples: Samples, *, seconds: float) -> Samples:
+    """Cut off the start of a recording.
+
+    Parameters
+    ----------
+    samples : float32 [samples]
+        At 22,050 Hz.
+    seconds : float
+        To leave out.
+
+    Returns
+    -------
+    float32 [samples]
+    """
+    return samples[round(seconds * SAMPLE_RATE) :]
+
+
 def middle(samples: Samples, *, seconds: float) -> Samples:
     """Cut out the middle of a recording.
 
@@ -221,6 +238,7 @@ DEGRADATIONS = (
     *(Degradation(f"tempo {t:g}", _without_chance(change_tempo, factor=t)) for t in (0.8, 0.9, 1.1, 1.25)),
     Degradation("low-pass 1 kHz", _without_chance(low_pass, hertz=1000.0)),
     Degradation("white noise 10 dB", lambda s, generator: add_noise(s, decibels=10.0, generator=generator)),
+    *(Degradation(f"starts {s:g} s later", _without_chance(later, seconds=s)) for s in (0.2, 0.46)),
     Degradation("first half", _without_chance(part, start=0.0, stop=0.5)),
     Degradation("second half", _without_chance(part, start=0.5, stop=1.0)),
     Degradation("20 s of the middle", _without_chance(middle, seconds=20.0)),

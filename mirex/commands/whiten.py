@@ -40,6 +40,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         type=float,
         help="how much more high bins count than low ones there, 0 to 1 (that of the weights)",
     )
+    parser.add_argument(
+        "--second-order-phases",
+        type=int,
+        help="over how many columns of a step its moments are averaged, 1 or 2 (that of the weights)",
+    )
     for name, view in (("--window", "CQT"), ("--chroma-window", "chroma")):
         parser.add_argument(
             name,
@@ -82,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             chroma_weight=args.chroma_weight,
             second_order_weight=args.second_order_weight,
             second_order_tilt=args.second_order_tilt,
+            second_order_phases=args.second_order_phases,
             window=Window(*args.window) if args.window else None,
             chroma_window=Window(*args.chroma_window) if args.chroma_window else None,
             power=args.power,

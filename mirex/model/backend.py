@@ -102,8 +102,9 @@ def export_onnx(sealed: "Sealed", path: Path, *, view: str = "cqt") -> None:
     """Write a view's network as an ONNX file, whose metadata describe it.
 
     Input "windows": float32 [windows, 1, bins, steps], normalised by `mirex.features.views`, any number of
-    windows and steps. Outputs "embedding", float32 [windows, embedding_size], and "moments", float32
-    [windows, (embedding_size / 32) ** 2]: as `mirex.model.network.ResNet50IBN.both` gives them.
+    windows and steps. Outputs, as those of `mirex.model.network.ResNet50IBN`: "embedding", float32 [windows,
+    embedding_size], and "moments", float32 [windows, (embedding_size / 32) ** 2], from which
+    `mirex.model.second_order` makes second-order vectors.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def _onnx_program(network: "ResNet50IBN", bins: int, tilt: float) -> Any:
             self.network = network
 
         def forward(self, windows: "Tensor") -> "tuple[Tensor, Tensor]":
-            return self.network.both(windows, tilt=tilt)
+            return self.network(windows)[1], self.network.moments(windows, tilt=tilt)
 
     free = torch.export.Dim.DYNAMIC
     log = logging.getLogger("torch.onnx")

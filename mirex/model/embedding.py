@@ -10,6 +10,10 @@ than either (on joining layers, Hariharan et al., "Hypercolumns", CVPR 2015). Th
 mean over its windows, that of a view the mean over its playings, and the embedding is the weighted sum over
 the views; each is normalised to unit length. Embeddings are compared by cosine similarity.
 
+A network's step is the mean of two columns, so that it matters where the first one starts. The second moments
+may be averaged over both phases, since they cost little; then a recording that is cut by part of a step moves
+half as far.
+
 On a CPU the network runs on one recording at a time, in blocks of windows. So an embedding's bytes depend on
 the recording alone, not on what else is in the list. A GPU needs more work at a time than one recording
 gives. There the windows of several recordings share blocks, padded to a common length
@@ -17,8 +21,9 @@ gives. There the windows of several recordings share blocks, padded to a common 
 not depend on the others.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -32,10 +37,24 @@ from mirex.model.whitening import Whitening, unit
 from mirex.settings import NetworkSettings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mirex.model.network import ResNet50IBN
 
 BLOCK = 512  # steps at a time, or one longer window: bounds memory, whatever the length of the recording
 SHARED_BLOCK = 6144  # steps of several recordings at a time, with padding
+
+
+class _Part(NamedTuple):
+    """One playing of one of a recording's views.
+
+    windows: the network's input, float32 [windows, bins, steps]. phases: the windows whose second moments are
+    averaged: the same, and those that start some columns later; none if second moments are not wanted.
+    """
+
+    folded: bool
+    windows: Array
+    phases: tuple[Array, ...] = ()
 
 
 def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
@@ -112,10 +131,10 @@ def embed_windows(columns: Array, *, sealed: Sealed, folded: bool = False) -> Ar
     AudioError
         As in `embed`.
     """
-    return _vectors(windows_of(columns, settings=sealed.settings, folded=folded), sealed, folded=folded)
+    return _vectors(_first_playing(columns, sealed.settings, folded=folded), sealed)
 
 
-def network_vectors(columns: Array, *, sealed: Sealed, folded: bool = False) -> tuple[Array, Array]:
+def network_vectors(columns: Array, *, sealed: Sealed, folded: bool = False) -> tuple[Array, Array | None]:
     """Compute the network's own vectors of each window of one of a recording's views, before any whitening.
 
     Parameters
@@ -127,17 +146,16 @@ def network_vectors(columns: Array, *, sealed: Sealed, folded: bool = False) -> 
     -------
     last : float32 [windows, 2048]
         Rows of unit length.
-    second_order : float32 [windows, 2080]
-        Rows of unit length, of the stem (`mirex.model.second_order`).
+    second_order : float32 [windows, 2080] or None
+        Rows of unit length, of the stem (`mirex.model.second_order`). None if the view has none, or if they
+        have no weight in the embedding.
 
     Raises
     ------
     AudioError
         As in `embed`.
     """
-    found = windows_of(columns, settings=sealed.settings, folded=folded)
-    outputs = _outputs(found, sealed, folded=folded)
-    return _last(outputs, sealed), _second_order(outputs, sealed)
+    return _unit_vectors(*_outputs(_first_playing(columns, sealed.settings, folded=folded), sealed))
 
 
 def windows_of(columns: Array, *, settings: NetworkSettings, folded: bool = False) -> Array:
@@ -162,8 +180,7 @@ def windows_of(columns: Array, *, settings: NetworkSettings, folded: bool = Fals
     AudioError
         As in `embed`.
     """
-    view = (chroma_view if folded else cqt_view)(_checked(columns, settings), settings=settings)
-    return _windows(view, folded=folded, settings=settings)
+    return _first_playing(columns, settings, folded=folded).windows
 
 
 def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
@@ -184,15 +201,15 @@ def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
     settings = sealed.settings
     view = profile_view(profile, settings=settings)
     played = [
-        _windows(each, folded=True, settings=settings)
+        _Part(True, _windows(each, folded=True, settings=settings))
         for each in playings(view, folded=True, settings=settings)
     ]
-    return _mean_of_playings([_vectors(found, sealed, folded=True) for found in played])
+    return _mean_of_playings([_vectors(part, sealed) for part in played])
 
 
 def _embed_one(columns: Array, sealed: Sealed) -> Array:
     parts = _played(_checked(columns, sealed.settings), sealed.settings)
-    vectors = [_vectors(found, sealed, folded=folded) for folded, found in parts]
+    vectors = [_vectors(part, sealed) for part in parts]
     return _joined(parts, vectors, sealed.settings)
 
 
@@ -205,26 +222,42 @@ def _checked(columns: Array, settings: NetworkSettings) -> Array:
     return without_silence(columns, settings=settings)
 
 
-def _played(kept: Array, settings: NetworkSettings) -> list[tuple[bool, Array]]:
-    """Each playing of each view as (folded, windows)."""
-    views = [(False, cqt_view(kept, settings=settings))]
+def _first_playing(columns: Array, settings: NetworkSettings, *, folded: bool) -> _Part:
+    return _parts(_checked(columns, settings), settings, folded=folded)[0]
+
+
+def _played(kept: Array, settings: NetworkSettings) -> list[_Part]:
+    """Each playing of each view that the embedding consists of."""
+    parts = _parts(kept, settings, folded=False)
     if settings.chroma_weight > 0:
-        views.append((True, chroma_view(kept, settings=settings)))
-    return [
-        (folded, _windows(played, folded=folded, settings=settings))
-        for folded, view in views
-        for played in playings(view, folded=folded, settings=settings)
-    ]
+        parts += _parts(kept, settings, folded=True)
+    return parts
 
 
-def _joined(
-    parts: Sequence[tuple[bool, Array]], vectors: Sequence[Array], settings: NetworkSettings
-) -> Array:
+def _parts(kept: Array, settings: NetworkSettings, *, folded: bool) -> list[_Part]:
+    """Each playing of a view."""
+    wanted = not folded and settings.second_order_weight > 0
+    count = settings.second_order_phases if wanted else 1
+    phases = [_windows_of_playings(_later(kept, phase), settings, folded=folded) for phase in range(count)]
+    return [_Part(folded, each[0], each if wanted else ()) for each in zip(*phases, strict=True)]
+
+
+def _later(columns: Array, phase: int) -> Array:
+    """The columns from another one on. The last one is repeated, so that there are as many steps."""
+    count = columns.shape[1]
+    return columns[:, np.minimum(np.arange(count) + phase, count - 1)]
+
+
+def _windows_of_playings(kept: Array, settings: NetworkSettings, *, folded: bool) -> list[Array]:
+    view = (chroma_view if folded else cqt_view)(kept, settings=settings)
+    played = playings(view, folded=folded, settings=settings)
+    return [_windows(each, folded=folded, settings=settings) for each in played]
+
+
+def _joined(parts: Sequence[_Part], vectors: Sequence[Array], settings: NetworkSettings) -> Array:
     """The embedding from the vectors of each playing's windows."""
     views = [
-        _mean_of_playings(
-            [each for (folded, _), each in zip(parts, vectors, strict=True) if folded == wanted]
-        )
+        _mean_of_playings([each for part, each in zip(parts, vectors, strict=True) if part.folded == wanted])
         for wanted in ((False, True) if settings.chroma_weight > 0 else (False,))
     ]
     return views[0] if len(views) == 1 else unit(views[0] + settings.chroma_weight * views[1])
@@ -243,51 +276,70 @@ def _windows(view: Array, *, folded: bool, settings: NetworkSettings) -> Array:
     return windows(long, steps=settings.window_steps, hop=settings.window_hop)
 
 
-def _vectors(found: Array, sealed: Sealed, *, folded: bool) -> Array:
-    """Windows, float32 [windows, bins, steps], to whitened vectors of unit length."""
-    return _whitened(_outputs(found, sealed, folded=folded), sealed, folded=folded)
+def _vectors(part: _Part, sealed: Sealed) -> Array:
+    """Whitened vectors of unit length of the windows."""
+    return _whitened(*_outputs(part, sealed), sealed, folded=part.folded)
 
 
-def _outputs(found: Array, sealed: Sealed, *, folded: bool) -> Array:
-    """The network's outputs for windows, block by block."""
-    network, rows = _network(sealed, folded=folded), _rows(found.shape[2], block=BLOCK)
-    blocks = [found[start : start + rows] for start in range(0, len(found), rows)]
-    return np.concatenate([network.infer(each, tilt=sealed.settings.second_order_tilt) for each in blocks])
+def _outputs(part: _Part, sealed: Sealed) -> tuple[Array, Array | None]:
+    """The network's outputs for windows, and second moments if they are wanted."""
+    network = _network(sealed, folded=part.folded)
+    last = _by_blocks(network.infer, part.windows)
+    infer_moments = partial(network.infer_moments, tilt=sealed.settings.second_order_tilt)
+    return last, _mean([_by_blocks(infer_moments, each) for each in part.phases])
 
 
-def _vectors_together(parts: Sequence[tuple[bool, Array]], sealed: Sealed) -> list[Array]:
-    """The same for (folded, windows) of several recordings, in blocks of windows of similar length."""
+def _by_blocks(infer: Callable[[Array], Array], found: Array) -> Array:
+    rows = _rows(found.shape[2], block=BLOCK)
+    return np.concatenate([infer(found[start : start + rows]) for start in range(0, len(found), rows)])
+
+
+def _mean(phases: Sequence[Array]) -> Array | None:
+    """The mean of the phases' second moments, if there are any."""
+    return np.mean(phases, axis=0, dtype=np.float64) if phases else None
+
+
+def _vectors_together(parts: Sequence[_Part], sealed: Sealed) -> list[Array]:
+    """The same for parts of several recordings, in blocks of windows of similar length."""
     from mirex.model import padded
 
-    kinds = [(folded, padded.padded_length(found.shape[2])) for folded, found in parts]
+    kinds = [(part.folded, padded.padded_length(part.windows.shape[2])) for part in parts]
     vectors = [np.empty(0, np.float32)] * len(parts)
     for kind in dict.fromkeys(kinds):
         folded, steps = kind
         places = [place for place, other in enumerate(kinds) if other == kind]
-        outputs = _padded_outputs([parts[place][1] for place in places], sealed, folded=folded, steps=steps)
+        outputs = _padded_outputs([parts[place] for place in places], sealed, folded=folded, steps=steps)
         for place, own in zip(places, outputs, strict=True):
-            vectors[place] = _whitened(own, sealed, folded=folded)
+            vectors[place] = _whitened(*own, sealed, folded=folded)
     return vectors
 
 
-def _padded_outputs(parts: Sequence[Array], sealed: Sealed, *, folded: bool, steps: int) -> list[Array]:
-    """The network's outputs for several recordings' windows, padded to some steps."""
+def _padded_outputs(
+    parts: Sequence[_Part], sealed: Sealed, *, folded: bool, steps: int
+) -> list[tuple[Array, Array | None]]:
+    """The network's outputs for several recordings' parts of one view, padded to some steps."""
+    from mirex.model import padded
+
+    network = _network(sealed, folded=folded)
+    last = _by_padded_blocks(partial(padded.embedding, network), [part.windows for part in parts], steps)
+    moments = partial(padded.moments, network, tilt=sealed.settings.second_order_tilt)
+    phases = [
+        _by_padded_blocks(moments, each, steps) for each in zip(*(part.phases for part in parts), strict=True)
+    ]
+    return [(own, _mean([phase[place] for phase in phases])) for place, own in enumerate(last)]
+
+
+def _by_padded_blocks(infer: Callable[..., "Tensor"], parts: Sequence[Array], steps: int) -> list[Array]:
+    """What is computed of each recording's windows, in blocks that they share."""
     import torch
 
     from mirex.model import padded
     from mirex.model.network import full_precision
 
-    network, windows = _network(sealed, folded=folded), [window for part in parts for window in part]
-    outputs = []
+    windows, outputs = [window for part in parts for window in part], []
     for x, lengths in padded.blocks(windows, rows=_rows(steps, block=SHARED_BLOCK), steps=steps):
         with torch.inference_mode(), full_precision():
-            found = padded.both(
-                network,
-                x.to(network.device),
-                lengths=lengths.to(network.device),
-                tilt=sealed.settings.second_order_tilt,
-            )
-            outputs.append(torch.cat(found, dim=1).cpu().numpy())
+            outputs.append(infer(x, lengths=lengths).cpu().numpy())
     ends = np.cumsum([len(part) for part in parts])
     return np.split(np.concatenate(outputs)[: ends[-1]], ends[:-1])
 
@@ -301,22 +353,18 @@ def _rows(steps: int, *, block: int) -> int:
     return max(block // steps, 1)
 
 
-def _whitened(outputs: Array, sealed: Sealed, *, folded: bool) -> Array:
-    """The vectors of windows from the network's outputs: its last vectors, and second moments beside them."""
-    whitening = sealed.chroma_whitening if folded else sealed.whitening
-    vectors = _applied(whitening, _last(outputs, sealed))
-    if folded or sealed.settings.second_order_weight == 0:
+def _whitened(last: Array, moments: Array | None, sealed: Sealed, *, folded: bool) -> Array:
+    """The vectors of windows: the network's own, and the second-order ones beside them."""
+    own, second_order_vectors = _unit_vectors(last, moments)
+    vectors = _applied(sealed.chroma_whitening if folded else sealed.whitening, own)
+    if second_order_vectors is None:
         return vectors
-    beside = _applied(sealed.second_order_whitening, _second_order(outputs, sealed))
+    beside = _applied(sealed.second_order_whitening, second_order_vectors)
     return unit(np.concatenate([vectors, sealed.settings.second_order_weight * beside], axis=1))
 
 
-def _last(outputs: Array, sealed: Sealed) -> Array:
-    return unit(outputs[:, : sealed.settings.embedding_size])
-
-
-def _second_order(outputs: Array, sealed: Sealed) -> Array:
-    return unit(second_order.vectors(outputs[:, sealed.settings.embedding_size :]))
+def _unit_vectors(last: Array, moments: Array | None) -> tuple[Array, Array | None]:
+    return unit(last), None if moments is None else unit(second_order.vectors(moments))
 
 
 def _applied(whitening: Whitening | None, vectors: Array) -> Array:

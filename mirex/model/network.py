@@ -198,27 +198,24 @@ class ResNet50IBN(nn.Module):
         pooled = self.pool(self.stages(self.stem(x)))
         return pooled, self.neck(pooled)
 
-    def both(self, x: Tensor, *, tilt: float) -> tuple[Tensor, Tensor]:
-        """Compute embeddings, and second moments of the stem (`mirex.model.second_order`).
+    def moments(self, x: Tensor, *, tilt: float) -> Tensor:
+        """Compute second moments of the stem (`mirex.model.second_order`).
 
         Parameters
         ----------
         x : float [batch, 1, bins, steps]
             Normalised by `mirex.features.views`.
         tilt : float
-            Of the bins' weights in the moments (`mirex.model.second_order.bin_weights`).
+            Of the bins' weights (`mirex.model.second_order.bin_weights`).
 
         Returns
         -------
-        embedding : float32 [batch, embedding_size]
-            As `forward` gives it.
-        moments : float32 [batch, (embedding_size / 32) ** 2]
+        float32 [batch, (embedding_size / 32) ** 2]
             Of the stem's channels, computed at every bin and step instead of every fourth: the weighted mean
             of the product of each two, row by row.
         """
         dense = dense_pool(self.dense_convolution(x))
-        embedding = self.neck(self.pool(self.stages(dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE])))
-        return embedding, summed_products(dense, tilt=tilt) / (x.shape[2] * x.shape[3])
+        return summed_products(dense, tilt=tilt) / (x.shape[2] * x.shape[3])
 
     def dense_convolution(self, x: Tensor) -> Tensor:
         """Compute the stem's convolution, norm and ReLU at every bin and step instead of every second.
@@ -235,29 +232,44 @@ class ResNet50IBN(nn.Module):
         convolution, norm = cast("nn.Conv2d", self.stem[0]), self.stem[1]
         return functional.relu(norm(functional.conv2d(x, convolution.weight, padding=3)), inplace=True)
 
-    def infer(self, windows: Array, *, tilt: float) -> Array:
-        """Compute embeddings and second moments outside training, in full precision.
+    def infer(self, windows: Array) -> Array:
+        """Compute embeddings outside training, in full precision.
+
+        Parameters
+        ----------
+        windows : float32 [windows, bins, steps]
+            Normalised by `mirex.features.views`.
+
+        Returns
+        -------
+        float32 [windows, embedding_size]
+        """
+        with torch.inference_mode(), full_precision():
+            return self(self._there(windows))[1].cpu().numpy()
+
+    def infer_moments(self, windows: Array, *, tilt: float) -> Array:
+        """Compute second moments outside training, in full precision.
 
         Parameters
         ----------
         windows : float32 [windows, bins, steps]
             Normalised by `mirex.features.views`.
         tilt : float
-            As for `both`.
+            As for `moments`.
 
         Returns
         -------
-        float32 [windows, embedding_size + (embedding_size / 32) ** 2]
-            Both, side by side.
+        float32 [windows, (embedding_size / 32) ** 2]
         """
-        x = torch.from_numpy(windows[:, None]).to(self.device)
         with torch.inference_mode(), full_precision():
             if self.device.type != "cpu":
-                return torch.cat(self.both(x, tilt=tilt), dim=1).cpu().numpy()
-            last, stem = self(x)[1].numpy(), self._folded_stem()
+                return self.moments(self._there(windows), tilt=tilt).cpu().numpy()
+            stem = self._folded_stem()
         # PyTorch would take as long, and 100 MB more for windows of many lengths.
-        moments = [stem_moments(each, tilt=tilt, **stem) for each in windows]
-        return np.concatenate([last, moments], axis=1)
+        return np.array([stem_moments(each, tilt=tilt, **stem) for each in windows])
+
+    def _there(self, windows: Array) -> Tensor:
+        return torch.from_numpy(windows[:, None]).to(self.device)
 
     def _folded_stem(self) -> dict[str, Array]:
         """The stem as `stem_moments` takes it: its norm is folded into the convolution."""

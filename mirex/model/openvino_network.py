@@ -79,8 +79,8 @@ class CompiledNetwork:
         model = openvino.Core().compile_model(builder.model(), "CPU", options)
         self._request, self._stem = model.create_infer_request(), builder.stem()
 
-    def infer(self, windows: Array, *, tilt: float) -> Array:
-        """Compute the vectors of windows.
+    def infer(self, windows: Array) -> Array:
+        """Compute the embeddings of windows.
 
         One window at a time, because OpenVINO prepares again for every new number of windows.
 
@@ -88,17 +88,33 @@ class CompiledNetwork:
         ----------
         windows : float32 [windows, bins, steps]
             Normalised by `mirex.features.views`.
-        tilt : float
-            Of the bins' weights in the moments (`mirex.model.second_order.bin_weights`).
 
         Returns
         -------
-        float32 [windows, embedding_size + (embedding_size / 32) ** 2]
+        float32 [windows, embedding_size]
             As `mirex.model.network.ResNet50IBN.infer` gives them.
         """
-        last = [self._request.infer([np.ascontiguousarray(each[None, None])])[0][0] for each in windows]
-        moments = [stem_moments(each, tilt=tilt, **self._stem) for each in windows]
-        return np.concatenate([np.array(last), np.array(moments)], axis=1)
+        # The request's result is overwritten by the next one.
+        return np.array(
+            [self._request.infer([np.ascontiguousarray(each[None, None])])[0][0] for each in windows]
+        )
+
+    def infer_moments(self, windows: Array, *, tilt: float) -> Array:
+        """Compute the second moments of windows.
+
+        Parameters
+        ----------
+        windows : float32 [windows, bins, steps]
+            Normalised by `mirex.features.views`.
+        tilt : float
+            Of the bins' weights (`mirex.model.second_order.bin_weights`).
+
+        Returns
+        -------
+        float32 [windows, (embedding_size / 32) ** 2]
+            As `mirex.model.network.ResNet50IBN.infer_moments` gives them.
+        """
+        return np.array([stem_moments(each, tilt=tilt, **self._stem) for each in windows])
 
 
 class _Builder:

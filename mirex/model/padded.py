@@ -81,8 +81,8 @@ def blocks(windows: Sequence[Array], *, rows: int, steps: int) -> Iterator[tuple
         yield torch.from_numpy(x), torch.from_numpy(lengths)
 
 
-def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor, tilt: float) -> tuple[Tensor, Tensor]:
-    """Compute the embeddings and second moments of padded windows.
+def embedding(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> Tensor:
+    """Compute the embeddings of padded windows, on the network's device.
 
     Parameters
     ----------
@@ -92,22 +92,45 @@ def both(network: ResNet50IBN, x: Tensor, *, lengths: Tensor, tilt: float) -> tu
         Zeros from each row's length on.
     lengths : int64 [batch]
         Valid steps of each row, 1 or more.
-    tilt : float
-        Of the bins' weights in the moments (`mirex.model.second_order.bin_weights`).
 
     Returns
     -------
-    embedding, moments : float32 [batch, embedding_size], [batch, (embedding_size / 32) ** 2]
-        As `ResNet50IBN.both` gives them for each window without its padding.
+    float32 [batch, embedding_size]
+        As the network gives them for each window without its padding.
     """
-    # The maximum over zeros is that over nothing, since no value is negative here.
-    dense = dense_pool(_masked(network.dense_convolution(x), lengths))
-    moments = summed_products(_masked(dense, lengths), tilt=tilt) / (dense.shape[2] * lengths)[:, None]
+    dense, lengths = _dense_stem(network, x, lengths)
     y, lengths = dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE], _halved(_halved(lengths))
     for block in network.stages.modules():
         if isinstance(block, Bottleneck):
             y, lengths = _bottleneck(block, y, lengths)
-    return network.neck(_generalised_mean(network.pool, y, lengths)), moments
+    return network.neck(_generalised_mean(network.pool, y, lengths))
+
+
+def moments(network: ResNet50IBN, x: Tensor, *, lengths: Tensor, tilt: float) -> Tensor:
+    """Compute the second moments of padded windows, on the network's device.
+
+    Parameters
+    ----------
+    network, x, lengths
+        As for `embedding`.
+    tilt : float
+        Of the bins' weights (`mirex.model.second_order.bin_weights`).
+
+    Returns
+    -------
+    float32 [batch, (embedding_size / 32) ** 2]
+        As `ResNet50IBN.moments` gives them for each window without its padding.
+    """
+    dense, lengths = _dense_stem(network, x, lengths)
+    products = summed_products(_masked(dense, lengths), tilt=tilt)
+    return products / (dense.shape[2] * lengths)[:, None]
+
+
+def _dense_stem(network: ResNet50IBN, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The stem at every bin and step, and the lengths on the network's device."""
+    lengths = lengths.to(network.device)
+    # The maximum over zeros is that over nothing, since no value is negative here.
+    return dense_pool(_masked(network.dense_convolution(x.to(network.device)), lengths)), lengths
 
 
 def _bottleneck(block: Bottleneck, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Second moments of the stem, as `mirex.model.network.ResNet50IBN.both` gives them, in NumPy for the CPU.
+"""Second moments of the stem, as `mirex.model.network.ResNet50IBN.moments` gives them, in NumPy for the CPU.
 
 A few steps at a time, so that everything stays in the processor's cache. PyTorch and OpenVINO take as long,
 and 100 MB more for the feature maps and for what they prepare for each length.
@@ -41,7 +41,7 @@ def stem_moments(
     flat = np.ascontiguousarray(kernel.reshape(len(kernel), -1).T)
     products = np.zeros((len(window), len(kernel), len(kernel)), np.float32)
     for responses in _responses(window, flat, kernel.shape[2:], bias):
-        pooled = _pooled(_pooled(responses, axis=0), axis=1)
+        pooled = _pooled(_pooled(responses, axis=1), axis=0)
         products += np.matmul(pooled.transpose(0, 2, 1), pooled)
     # Float64 between bins, as in `mirex.model.network.summed_products`.
     weights = bin_weights(len(window), tilt=tilt)
@@ -61,15 +61,19 @@ def _responses(
         count = min(_STEPS, steps - start) + 2 * _REACH
         patches = sliding_window_view(padded[:, start : start + count + width - 1], shape)
         found = patches.reshape(bins * count, -1) @ flat
-        np.maximum(found + bias, 0, out=found)
+        found += bias
         result = np.zeros((bins + 2 * _REACH, count, len(bias)), np.float32)
         inside = slice(max(0, _REACH - start), min(count, steps - start + _REACH))
-        result[_REACH:-_REACH, inside] = found.reshape(bins, count, -1)[:, inside]
+        np.maximum(found.reshape(bins, count, -1)[:, inside], 0, out=result[_REACH:-_REACH, inside])
         yield result
 
 
 def _pooled(x: Array, *, axis: int) -> Array:
     """Maxima of three, two apart."""
-    rows = np.moveaxis(x, axis, 0)
-    largest = np.maximum(np.maximum(rows[: -2 * _REACH], rows[_REACH:-_REACH]), rows[2 * _REACH :])
+    first, middle, last = (
+        np.moveaxis(x, axis, 0)[start : x.shape[axis] - 2 * _REACH + start]
+        for start in (0, _REACH, 2 * _REACH)
+    )
+    largest = np.maximum(first, middle)
+    np.maximum(largest, last, out=largest)
     return np.moveaxis(largest, 0, axis)

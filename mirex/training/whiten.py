@@ -26,11 +26,12 @@ from mirex.settings import NetworkSettings
 
 KEPT: tuple[str, ...] = ("results", "calibration", "date", "licence")
 NUMBERS = (
-    ("chroma_weight", "weight of the chroma view", math.inf),
-    ("second_order_weight", "weight of the second-order vector", math.inf),
-    ("second_order_tilt", "tilt of the second-order vector", 1.0),
+    ("chroma_weight", "weight of the chroma view", 0, math.inf),
+    ("second_order_weight", "weight of the second-order vector", 0, math.inf),
+    ("second_order_tilt", "tilt of the second-order vector", 0, 1),
+    ("second_order_phases", "phases of the second-order vector", 1, NetworkSettings.columns_per_step),
 )
-"""Settings that whitening may change, what they are called, and their largest values."""
+"""Settings that whitening may change, what they are called, and their least and largest values."""
 
 
 class Window(NamedTuple):
@@ -57,6 +58,7 @@ def whiten(
     chroma_weight: float | None = None,
     second_order_weight: float | None = None,
     second_order_tilt: float | None = None,
+    second_order_phases: int | None = None,
     window: Window | None = None,
     chroma_window: Window | None = None,
     power: float = POWER,
@@ -89,6 +91,9 @@ def whiten(
     second_order_tilt : float, optional
         New tilt of the bins' weights in the second-order vector, 0 to 1; that of the weights by default. To
         change it, fit the CQT view anew.
+    second_order_phases : int, optional
+        New number of phases over which the second moments are averaged, 1 to the columns of a step; that of
+        the weights by default. To change it, fit the CQT view anew.
     window, chroma_window : Window, optional
         New windows of the CQT view and of the chroma view; those of the weights by default.
     power, shrinkage : float
@@ -120,9 +125,10 @@ def whiten(
         "chroma_weight": chroma_weight,
         "second_order_weight": second_order_weight,
         "second_order_tilt": second_order_tilt,
+        "second_order_phases": second_order_phases,
     }
     changed = _changed(sealed.settings, numbers, window=window, chroma_window=chroma_window)
-    for name, what, _ in NUMBERS[1:]:
+    for name, what, *_ in NUMBERS[1:]:
         if "cqt" not in views and getattr(changed, name) != getattr(sealed.settings, name):
             raise TrainingError(f"{what} {numbers[name]}: fit the CQT view's whitening too")
     sealed = sealed._replace(settings=changed)
@@ -134,7 +140,8 @@ def whiten(
             corpora, sealed=sealed, folded=view == "chroma", seed=seed, progress=progress
         ):
             last.add(found[0])
-            beside.add(found[1])
+            if found[1] is not None:
+                beside.add(found[1])
         fitted = _whitenings(view, last, beside, changed, power=power, shrinkage=shrinkage)
         sealed = sealed._replace(**fitted)
         facts = {
@@ -174,14 +181,15 @@ def _changed(
 ) -> NetworkSettings:
     """The settings with what is given."""
     changes: dict[str, Any] = {}
-    for name, what, most in NUMBERS:
+    for name, what, least, most in NUMBERS:
         given = numbers[name]
         if given is None:
             continue
-        if not (0 <= given <= most and math.isfinite(given)):
-            bounds = "0 or more" if math.isinf(most) else f"0 to {most:g}"
+        kind = type(getattr(settings, name))
+        if not (least <= given <= most and math.isfinite(given) and kind(given) == given):
+            bounds = f"{least} or more" if math.isinf(most) else f"{least} to {most}"
             raise TrainingError(f"{what} {given}: give {bounds}")
-        changes[name] = float(given)
+        changes[name] = kind(given)
     for prefix, size in (("", window), ("chroma_", chroma_window)):
         if size is None:
             continue
@@ -198,7 +206,7 @@ def window_vectors(
     seed: int,
     folded: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[tuple[Array, Array]]:
+) -> Iterator[tuple[Array, Array | None]]:
     """Compute the network's vectors of each recording's windows.
 
     Parameters
@@ -216,7 +224,7 @@ def window_vectors(
 
     Yields
     ------
-    last, second_order : float32 [windows, dimensions]
+    last, second_order : float32 [windows, dimensions], the second may be None
         One recording's, as `mirex.model.embedding.network_vectors` gives them.
     """
     places = [(number, index) for number, each in enumerate(corpora) for index in each.recordings.tolist()]

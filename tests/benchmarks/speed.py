@@ -44,6 +44,7 @@ from mirex.features.audio import decode
 from mirex.formats.matrix import write_matrix
 from mirex.model import backend, weights
 from mirex.model.embedding import embed
+from mirex.model.network import ResNet50IBN
 from mirex.model.weights import Sealed
 from mirex.retrieval.distance import rows
 from mirex.settings import FrontEndSettings
@@ -205,28 +206,30 @@ def openvino_system(path: Path) -> Sealed:
 
 def onnx_system(sealed: Sealed, folder: Path) -> Sealed:
     """The exported network in ONNX Runtime, on one thread."""
+    import onnx
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     views = argparse.Namespace()
     for view in backend.VIEWS if sealed.settings.chroma_weight > 0 else backend.VIEWS[:1]:
-        path = folder / f"{view}.onnx"
-        backend.export_onnx(sealed, path, view=view)
+        whole, path = folder / f"{view}-both.onnx", folder / f"{view}.onnx"
+        backend.export_onnx(sealed, whole, view=view)
+        onnx.utils.extract_model(whole, path, ["windows"], ["embedding"])
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        setattr(views, view, OnnxNetwork(session))
+        setattr(views, view, OnnxNetwork(session, getattr(sealed.network, view)))
     return sealed._replace(network=views)  # type: ignore[arg-type]
 
 
 class OnnxNetwork:
-    """In place of a network, for `embed`."""
+    """In place of a network, for `embed`; the second moments are the project's own."""
 
-    def __init__(self, session: Any) -> None:
-        self.session = session
+    def __init__(self, session: Any, own: ResNet50IBN) -> None:
+        self.session, self.infer_moments = session, own.infer_moments
 
-    def infer(self, windows: Array, **_: float) -> Array:
-        """The vectors of windows; the tilt is in the exported network."""
-        return np.concatenate(self.session.run(None, {"windows": windows[:, None]}), axis=1)
+    def infer(self, windows: Array) -> Array:
+        """The embeddings of windows."""
+        return self.session.run(None, {"windows": windows[:, None]})[0]
 
 
 def librosa_columns(samples: Samples) -> Array:

@@ -66,6 +66,11 @@ def test_parts_join_to_the_whole():
     np.testing.assert_array_equal(np.concatenate(halves), samples)
 
 
+def test_what_starts_later_lacks_its_start():
+    samples = np.arange(RATE, dtype=np.float32)
+    np.testing.assert_array_equal(robustness.later(samples, seconds=0.2), samples[RATE // 5 :])
+
+
 @pytest.mark.parametrize(("length", "first", "last"), [(2 * RATE, RATE // 2, RATE * 3 // 2), (9, 0, 9)])
 def test_the_middle_leaves_as_much_on_either_side(length, first, last):
     samples = np.arange(length, dtype=np.float32)

@@ -12,8 +12,8 @@ import make_vectors
 from mirex.errors import AudioError
 from mirex.features.playing import playings
 from mirex.features.views import chroma_view, cqt_view
-from mirex.model import embedding, padded, weights
-from mirex.model.embedding import embed, embed_together, embed_windows
+from mirex.model import embedding, padded, second_order, weights
+from mirex.model.embedding import embed, embed_together, embed_windows, network_vectors
 from mirex.model.network import ResNet50IBN, TwoViewNetwork
 from mirex.model.weights import Sealed
 from mirex.model.whitening import fit
@@ -129,6 +129,56 @@ def test_a_view_is_the_mean_of_two_playings(sealed, recordings):
     np.testing.assert_allclose(embed(recordings[2:], sealed=sealed)[0], expected, atol=1e-5)
 
 
+def second_order_vector(columns: np.ndarray, sealed: Sealed) -> np.ndarray:
+    found = network_vectors(columns, sealed=sealed)[1]
+    assert found is not None
+    return found
+
+
+def test_second_moments_are_means_over_the_phases(narrow, rng):
+    """The second phase starts one column later, and ends with the last column again."""
+    columns = (10 ** rng.uniform(-3, 0, (84, 201))).astype(np.float32)
+    moments = []
+    for each in (columns, np.concatenate([columns[:, 1:], columns[:, -1:]], axis=1)):
+        view = cqt_view(each, settings=narrow.settings)
+        moments.append(narrow.network.cqt.infer_moments(view[None], tilt=0.7))
+    for phases in (1, 2):
+        chosen = with_settings(
+            narrow, second_order_weight=1.0, second_order_tilt=0.7, second_order_phases=phases
+        )
+        expected = unit(second_order.vectors(np.mean(moments[:phases], axis=0)))
+        np.testing.assert_allclose(second_order_vector(columns, chosen), expected, atol=1e-6)
+
+
+def test_second_moments_of_both_phases_move_less_where_a_recording_starts_later(narrow, rng):
+    columns = np.repeat(10 ** rng.uniform(-3, 0, (84, 60)), 5, axis=1).astype(np.float32)
+
+    def moved(phases: int) -> float:
+        chosen = with_settings(narrow, second_order_weight=1.0, second_order_phases=phases)
+        early, late = (second_order_vector(each, chosen) for each in (columns, columns[:, 1:]))
+        return float(np.linalg.norm(early - late))
+
+    assert moved(2) < 0.5 * moved(1)
+
+
+def test_second_moments_are_computed_only_where_they_count(narrow, rng):
+    """Not in the chroma view, and not without a weight."""
+    columns = rng.random((84, 100)).astype(np.float32)
+    views = cast(
+        "TwoViewNetwork", TwoViews(Watched(narrow.network.cqt, []), Watched(narrow.network.chroma, []))
+    )
+    watched = with_settings(narrow, chroma_weight=0.5, second_order_weight=0.0)._replace(network=views)
+    np.testing.assert_array_equal(
+        embed([columns], sealed=watched),
+        embed([columns], sealed=watched._replace(network=narrow.network)),
+    )
+    assert network_vectors(columns, sealed=watched)[1] is None
+    joined = with_settings(watched, second_order_weight=1.0)
+    assert network_vectors(columns, sealed=joined, folded=True)[1] is None
+    with pytest.raises(AssertionError, match="second moments"):
+        network_vectors(columns, sealed=joined)
+
+
 @pytest.fixture
 def whitened(sealed, rng) -> Sealed:
     """With windows of 16 steps, one every 8, and a whitening of some recordings."""
@@ -171,13 +221,17 @@ class Watched:
     def __init__(self, network: ResNet50IBN, shapes: list[tuple[int, ...]]) -> None:
         self.network, self.shapes = network, shapes
 
-    def infer(self, windows: np.ndarray, *, tilt: float) -> np.ndarray:
+    def infer(self, windows: np.ndarray) -> np.ndarray:
         self.shapes.append(windows.shape)
-        return self.network.infer(windows, tilt=tilt)
+        return self.network.infer(windows)
+
+    def infer_moments(self, windows: np.ndarray, *, tilt: float) -> np.ndarray:
+        raise AssertionError("second moments, which nobody uses")
 
 
 class TwoViews(NamedTuple):
     cqt: Watched
+    chroma: Watched | None = None
 
 
 def test_todays_memory_is_that_of_the_longest_window():

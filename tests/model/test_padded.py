@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mirex.model import padded, second_order
-from mirex.model.network import ResNet50IBN, TwoViewNetwork
+from mirex.model.network import ResNet50IBN, TwoViewNetwork, full_precision
 from mirex.model.whitening import unit
 from random_network import random_views
 
@@ -27,22 +27,24 @@ def narrow() -> ResNet50IBN:
 
 def plain(network: ResNet50IBN, window: np.ndarray) -> np.ndarray:
     """The network's own pass on one window: last and second-order vector, each of unit length."""
-    return units(network.infer(window[None], tilt=TILT), network)[0]
+    return units(network.infer(window[None]), network.infer_moments(window[None], tilt=TILT))[0]
 
 
-def units(outputs: np.ndarray, network: ResNet50IBN) -> np.ndarray:
-    last, moments = np.split(outputs, [network.neck.num_features], axis=1)
+def units(last: np.ndarray, moments: np.ndarray) -> np.ndarray:
     return np.concatenate([unit(last), unit(second_order.vectors(moments))], axis=1)
 
 
 def together(network: ResNet50IBN, windows: list[np.ndarray], *, rows: int, steps: int) -> np.ndarray:
     """The padded passes: the same of each window."""
-    with torch.inference_mode():
+    with torch.inference_mode(), full_precision():
         found = [
-            torch.cat(padded.both(network, x, lengths=lengths, tilt=TILT), dim=1).numpy()
+            units(
+                padded.embedding(network, x, lengths=lengths).cpu().numpy(),
+                padded.moments(network, x, lengths=lengths, tilt=TILT).cpu().numpy(),
+            )
             for x, lengths in padded.blocks(windows, rows=rows, steps=steps)
         ]
-    return units(np.concatenate(found)[: len(windows)], network)
+    return np.concatenate(found)[: len(windows)]
 
 
 def drawn(rng, *, bins: int = 84, lengths: tuple[int, ...] = LENGTHS) -> list[np.ndarray]:
@@ -64,8 +66,9 @@ def test_windows_of_any_length(views, rng, length):
     np.testing.assert_allclose(found[0], plain(views.cqt, windows[0]), rtol=0, atol=1e-5)
 
 
-MASKS = 1 + 13 * 2 + 16 + 1 + 1
-"""Before and after the stem's pooling; mean and variance of each IBN; before each 3x3 convolution; GeM."""
+MASKS = 1 + 13 * 2 + 16 + 1 + 2
+"""Before the stem's pooling; mean and variance of each IBN; before each 3x3 convolution; GeM; and for the
+moments, before and after the stem's pooling."""
 
 
 @pytest.mark.parametrize("left_out", range(MASKS))
@@ -101,12 +104,7 @@ def test_batches_have_one_shape(rng):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(rng):
-    from mirex.model.network import full_precision
-
     windows = drawn(rng)
     expected = [plain(random_views().cqt, window) for window in windows]
-    x, lengths = next(padded.blocks(windows, rows=len(windows), steps=256))
-    with torch.inference_mode(), full_precision():
-        found = padded.both(random_views().cqt.cuda(), x.cuda(), lengths=lengths.cuda(), tilt=TILT)
-    outputs = torch.cat(found, dim=1).cpu().numpy()
-    np.testing.assert_allclose(units(outputs, random_views().cqt), expected, rtol=0, atol=1e-4)
+    found = together(random_views().cqt.cuda(), windows, rows=len(windows), steps=256)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)

@@ -143,10 +143,10 @@ def test_a_second_order_vector_is_sealed_with_a_whitening_of_its_own(rng, tmp_pa
     save_recordings(tmp_path / "recordings.npz", rng)
     save_random(paths[0])
     more = ["--recordings", str(tmp_path / "recordings.npz"), "--second-order-tilt", "0.5"]
-    more += ["--second-order-weight"]
+    more += ["--second-order-phases", "2", "--second-order-weight"]
     assert main(["whiten", str(paths[0]), str(paths[1]), *more, "0.7"]) == 0
     joined = weights.load(paths[1])
-    chosen: dict[str, Any] = {"second_order_weight": 0.7, "second_order_tilt": 0.5}
+    chosen: dict[str, Any] = {"second_order_weight": 0.7, "second_order_tilt": 0.5, "second_order_phases": 2}
     assert joined.settings == dataclasses.replace(NetworkSettings(), **chosen)
     assert joined.whitening is not None
     assert joined.second_order_whitening is not None
@@ -157,22 +157,27 @@ def test_a_second_order_vector_is_sealed_with_a_whitening_of_its_own(rng, tmp_pa
 
     columns = (10 ** rng.uniform(-4, -1, (84, 200))).astype(np.float32)
     last, beside = network_vectors(columns, sealed=joined)
-    level = joined._replace(settings=dataclasses.replace(joined.settings, second_order_tilt=0.0))
-    assert np.abs(network_vectors(columns, sealed=level)[1] - beside).max() > 1e-4
+    assert beside is not None
+    changes: tuple[dict[str, Any], ...] = ({"second_order_tilt": 0.0}, {"second_order_phases": 1})
+    for change in changes:
+        changed = joined._replace(settings=dataclasses.replace(joined.settings, **change))
+        different = network_vectors(columns, sealed=changed)[1]
+        assert different is not None
+        assert np.abs(different - beside).max() > 1e-4
     parts = joined.whitening.apply(last), 0.7 * joined.second_order_whitening.apply(beside)
     expected = unit(np.concatenate(parts, axis=1))
     np.testing.assert_allclose(embed([columns], sealed=joined), expected, atol=1e-6)
     np.testing.assert_allclose(embed_together([columns], sealed=joined), expected, atol=1e-5)
 
-    more[3] = "0"
+    more[3], more[5] = "0", "1"
     assert main(["whiten", str(paths[1]), str(paths[2]), *more, "0"]) == 0
     back = weights.load(paths[2])
     assert (back.settings, back.second_order_whitening) == (NetworkSettings(), None)
     assert "second_order_whitening" not in json.loads(back.metadata["training"])
-    for name in chosen:
-        other: dict[str, Any] = {name: 0.2}
-        with pytest.raises(TrainingError, match=r"0\.2: fit the CQT view"):
-            whiten(paths[1], recordings=[], output=paths[2], views=["chroma"], **other)
+    others: dict[str, Any] = {"second_order_weight": 0.2, "second_order_tilt": 0.2, "second_order_phases": 1}
+    for name, value in others.items():
+        with pytest.raises(TrainingError, match=f"{value}: fit the CQT view"):
+            whiten(paths[1], recordings=[], output=paths[2], views=["chroma"], **{name: value})
 
 
 @pytest.mark.parametrize(
@@ -245,6 +250,7 @@ def test_windows_out_of_range(tmp_path, window):
         ("chroma_weight", (-0.1, math.nan, math.inf), "0 or more"),
         ("second_order_weight", (-0.1, math.nan, math.inf), "0 or more"),
         ("second_order_tilt", (-0.1, 1.1, math.nan), "0 to 1"),
+        ("second_order_phases", (0, 3, 1.5), "1 to 2"),
     ],
 )
 def test_settings_out_of_range(tmp_path, name, values, bounds):
