@@ -105,9 +105,7 @@ class BatchMaker:
         settings = self._settings
         risen = settings.start_strength + step / max(settings.curriculum_steps, 1)
         strength = min(settings.end_strength, risen)
-        lengths = Lengths(
-            int(generator.choice(settings.lengths)), int(generator.choice(settings.chroma_lengths))
-        )
+        lengths = self._lengths(step, generator)
         crops: list[_Crop] = []
         for index, (source, count) in enumerate(zip(self._sources, settings.works, strict=True)):
             chosen = generator.choice(len(self._shares[index]), count, replace=False, p=self._shares[index])
@@ -156,6 +154,15 @@ class BatchMaker:
             versions = self._sources[index].draw(work, lengths=[lengths], strength=0.0, generator=generator)
             crops += self._labelled(versions, work, source=index, step=0, place=len(crops))
         return _stacked(crops, lengths, fewest=1, multiple=1)
+
+    def _lengths(self, step: int, generator: np.random.Generator) -> Lengths:
+        """Drawn, or growing with the step."""
+        offered = self._settings.lengths, self._settings.chroma_lengths
+        drawn = [int(generator.choice(each)) for each in offered]
+        if not self._settings.growing_steps:
+            return Lengths(*drawn)
+        reached = min(step / self._settings.growing_steps, 1)
+        return Lengths(*(each[min(int(reached * len(each)), len(each) - 1)] for each in offered))
 
     def _excerpt(self, lengths: Lengths, generator: np.random.Generator) -> Lengths:
         """How long an excerpt the crop of one version repeats: the whole crop, or a short one."""

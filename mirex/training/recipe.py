@@ -301,6 +301,8 @@ def check(corpus: Corpus, recipe: Recipe) -> None:
             raise UsageError(f"share of {name} crops {share}: give 0 to 1")
     if not recipe.multiple_weight > 0:
         raise UsageError(f"weight of works with several versions {recipe.multiple_weight}: give more than 0")
+    if batch.growing_steps < 0:
+        raise UsageError(f"batches with growing crops {batch.growing_steps}: give 0 or more")
     if batch.echoes < 0:
         raise UsageError(f"echoes {batch.echoes}: give 0 or more")
     _check_crops(recipe)

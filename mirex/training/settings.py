@@ -94,6 +94,11 @@ class BatchSettings:
         (64, 96), "crop lengths in the CQT view, in steps of 0.93 s; each batch has one (64 96)"
     )
     chroma_lengths: tuple[int, ...] = option((80, 128, 192), "the same for the folded view (80 128 192)")
+    growing_steps: int = option(
+        0,
+        "batches in which crops grow from the first length to the last, which all later batches have; 0: "
+        "each batch draws one (0)",
+    )
     short_share: float = option(
         0.0,
         "share of crops that repeat an excerpt of 19 to 52 s, so that short recordings are found among "

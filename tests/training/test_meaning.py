@@ -225,6 +225,19 @@ def test_augmentation_grows_along_the_curriculum():
         assert source.strengths == pytest.approx([min(0.6, 0.2 + step / 100)] * 2)
 
 
+def test_crops_grow_from_the_first_length_to_the_last():
+    """All else stays as drawn."""
+    source = _Recorded([1.0] * 4)
+    settings = BatchSettings(works=(2,), lengths=(16, 16, 24, 40), growing_steps=8)
+    maker = BatchMaker([source], settings=settings, seed=1)
+    lengths = [maker.batch(step).cqt.shape[3] for step in range(12)]
+    assert lengths == [16, 16, 16, 16, 24, 24, 40, 40, 40, 40, 40, 40]
+    chosen, source.drawn = source.drawn, []
+    drawn = BatchMaker([source], settings=dataclasses.replace(settings, growing_steps=0), seed=1)
+    assert {drawn.batch(step).cqt.shape[3] for step in range(12)} == {16, 24, 40}
+    assert source.drawn == chosen
+
+
 @pytest.mark.parametrize("kind", ["scores", "recordings"])
 def test_works_with_several_versions_are_drawn_more_often(tmp_path, kind):
     """Work 0 has two versions, the seven others one each."""

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,9 +258,13 @@ def test_a_batch_in_other_keys_is_learned_from_as_if_it_had_been_made_in_them(co
     assert found == expected != plain
 
 
-def test_echoes_less_than_none_are_refused(corpus):
-    batch = dataclasses.replace(RECIPE.batch, echoes=-1)
-    with pytest.raises(UsageError, match="echoes -1: give 0"):
+@pytest.mark.parametrize(
+    ("name", "said"), [("echoes", "echoes"), ("growing_steps", "batches with growing crops")]
+)
+def test_numbers_less_than_none_are_refused(corpus, name, said):
+    change: dict[str, Any] = {name: -1}
+    batch = dataclasses.replace(RECIPE.batch, **change)
+    with pytest.raises(UsageError, match=f"{said} -1: give 0"):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
 
 
