@@ -37,6 +37,7 @@ from mirex.model.whitening import Whitening, unit
 from mirex.settings import NetworkSettings
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from mirex.model.network import ResNet50IBN
@@ -46,15 +47,18 @@ SHARED_BLOCK = 6144  # steps of several recordings at a time, with padding
 
 
 class _Part(NamedTuple):
-    """One playing of one of a recording's views.
+    """One playing of one of a recording's views, as windows, float32 [windows, bins, steps].
 
-    windows: the network's input, float32 [windows, bins, steps]. phases: the windows whose second moments are
-    averaged: the same, and those that start some columns later; none if second moments are not wanted.
+    phases: those that the network embeds, and the same from later columns on, as far as the second moments
+    are averaged over them.
     """
 
     folded: bool
-    windows: Array
-    phases: tuple[Array, ...] = ()
+    phases: tuple[Array, ...]
+
+    @property
+    def windows(self) -> Array:
+        return self.phases[0]
 
 
 def embed(columns: Sequence[Array], *, sealed: Sealed) -> Array:
@@ -180,7 +184,8 @@ def windows_of(columns: Array, *, settings: NetworkSettings, folded: bool = Fals
     AudioError
         As in `embed`.
     """
-    return _first_playing(columns, settings, folded=folded).windows
+    view = (chroma_view if folded else cqt_view)(_checked(columns, settings), settings=settings)
+    return _windows(view, folded=folded, settings=settings)
 
 
 def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
@@ -201,7 +206,7 @@ def embed_profile(profile: Array, *, sealed: Sealed) -> Array:
     settings = sealed.settings
     view = profile_view(profile, settings=settings)
     played = [
-        _Part(True, _windows(each, folded=True, settings=settings))
+        _Part(True, (_windows(each, folded=True, settings=settings),))
         for each in playings(view, folded=True, settings=settings)
     ]
     return _mean_of_playings([_vectors(part, sealed) for part in played])
@@ -223,7 +228,7 @@ def _checked(columns: Array, settings: NetworkSettings) -> Array:
 
 
 def _first_playing(columns: Array, settings: NetworkSettings, *, folded: bool) -> _Part:
-    return _parts(_checked(columns, settings), settings, folded=folded)[0]
+    return _part(_phases(_checked(columns, settings), settings, folded=folded), settings, folded=folded)
 
 
 def _played(kept: Array, settings: NetworkSettings) -> list[_Part]:
@@ -236,22 +241,30 @@ def _played(kept: Array, settings: NetworkSettings) -> list[_Part]:
 
 def _parts(kept: Array, settings: NetworkSettings, *, folded: bool) -> list[_Part]:
     """Each playing of a view."""
-    wanted = not folded and settings.second_order_weight > 0
-    count = settings.second_order_phases if wanted else 1
-    phases = [_windows_of_playings(_later(kept, phase), settings, folded=folded) for phase in range(count)]
-    return [_Part(folded, each[0], each if wanted else ()) for each in zip(*phases, strict=True)]
+    phases = _phases(kept, settings, folded=folded)
+    played = zip(*(playings(view, folded=folded, settings=settings) for view in phases), strict=True)
+    return [_part(each, settings, folded=folded) for each in played]
+
+
+def _part(phases: Sequence[Array], settings: NetworkSettings, *, folded: bool) -> _Part:
+    return _Part(folded, tuple(_windows(view, folded=folded, settings=settings) for view in phases))
+
+
+def _phases(kept: Array, settings: NetworkSettings, *, folded: bool) -> list[Array]:
+    """A view, and the same of the columns from later ones on, as far as their second moments count."""
+    view = chroma_view if folded else cqt_view
+    count = settings.second_order_phases if _has_second_order(settings, folded=folded) else 1
+    return [view(_later(kept, phase), settings=settings) for phase in range(count)]
+
+
+def _has_second_order(settings: NetworkSettings, *, folded: bool) -> bool:
+    return not folded and settings.second_order_weight > 0
 
 
 def _later(columns: Array, phase: int) -> Array:
     """The columns from another one on. The last one is repeated, so that there are as many steps."""
     count = columns.shape[1]
     return columns[:, np.minimum(np.arange(count) + phase, count - 1)]
-
-
-def _windows_of_playings(kept: Array, settings: NetworkSettings, *, folded: bool) -> list[Array]:
-    view = (chroma_view if folded else cqt_view)(kept, settings=settings)
-    played = playings(view, folded=folded, settings=settings)
-    return [_windows(each, folded=folded, settings=settings) for each in played]
 
 
 def _joined(parts: Sequence[_Part], vectors: Sequence[Array], settings: NetworkSettings) -> Array:
@@ -285,6 +298,8 @@ def _outputs(part: _Part, sealed: Sealed) -> tuple[Array, Array | None]:
     """The network's outputs for windows, and second moments if they are wanted."""
     network = _network(sealed, folded=part.folded)
     last = _by_blocks(network.infer, part.windows)
+    if not _has_second_order(sealed.settings, folded=part.folded):
+        return last, None
     infer_moments = partial(network.infer_moments, tilt=sealed.settings.second_order_tilt)
     return last, _mean([_by_blocks(infer_moments, each) for each in part.phases])
 
@@ -294,9 +309,9 @@ def _by_blocks(infer: Callable[[Array], Array], found: Array) -> Array:
     return np.concatenate([infer(found[start : start + rows]) for start in range(0, len(found), rows)])
 
 
-def _mean(phases: Sequence[Array]) -> Array | None:
-    """The mean of the phases' second moments, if there are any."""
-    return np.mean(phases, axis=0, dtype=np.float64) if phases else None
+def _mean(phases: Sequence[Array]) -> Array:
+    """The mean of the phases' second moments."""
+    return np.mean(phases, axis=0, dtype=np.float64)
 
 
 def _vectors_together(parts: Sequence[_Part], sealed: Sealed) -> list[Array]:
@@ -321,15 +336,18 @@ def _padded_outputs(
     from mirex.model import padded
 
     network = _network(sealed, folded=folded)
-    last = _by_padded_blocks(partial(padded.embedding, network), [part.windows for part in parts], steps)
+    by_blocks = partial(_by_padded_blocks, steps=steps, device=network.device)
+    last = by_blocks([part.windows for part in parts], partial(padded.embedding, network))
+    if not _has_second_order(sealed.settings, folded=folded):
+        return [(own, None) for own in last]
     moments = partial(padded.moments, network, tilt=sealed.settings.second_order_tilt)
-    phases = [
-        _by_padded_blocks(moments, each, steps) for each in zip(*(part.phases for part in parts), strict=True)
-    ]
-    return [(own, _mean([phase[place] for phase in phases])) for place, own in enumerate(last)]
+    phases = [by_blocks(each, moments) for each in zip(*(part.phases for part in parts), strict=True)]
+    return [(own, _mean(each)) for own, each in zip(last, zip(*phases, strict=True), strict=True)]
 
 
-def _by_padded_blocks(infer: Callable[..., "Tensor"], parts: Sequence[Array], steps: int) -> list[Array]:
+def _by_padded_blocks(
+    parts: Sequence[Array], infer: Callable[..., "Tensor"], *, steps: int, device: "torch.device"
+) -> list[Array]:
     """What is computed of each recording's windows, in blocks that they share."""
     import torch
 
@@ -339,7 +357,7 @@ def _by_padded_blocks(infer: Callable[..., "Tensor"], parts: Sequence[Array], st
     windows, outputs = [window for part in parts for window in part], []
     for x, lengths in padded.blocks(windows, rows=_rows(steps, block=SHARED_BLOCK), steps=steps):
         with torch.inference_mode(), full_precision():
-            outputs.append(infer(x, lengths=lengths).cpu().numpy())
+            outputs.append(infer(x.to(device), lengths=lengths.to(device)).cpu().numpy())
     ends = np.cumsum([len(part) for part in parts])
     return np.split(np.concatenate(outputs)[: ends[-1]], ends[:-1])
 

@@ -36,7 +36,6 @@ STAGE_BLOCKS = (3, 4, 6, 3)
 STAGE_WIDTHS = (1, 2, 4, 8)  # in units of the stem's channels
 EXPANSION = 4
 EMBEDDING_UNITS = STAGE_WIDTHS[-1] * EXPANSION
-STEM_STRIDE = 4
 
 
 class InstanceBatchNorm(nn.Module):
@@ -291,7 +290,7 @@ def dense_pool(y: Tensor) -> Tensor:
     Returns
     -------
     float [batch, channels, bins, steps]
-        Every fourth bin and step of it, STEM_STRIDE apart, are the stem's output.
+        Every fourth bin and step of it are the stem's output.
     """
     return functional.max_pool2d(functional.pad(y, (2, 2, 2, 2)), 3, stride=1, dilation=2)
 

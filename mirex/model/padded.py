@@ -19,7 +19,6 @@ from torch.nn import functional
 
 from mirex._typing import Array
 from mirex.model.network import (
-    STEM_STRIDE,
     Bottleneck,
     GeneralisedMean,
     InstanceBatchNorm,
@@ -82,7 +81,7 @@ def blocks(windows: Sequence[Array], *, rows: int, steps: int) -> Iterator[tuple
 
 
 def embedding(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> Tensor:
-    """Compute the embeddings of padded windows, on the network's device.
+    """Compute the embeddings of padded windows.
 
     Parameters
     ----------
@@ -98,8 +97,9 @@ def embedding(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> Tensor:
     float32 [batch, embedding_size]
         As the network gives them for each window without its padding.
     """
-    dense, lengths = _dense_stem(network, x, lengths)
-    y, lengths = dense[:, :, ::STEM_STRIDE, ::STEM_STRIDE], _halved(_halved(lengths))
+    convolved, lengths = network.stem[:3](x), _halved(lengths)
+    # The maximum over zeros is that over nothing, since no value is negative here.
+    y, lengths = network.stem[3](_masked(convolved, lengths)), _halved(lengths)
     for block in network.stages.modules():
         if isinstance(block, Bottleneck):
             y, lengths = _bottleneck(block, y, lengths)
@@ -107,7 +107,7 @@ def embedding(network: ResNet50IBN, x: Tensor, *, lengths: Tensor) -> Tensor:
 
 
 def moments(network: ResNet50IBN, x: Tensor, *, lengths: Tensor, tilt: float) -> Tensor:
-    """Compute the second moments of padded windows, on the network's device.
+    """Compute the second moments of padded windows.
 
     Parameters
     ----------
@@ -121,16 +121,8 @@ def moments(network: ResNet50IBN, x: Tensor, *, lengths: Tensor, tilt: float) ->
     float32 [batch, (embedding_size / 32) ** 2]
         As `ResNet50IBN.moments` gives them for each window without its padding.
     """
-    dense, lengths = _dense_stem(network, x, lengths)
-    products = summed_products(_masked(dense, lengths), tilt=tilt)
-    return products / (dense.shape[2] * lengths)[:, None]
-
-
-def _dense_stem(network: ResNet50IBN, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The stem at every bin and step, and the lengths on the network's device."""
-    lengths = lengths.to(network.device)
-    # The maximum over zeros is that over nothing, since no value is negative here.
-    return dense_pool(_masked(network.dense_convolution(x.to(network.device)), lengths)), lengths
+    dense = dense_pool(_masked(network.dense_convolution(x), lengths))
+    return summed_products(_masked(dense, lengths), tilt=tilt) / (dense.shape[2] * lengths)[:, None]
 
 
 def _bottleneck(block: Bottleneck, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

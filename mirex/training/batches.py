@@ -158,6 +158,7 @@ class BatchMaker:
     def _lengths(self, step: int, generator: np.random.Generator) -> Lengths:
         """Drawn, or growing with the step."""
         offered = self._settings.lengths, self._settings.chroma_lengths
+        # Drawn in any case, so that all other draws stay the same.
         drawn = [int(generator.choice(each)) for each in offered]
         if not self._settings.growing_steps:
             return Lengths(*drawn)

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from mirex.model.network import (
-    STEM_STRIDE,
     Bottleneck,
     GeneralisedMean,
     InstanceBatchNorm,
@@ -22,6 +21,7 @@ from mirex.model.network import (
 from random_network import random_network, random_views
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+STEM_STRIDE = 4
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -36,14 +36,13 @@ def units(last: np.ndarray, moments: np.ndarray) -> np.ndarray:
 
 def together(network: ResNet50IBN, windows: list[np.ndarray], *, rows: int, steps: int) -> np.ndarray:
     """The padded passes: the same of each window."""
-    with torch.inference_mode(), full_precision():
-        found = [
-            units(
-                padded.embedding(network, x, lengths=lengths).cpu().numpy(),
-                padded.moments(network, x, lengths=lengths, tilt=TILT).cpu().numpy(),
-            )
-            for x, lengths in padded.blocks(windows, rows=rows, steps=steps)
-        ]
+    found = []
+    for block, valid in padded.blocks(windows, rows=rows, steps=steps):
+        x, lengths = block.to(network.device), valid.to(network.device)
+        with torch.inference_mode(), full_precision():
+            last = padded.embedding(network, x, lengths=lengths)
+            moments = padded.moments(network, x, lengths=lengths, tilt=TILT)
+        found.append(units(last.cpu().numpy(), moments.cpu().numpy()))
     return np.concatenate(found)[: len(windows)]
 
 
