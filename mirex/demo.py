@@ -68,7 +68,7 @@ def run_demo(folder: Path) -> Made:
     Raises
     ------
     MirexError
-        If the folder cannot be written, or the extra mirex[plots] is missing.
+        If the folder cannot be written, or the extra `plots` is missing.
     """
     import numpy as np
 

@@ -20,7 +20,6 @@ NAMES_ONLY = ("extract", "query", "train", "seal", "whiten", "calibrate", "patch
 NOT_HERE = {
     "mirex export network.onnx": "needs the extra export",
     "mirex benchmark-accuracy covers80 --lists FOLDER --audio FOLDER": "needs a copy of covers80",
-    "mirex benchmark-accuracy --all --json weights/results.json": "needs the corpus, and half an hour",
     "mirex extract --scheduler tcp://host:8786 scratch list.txt": "needs a cluster",
 }
 BARE = ("mirex demo", "mirex weights")  # commands that run without an argument
@@ -73,7 +72,7 @@ def test_the_commands_run(folder, capsys):
         ran.append(words[0])
     assert set(COMMANDS) - {*NAMES_ONLY, "export"} <= set(ran)
     assert {"train", "seal"} <= set(ran)
-    assert (folder / "weights" / "mirex.safetensors").is_file()
+    assert (folder / "my.safetensors").is_file()
 
 
 def test_what_is_not_run_stands_there():

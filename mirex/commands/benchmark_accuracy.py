@@ -46,7 +46,7 @@ covers80, da-tacos, shs100k (test split), discogs-vi (test split): your copy of 
 --all measures all sets but the public ones: 75 works of covers, 40 of scores, 5 of robustness.
 
 Systems: ours (the weights as sealed); cqt-view, chroma-view and both-views, the same weights with one view
-of a recording or both; played-once, without the second playing; qmax, Essentia's ChromaCrossSimilarity
+of a recording or both; played-once, without test-time augmentation; qmax, Essentia's ChromaCrossSimilarity
 and CoverSongSimilarity; fourier, the 2-D Fourier magnitude of chroma. All use the same CQT columns.
 
 --json FILE adds the figures to a results file. Baselines that it already holds for the same recordings are

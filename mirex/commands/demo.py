@@ -11,7 +11,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "demo",
         help="try it on the bundled recordings",
         description="Extract the ten bundled recordings and write their distance matrix and a report page. "
-        "The page needs the extra mirex[plots].",
+        "The page needs the extra `plots`.",
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -11,9 +11,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "export",
         help="the network as an ONNX file",
-        description="Write the network as an ONNX file: input 'windows' [windows, 1, bins, steps], output "
-        "'embedding' [windows, dimensions]. Needs the extra mirex[export]. Exit status: 0 complete, "
-        "1 failed, 2 usage error.",
+        description="Write the network as an ONNX file: input 'windows' [windows, 1, bins, steps], outputs "
+        "'embedding' and 'moments' [windows, dimensions], both before whitening: not the embeddings that are "
+        "compared. Needs the extra `export`. Exit status: 0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("output", type=Path, help="the file to write")

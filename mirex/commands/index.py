@@ -43,7 +43,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--approximate",
         action="store_true",
         help="make or update the graph for 'mirex search --approximate' in FILE.graph, and measure its "
-        "recall; needs mirex[faiss]",
+        "recall; needs the extra `faiss`",
     )
     add_extraction_options(parser)
     parser.set_defaults(run=run)

@@ -10,7 +10,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "report",
         help="HTML report on a distance matrix",
         description="Write one self-contained page: tables, charts, worst cases with links to the audio, and "
-        "plots of where missed covers match. Needs the extra mirex[plots].",
+        "plots of where missed covers match. Needs the extra `plots`.",
         allow_abbrev=False,
     )
     parser.add_argument("matrix", help="distance matrix in the MIREX format")

@@ -23,8 +23,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="find the songs in a long recording, with times",
         description="Find the songs of a collection, including covers, in a live set, a broadcast or another "
         "long recording. Songs that play for less than a minute are hard to find, and times are accurate to "
-        "about 15 s. With --scratch, an interrupted scan can be resumed. An index is scanned with the --cqt "
-        "and --backend that it was made with. Exit status: 0 complete, 1 failed, 2 usage error.",
+        "about 15 s. With --scratch, an interrupted scan can be resumed. With --index, --cqt and --backend "
+        "default to those of the index, and -numThreads, --time-limit, --strict and --rehash have no effect. "
+        "Exit status: 0 complete, 1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     parser.add_argument("recording", help="an audio file of any length")

@@ -28,7 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--chroma-weight",
         type=float,
-        help="weight of the folded view in the embedding, 0 or more (the recipe's)",
+        help="weight of the chroma view in the embedding, 0 or more (the recipe's)",
     )
     parser.add_argument(
         "--start", type=Path, metavar="WEIGHTS", help="average with the weights that the run started from"

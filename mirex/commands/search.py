@@ -44,7 +44,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         action="store_true",
         help="search only where the graph of 'mirex index --approximate' leads: faster in a very large "
         "index, but may miss near recordings; the output states the measured recall. Distances are exact. "
-        "Needs mirex[faiss]",
+        "Needs the extra `faiss`",
     )
     parser.add_argument("--top", type=int, default=10, metavar="N", help="matches to list (default 10)")
     parser.add_argument(

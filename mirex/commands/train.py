@@ -35,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the recipe and train."""
-    from mirex.extras import need
+    from mirex.extras import how_to_install, need
 
     need(("numba", "mido"), extra="train")
     from mirex.training import run as training
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     plan = make_plan(read_values(args.recipe, flags=given(args)), folder=args.folder)
     if not has_matplotlib():
-        _say("no curve will be plotted: matplotlib is missing; install it with: pip install 'mirex[plots]'")
+        _say(f"no curve will be plotted: matplotlib is missing; {how_to_install('plots')}")
     step = training.run(
         args.folder, corpus=plan.corpus, recipe=plan.recipe, settings=plan.settings, report=_say
     )

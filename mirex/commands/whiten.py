@@ -33,17 +33,20 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument(
         "--second-order-weight",
         type=float,
-        help="weight of the stem's second-order vector in the CQT view (that of the weights)",
+        help="weight in the CQT view of the second-order vector, which describes the first convolution (that "
+        "of the weights)",
     )
     parser.add_argument(
         "--second-order-tilt",
         type=float,
-        help="how much more high bins count than low ones there, 0 to 1 (that of the weights)",
+        help="how much more high bins count than low ones in the second-order vector, 0 to 1 (that of the "
+        "weights)",
     )
     parser.add_argument(
         "--second-order-phases",
         type=int,
-        help="over how many columns of a step its moments are averaged, 1 or 2 (that of the weights)",
+        help="over how many grids of steps, a column apart, the second-order vector is averaged, 1 or 2 "
+        "(that of the weights)",
     )
     for name, view in (("--window", "CQT"), ("--chroma-window", "chroma")):
         parser.add_argument(

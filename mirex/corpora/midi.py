@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mirex.corpora.scores import LONGEST, Score
 from mirex.errors import MirexError, TrainingError
+from mirex.extras import how_to_install
 
 DRUM_CHANNEL = 9
 MELODY_NAMES = ("melod", "vocal", "vox", "voice", "lead", "sing")
@@ -43,7 +44,7 @@ def read_midi(path: Path) -> Score:
     try:
         import mido
     except ImportError as error:
-        raise MirexError("mido: not installed; install it with: pip install 'mirex[train]'") from error
+        raise MirexError(f"mido: not installed; {how_to_install('train')}") from error
     try:
         file = mido.MidiFile(path, clip=True)
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:

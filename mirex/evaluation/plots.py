@@ -1,4 +1,4 @@
-"""Plots by matplotlib, which is an optional extra: `pip install "mirex[plots]"`.
+"""Plots by matplotlib, which the extra `plots` installs.
 
 Figures are made without pyplot: no global state, no display. `svg` keeps text as text, so that a page
 can set its font and colour; equal input gives equal bytes.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mirex.errors import MirexError
+from mirex.extras import how_to_install
 from mirex.files import appearing_whole
 from mirex.retrieval.alignment import CrossSimilarity
 
@@ -48,7 +49,7 @@ def new_figure(width: float, height: float) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MirexError(
-            'plots need matplotlib, which is not installed; install it with: pip install "mirex[plots]"'
+            f"plots need matplotlib, which is not installed; {how_to_install('plots')}"
         ) from error
     return Figure(figsize=(width, height), layout="constrained")
 

@@ -7,7 +7,7 @@ recording is tried once more at the end, with nothing else running. If that fail
 failed.
 
 The cluster's workers need the same version of mirex, and must see recordings and weights under the same paths
-as this machine. Only this machine uses the scratch folder. Dask itself is the extra `mirex[cluster]`.
+as this machine. Only this machine uses the scratch folder. Dask itself is the extra `cluster`.
 """
 
 import concurrent.futures
@@ -24,6 +24,7 @@ from typing import Any
 from mirex import __version__
 from mirex.errors import MirexError, UsageError
 from mirex.extraction.pool import TIME_LIMIT, Answer, Crew, Process, WorkerDied, given_up
+from mirex.extras import how_to_install
 
 LOCAL = "local"
 _IN_FLIGHT = 1000  # tasks that the scheduler knows of; an adaptive cluster scales with them
@@ -100,9 +101,7 @@ def _client(scheduler: str, workers: int) -> Iterator[Any]:
         import dask
         import distributed
     except ImportError as error:
-        raise UsageError(
-            f"--scheduler needs Dask ({error}); install it with: pip install 'mirex[cluster]'"
-        ) from error
+        raise UsageError(f"--scheduler needs Dask ({error}); {how_to_install('cluster')}") from error
 
     # Dask logs every worker that comes or goes; we report on the recordings.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)

@@ -1,8 +1,8 @@
 """Playing: a recording higher or lower, faster or slower, by changing the network's input.
 
-A recording is played to the network twice, the second time a little lower and slower, like a record that
-turns too slowly; its embedding is the mean of both (test-time augmentation). Both outputs contain the music,
-while the network's errors partly differ and average out.
+A recording can be played to the network twice, the second time a little lower and slower, like a record that
+turns too slowly; its embedding is then the mean of both (test-time augmentation). Both outputs contain the
+music, while the network's errors partly differ and average out. The settings of the weights decide.
 """
 
 import numpy as np

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mirex.errors import MirexError, UsageError
+from mirex.extras import how_to_install
 from mirex.features.views import BINS, BINS_PER_OCTAVE
 from mirex.files import appearing_whole
 
@@ -176,6 +177,4 @@ def _extra(name: str, what: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise MirexError(
-            f'{what}: {error.name} is not installed; install it with: pip install "mirex[{name}]"'
-        ) from error
+        raise MirexError(f"{what}: {error.name} is not installed; {how_to_install(name)}") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mirex.errors import IndexFileError, MirexError, UsageError
+from mirex.extras import how_to_install
 from mirex.files import appearing_whole, write_whole
 from mirex.retrieval.index import Index
 from mirex.retrieval.index_file import BLOCK
@@ -63,7 +64,7 @@ def _write_parquet(index: Index, target: Path) -> list[Path]:
         from pyarrow import parquet
     except ImportError as error:
         raise MirexError(
-            'Parquet needs pyarrow, which is not installed; install it with: pip install "mirex[parquet]"'
+            f"Parquet needs pyarrow, which is not installed; {how_to_install('parquet')}"
         ) from error
     size = index.embeddings.shape[1]
     types = {"name": pa.string(), "content": pa.string(), "embedding": pa.list_(pa.float32(), size)}

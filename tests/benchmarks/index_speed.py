@@ -5,7 +5,7 @@
 Made embeddings, 2,048 values each, in clusters of ten on average, as works with versions are: 100,000 are an
 index of 400 MB. Each part is measured in a process of its own, on one thread; times of opening and searching
 are medians of repeats. Memory is the largest of the process, in which the pages of the mapped index count as
-far as they were read. `--approximate` also makes the graph (needs mirex[faiss]; minutes).
+far as they were read. `--approximate` also makes the graph (needs the extra `faiss`; minutes).
 """
 
 import argparse
@@ -39,7 +39,7 @@ def main() -> None:
     """Make an index, measure, print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--songs", type=int, default=100_000, help="in the index (default 100000)")
-    parser.add_argument("--approximate", action="store_true", help="also the graph; needs mirex[faiss]")
+    parser.add_argument("--approximate", action="store_true", help="also the graph; needs the extra faiss")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="make the index there and keep it")
     parser.add_argument("--part", choices=sorted(PARTS), help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -6,10 +6,6 @@ The recording is a FLAC file of the demo's recordings in random order, with 5 to
 `mirex scan` runs on it in a process of its own, with an index of the demo: first killed after `--kill-after`
 seconds, then to its end, then once more, when everything is in the scratch folder. The last two must print
 the same bytes.
-
-Measured with --backend openvino on a core of an AMD EPYC, 693 MiB of FLAC, 2,900 windows: killed after 60 s;
-the rest 72 s and 649 MiB of its own (849 with what is mapped of files); then from the scratch folder 7 s.
-The same bytes.
 """
 
 import argparse

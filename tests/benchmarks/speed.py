@@ -90,7 +90,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
     parser.add_argument("--table", type=Path, metavar="FILE", help="measure nothing: print that file's table")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the growth (needs mirex[plots])")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the growth (needs the extra plots)")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="put the table into that file")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each stage (default 5)")
     parser.add_argument("--matrix", type=int, default=4_000, help="rows and columns (default 4000)")

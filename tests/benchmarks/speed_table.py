@@ -12,13 +12,13 @@ MARK = "<!-- speed -->"
 def table(report: Mapping[str, Any]) -> str:
     """Markdown: seconds (medians) and how many times ours (medians of the ratios of each turn)."""
     lines = [describe(report), ""]
-    lines += ["| stage | how | seconds | times ours |", "|---|---|---|---|"]
+    lines += ["| stage | how | seconds | relative to mirex |", "|---|---|---|---|"]
     for stage, candidates in report["stages"].items():
         for name, seconds in candidates.items():
             first = stage if name == OURS else ""
             ratio = "" if name == OURS else f"{times(seconds, candidates[OURS]):.2g}"
             lines.append(f"| {first} | {name} | {statistics.median(seconds):.3f} | {ratio} |")
-    lines += ["", "| tracks | workers | backend | wall s | processor s a track | MiB a worker, at most |"]
+    lines += ["", "| tracks | workers | backend | wall s | CPU s per track | peak MiB per worker |"]
     lines += ["|---|---|---|---|---|---|"]
     for run in report["growth"]["runs"]:
         each = run["processor"] / run["tracks"]
@@ -52,7 +52,7 @@ def describe(report: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
     left_out = "".join(f" Left out: {name} ({reason})." for name, reason in report["skipped"].items())
     return (
-        f"{found['cores']} cores: {found['processor']}{instructions}; {versions}. Stages: processor "
+        f"{found['cores']} cores: {found['processor']}{instructions}; {versions}. Stages: CPU "
         f"seconds of one thread, for one track of {report['track_seconds']} s at 22,050 Hz.{left_out}"
     )
 
@@ -91,10 +91,10 @@ def panels(growth: Mapping[str, Any]) -> list[tuple[str, str, Lines]]:
     most = max(run["tracks"] for run in growth["runs"])
     longest = [run for run in growth["runs"] if run["tracks"] == most]
     return [
-        ("seconds of music", "processor seconds", stages),
+        ("seconds of music", "CPU seconds", stages),
         ("tracks", "wall seconds", lines_of(growth["runs"], along="tracks", apart="threads")),
         (f"workers, for {most} tracks", "wall seconds", lines_of(longest, along="threads", apart="")),
-        ("rows and columns of the matrix", "processor seconds", sizes),
+        ("rows and columns of the matrix", "CPU seconds", sizes),
     ]
 
 

@@ -2,9 +2,9 @@
 
     PYTHONPATH=.:tests python -m campaign --files 2000 --kills 300 --readers 2000 --json campaign.json
 
-takes about an hour on two cores. The network has random weights: what is tested is that a run survives, not
-what it finds. Tells how far it is and what it found so far, part by part; Ctrl-C ends it with the figures so
-far. Exit status 1 if anything was found, 130 if it was stopped. `--load` measures load instead.
+takes about half an hour on two cores. The network has random weights: what is tested is that a run survives,
+not what it finds. Tells how far it is and what it found so far, part by part; Ctrl-C ends it with the figures
+so far. Exit status 1 if anything was found, 130 if it was stopped. `--load` measures load instead.
 """
 
 import argparse

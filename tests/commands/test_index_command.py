@@ -203,9 +203,9 @@ def test_without_faiss_nothing_is_begun(place, monkeypatch):
     build(place)
     monkeypatch.setattr("mirex.extras.find_spec", lambda name: None)
     monkeypatch.setattr("mirex.extraction.extract.extract", None)
-    with pytest.raises(MirexError, match=r"pip install 'mirex\[faiss\]'"):
+    with pytest.raises(MirexError, match=r"pip install .*\[faiss\]"):
         build(place, "--append", "--approximate")
-    with pytest.raises(MirexError, match=r"pip install 'mirex\[faiss\]'"):
+    with pytest.raises(MirexError, match=r"pip install .*\[faiss\]"):
         run(search_command, place, place / "0.wav", "--index", place / "songs.mirex", "--approximate")
 
 

@@ -412,7 +412,7 @@ class TestBackend:
     def test_one_that_is_not_installed_is_named(self, place, monkeypatch):
         index = made_by(place, cqt="multirate", backend="openvino")
         monkeypatch.setitem(sys.modules, "openvino", None)
-        with pytest.raises(MirexError, match=r'pip install "mirex\[fast\]"'):
+        with pytest.raises(MirexError, match=r"pip install .*\[fast\]"):
             run(scan_command, place, place / "set.wav", "--index", index)
 
 

@@ -11,6 +11,7 @@ from mirex import extras
 from mirex.cli import main
 from mirex.corpora import fluidsynth
 from mirex.errors import MirexError, TrainingError
+from mirex.extras import how_to_install
 from mirex.training.synthesis import patches
 from mirex.training.synthesis.patches import load_patches, make_patches
 
@@ -50,7 +51,7 @@ def test_a_missing_matplotlib_is_told_before_training_which_goes_on_without(
     _without(monkeypatch, "matplotlib")
     assert _train(tmp_path / "run", chroma) == 0
     said = capsys.readouterr().out
-    assert "no curve will be plotted: matplotlib is missing; install it with: pip install" in said
+    assert f"no curve will be plotted: matplotlib is missing; {how_to_install('plots')}" in said
     assert said.index("no curve") < said.index("seed ")
     assert (tmp_path / "run" / "checkpoint.safetensors").exists()
     assert not (tmp_path / "run" / "curve.png").exists()
@@ -61,7 +62,7 @@ def test_a_missing_extra_is_named_with_what_installs_it(tmp_path, chroma, monkey
     _without(monkeypatch, module)
     assert _train(tmp_path / "run", chroma) == 1
     said = capsys.readouterr().err
-    assert f"{module}: not installed; install it with: pip install 'mirex[train]'" in said
+    assert f"{module}: not installed; {how_to_install('train')}" in said
     assert "defect" not in said
 
 
@@ -70,7 +71,7 @@ def test_patches_without_mido_say_how_to_get_it(tmp_path, monkeypatch, capsys):
     (tmp_path / "any.sf2").write_bytes(b"")
     assert main(["patches", str(tmp_path / "any.sf2"), str(tmp_path / "any.npz")]) == 1
     said = capsys.readouterr().err
-    assert "mido: not installed; install it with: pip install 'mirex[train]'" in said
+    assert f"mido: not installed; {how_to_install('train')}" in said
     assert "defect" not in said
     notes = fluidsynth.Notes._make([np.zeros(1, np.int64)] * 5)
     with pytest.raises(MirexError, match="mido: not installed"):
