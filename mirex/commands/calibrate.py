@@ -1,6 +1,7 @@
 """`mirex calibrate`: distances of known pairs to a calibration of probabilities."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,10 @@ def run(args: argparse.Namespace) -> int:
     from mirex.retrieval.calibration import METADATA_KEY, fit, pairs_of_matrix
 
     generator, sets = np.random.default_rng(args.seed), []
+    sealed = weights.fingerprint(weights.read_metadata(Path(args.into))) if args.into else None
     for name, path, cliques in args.on:
         matrix = read_matrix(path)
+        _check(path, matrix.system, sealed)
         evaluation = evaluate(matrix, cliques=read_cliques(cliques))
         sets.append(pairs_of_matrix(matrix, evaluation, name=name, generator=generator))
     calibration = fit(sets)
@@ -57,3 +60,14 @@ def run(args: argparse.Namespace) -> int:
         weights.replace_metadata(Path(args.into), entries={METADATA_KEY: calibration.to_json()})
     print(calibration.describe())
     return 0
+
+
+def _check(path: str, system: str, sealed: str | None) -> None:
+    """Check that a matrix holds cosine distances, of these weights if it names any."""
+    from mirex.errors import UsageError
+
+    if system.endswith(", csls"):
+        raise UsageError(f"{path}: its values are those of --hubness csls, not distances; make it without")
+    made_by = re.search(r"weights ([0-9a-f]{16})", system)
+    if sealed and made_by and made_by[1] != sealed:
+        raise UsageError(f"{path}: made with the weights {made_by[1]}, not {sealed}; make it with these")

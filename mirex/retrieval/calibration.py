@@ -27,6 +27,7 @@ from scipy.special import expit, log_expit, logit
 
 from mirex.errors import EvaluationError, UsageError, WeightsError
 from mirex.formats.matrix import Matrix
+from mirex.retrieval.distance import FAILED
 from mirex.untrusted import parse_json
 
 if TYPE_CHECKING:
@@ -303,6 +304,8 @@ def pairs_of_matrix(
 ) -> Pairs:
     """Collect the pairs of a matrix: each evaluated query with all its versions and some others.
 
+    Recordings that could not be decoded are left out.
+
     Parameters
     ----------
     matrix : Matrix
@@ -327,6 +330,7 @@ def pairs_of_matrix(
         version = numbers == numbers[position]
         kept = version | (generator.random(len(version)) < share)
         kept[position] = False
+        kept &= matrix.distances[row] != FAILED
         distances.append(matrix.distances[row][kept])
         same.append(version[kept])
     return Pairs(np.concatenate(distances).astype(np.float64), np.concatenate(same), name)

@@ -24,7 +24,7 @@ from mirex.model.weights import Sealed
 from mirex.model.whitening import POWER, SHRINKAGE, Moments, check
 from mirex.settings import NetworkSettings
 
-KEPT: tuple[str, ...] = ("results", "calibration", "date", "licence")
+KEPT: tuple[str, ...] = ("date", "licence")
 NUMBERS = (
     ("chroma_weight", "weight of the chroma view", 0, math.inf),
     ("second_order_weight", "weight of the second-order vector", 0, math.inf),
@@ -101,7 +101,7 @@ def whiten(
     seed : int
         Of the dither that replaces the rounded digits of the levels.
     calibration, results : dict, optional
-        Replace those in the weights' metadata.
+        For the metadata. Those of the old weights are not kept: they belong to other distances.
     date : str, optional
         ISO; that of the weights by default.
     progress : callable, optional
@@ -246,7 +246,7 @@ def seal_whitened(sealed: Sealed, *, told: dict[str, Any], changes: dict[str, An
     told : dict
         The metadata's entries on the whitenings that are new, by name; None removes one.
     changes : dict
-        New `calibration`, `results` and `date` of the metadata; None keeps the old entry.
+        New `calibration`, `results` and `date` of the metadata; without it the date stays.
     output : Path
         The file to write.
 

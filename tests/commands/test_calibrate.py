@@ -39,6 +39,25 @@ def test_the_calibration_is_written_and_sealed(sets, tmp_path, capsys):
     assert found.probability(0.3) > 0.95 > 0.05 > found.probability(1.0)
 
 
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        ("mirex 1.0, weights {own}, csls", "those of --hubness csls, not distances"),
+        ("mirex 1.0, weights 0123456789abcdef", "made with the weights 0123456789abcdef, not {own}"),
+        ("mirex 1.0, weights {own}", ""),
+    ],
+)
+def test_matrices_of_other_values_or_weights_are_refused(sets, tmp_path, capsys, system, said):
+    own = save_random(tmp_path / "weights.safetensors")
+    matrix = tmp_path / "one.txt"
+    _, *rest = matrix.read_text().splitlines(keepends=True)
+    matrix.write_text(system.format(own=own) + "\n" + "".join(rest))
+    command = ["calibrate", str(tmp_path / "c.json"), *sets, "--into", str(tmp_path / "weights.safetensors")]
+    assert main(command) == (2 if said else 0)
+    assert said.format(own=own) in capsys.readouterr().err
+    assert (tmp_path / "c.json").exists() != bool(said)
+
+
 def test_a_place_that_cannot_be_written(sets, tmp_path, capsys):
     assert main(["calibrate", str(tmp_path / "none" / "c.json"), *sets]) == 1
     assert "cannot be written" in capsys.readouterr().err

@@ -106,9 +106,13 @@ def test_weights_are_sealed_with_a_whitening_of_recordings(rng, tmp_path):
     save_recordings(tmp_path / "recordings.npz", rng)
     save_random(tmp_path / "plain.safetensors")
     plain = weights.load(tmp_path / "plain.safetensors")
+    weights.replace_metadata(
+        tmp_path / "plain.safetensors", entries={"calibration": '{"a": 1}', "results": '{"b": 1}'}
+    )
     command = ["whiten", str(tmp_path / "plain.safetensors"), str(tmp_path / "white.safetensors")]
     assert main([*command, "--recordings", str(tmp_path / "recordings.npz"), "--date", "2026-01-01"]) == 0
     white = weights.load(tmp_path / "white.safetensors")
+    assert not {"calibration", "results"} & set(white.metadata), "they belong to other distances"
     assert white.whitening is not None
     assert white.settings == plain.settings
     told = json.loads(white.metadata["training"])["whitening"]

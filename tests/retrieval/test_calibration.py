@@ -17,6 +17,7 @@ from mirex.retrieval.calibration import (
     pairs_of_matrix,
     reliability,
 )
+from mirex.retrieval.distance import FAILED
 
 MODEL = Calibration(knee=0.5, level=0.5, below=-12.0, above=-6.0, data="held-out pairs", pairs=1000)
 
@@ -125,6 +126,19 @@ def test_pairs_of_a_matrix_leave_a_query_with_itself_out(rng):
     few = pairs_of_matrix(matrix, found, name="m", generator=rng, most_others=4)
     assert few.same.sum() == 6
     assert len(few.distances) < 20
+
+
+def test_a_recording_that_could_not_be_decoded_is_in_no_pair(rng):
+    names = [f"{number}.wav" for number in range(6)]
+    distances = rng.uniform(0.2, 1, (6, 6)).astype(np.float32)
+    distances[5, :] = distances[:, 5] = FAILED
+    np.fill_diagonal(distances, 0)
+    matrix = Matrix("made", tuple(names), np.arange(6), distances)
+    found = evaluate(matrix, cliques={name: str(number // 2) for number, name in enumerate(names)})
+    pairs = pairs_of_matrix(matrix, found, name="m", generator=rng)
+    assert len(pairs.distances) == 5 * 4
+    assert pairs.same.sum() == 4
+    assert pairs.distances.max() < FAILED
 
 
 def test_sealed_and_read_back():
