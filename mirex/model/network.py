@@ -89,6 +89,19 @@ class _InstanceNorm(torch.autograd.Function):
         return of_x.to(x.dtype), *(positions * sums.sum(dim=(0, 2, 3)) for sums in (of_weight, of_bias)), None
 
 
+class StridedConvolution(nn.Conv2d):
+    """A convolution that computes one or two steps in float32, even under autocast.
+
+    With a stride of 2, PyTorch 2.13 returns whatever lay in memory for them in bfloat16, on CPUs with AMX.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type) or x.shape[3] > 2:
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 class Bottleneck(nn.Module):
     """Residual bottleneck: 1x1, 3x3 (with the stride), 1x1; the first norm is IBN-a where asked."""
 
@@ -97,7 +110,7 @@ class Bottleneck(nn.Module):
         outputs = width * EXPANSION
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
         self.norm1 = InstanceBatchNorm(width) if ibn else nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = StridedConvolution(width, width, 3, stride=stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.norm3 = nn.BatchNorm2d(outputs)
@@ -153,7 +166,7 @@ class ResNet50IBN(nn.Module):
             raise ValueError(f"embedding_size {embedding_size}: give a multiple of {2 * EMBEDDING_UNITS}")
         channels = embedding_size // EMBEDDING_UNITS
         self.stem = nn.Sequential(
-            nn.Conv2d(1, channels, 7, stride=2, padding=3, bias=False),
+            StridedConvolution(1, channels, 7, stride=2, padding=3, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(3, stride=2, padding=1),
@@ -339,6 +352,21 @@ class TwoViewNetwork(nn.Module):
         for name, parameter in self.cqt.named_parameters():
             module, _, attribute = name.rpartition(".")
             setattr(self.chroma.get_submodule(module), attribute, parameter)
+
+    def first_stages(self, count: int) -> list[nn.Module]:
+        """List the stem and the first stages, of both views.
+
+        Parameters
+        ----------
+        count : int
+            Stages, 0 to 4. With 0 the list is empty: without a stage there is no stem.
+
+        Returns
+        -------
+        list of Module
+        """
+        views = (self.cqt, self.chroma) if count else ()
+        return [part for view in views for part in (view.stem, *view.stages[:count])]
 
     def forward(self, cqt: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
         """Compute pooled vectors and embeddings of both views.

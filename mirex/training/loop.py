@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -56,9 +55,14 @@ class Trainer:
         self.device = device
         network = TwoViewNetwork(embedding_size=embedding_size, generator=generator)
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for part in self.network.first_stages(settings.frozen_stages):
+            part.requires_grad_(False)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.classifier = losses.CosineClassifier(works, size=embedding_size, generator=generator).to(device)
         self.centers = losses.Centers(works, size=embedding_size).to(device)
+        # On a CPU, a classifier of many works that counts for nothing would take a tenth of the time.
+        self.classifies = settings.classification_weight > 0
+        self.classifier.requires_grad_(self.classifies)
         self.parameters = {
             f"{part}.{name}": parameter
             for part, module in (("network", self.network), ("classifier", self.classifier))
@@ -185,7 +189,8 @@ class Trainer:
             To compute them from.
         """
         views = ((batch.cqt, batch.chroma) for batch in map(self._on_device, batches))
-        renew_statistics(self.average, views, device=self.device)
+        kept = self.average.first_stages(self.settings.frozen_stages)
+        renew_statistics(self.average, views, device=self.device, kept=kept)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """Train on one batch.
@@ -206,9 +211,11 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.step, settings=self.settings)
         self.network.train()
+        for part in self.network.first_stages(self.settings.frozen_stages):
+            part.eval()
         with half_precision(self.device):
             pooled, embedding = self.network(cqt, chroma)
-            logits = self.classifier(embedding)
+            logits = self.classifier(embedding) if self.classifies else None
         terms = self._terms(pooled.float(), embedding.float(), logits, labels, chosen)
         total = self._weighted(terms)
         self.optimiser.zero_grad(set_to_none=True)
@@ -234,10 +241,15 @@ class Trainer:
         return Batch(**there)
 
     def _terms(
-        self, pooled: Tensor, embedding: Tensor, logits: Tensor, labels: Tensor, chosen: losses.Pairs
+        self,
+        pooled: Tensor,
+        embedding: Tensor,
+        logits: Tensor | None,
+        labels: Tensor,
+        chosen: losses.Pairs,
     ) -> dict[str, Tensor]:
-        return {
-            "classification": losses.classification(logits, labels),
+        classified = {} if logits is None else {"classification": losses.classification(logits, labels)}
+        return classified | {
             "triplet": self._triplet(pooled, embedding, chosen),
             "center": self.centers(pooled, labels),
             "contrastive": losses.supervised_contrastive(embedding, chosen),
@@ -315,7 +327,8 @@ def train(
     Raises
     ------
     TrainingError
-        If the checkpoint or the log cannot be written.
+        If the checkpoint or the log cannot be written, or the loss is no longer finite; the last
+        checkpoint is then from before.
     """
     settings = trainer.settings
     began, samples = time.monotonic(), 0
@@ -337,6 +350,7 @@ def train(
         if done % 20 == 0 or saving or "validation" in entry:
             written = [_values(each) for each in unwritten]
             _log(folder / "log.jsonl", written)
+            _check_finite(written, checkpoint=folder / "checkpoint.safetensors")
             report(_line(written[-1]))
             unwritten.clear()
         if saving:
@@ -401,7 +415,17 @@ def _log(path: Path, entries: Iterable[dict[str, Any]]) -> None:
         raise TrainingError(f"{path}: the log cannot be written ({error.strerror})") from error
 
 
+def _check_finite(entries: Iterable[dict[str, Any]], *, checkpoint: Path) -> None:
+    for entry in entries:
+        for name, value in entry.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise TrainingError(
+                    f"{name} is {value} at step {entry['step'] + 1}, so nothing more can be learned; go on "
+                    f"from the last {checkpoint}, if there is one, with a lower --learning-rate"
+                )
+
+
 def _line(entry: dict[str, Any]) -> str:
-    terms = " ".join(f"{k} {v:.3f}" for k, v in entry.items() if isinstance(v, float) and np.isfinite(v))
+    terms = " ".join(f"{k} {v:.3f}" for k, v in entry.items() if isinstance(v, float))
     maps = " ".join(f"{k} {v:.3f}" for k, v in entry.get("validation", {}).items())
     return f"step {entry['step'] + 1}: {terms}" + (f" | mAP {maps}" if maps else "")

@@ -19,7 +19,14 @@ T = TypeVar("T")
 _DEST = "option:"
 
 
-def option(default: Any, help: str, *, flag: str | None = None, choices: Sequence[Any] | None = None) -> Any:
+def option(
+    default: Any,
+    help: str,
+    *,
+    flag: str | None = None,
+    choices: Sequence[Any] | None = None,
+    metavar: str | None = None,
+) -> Any:
     """Make a field of a dataclass that is an option.
 
     Parameters
@@ -32,12 +39,15 @@ def option(default: Any, help: str, *, flag: str | None = None, choices: Sequenc
         Its flag without "--"; the field's name by default.
     choices : sequence, optional
         Its possible values.
+    metavar : str, optional
+        What stands for its value in `--help`; by default FILE for a path and N for a number.
 
     Returns
     -------
     dataclasses.Field
     """
-    return dataclasses.field(default=default, metadata={"help": help, "flag": flag, "choices": choices})
+    metadata = {"help": help, "flag": flag, "choices": choices, "metavar": metavar}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 class Leaf(NamedTuple):
@@ -110,7 +120,8 @@ def add_flags(
             settings |= {"type": inner, "choices": metadata.get("choices")}
             settings |= {"nargs": "+"} if several else {}
             if not metadata.get("choices"):
-                settings["metavar"] = "FILE" if inner is Path else "N" if inner in (int, float) else None
+                usual = "FILE" if inner is Path else "N" if inner in (int, float) else None
+                settings["metavar"] = metadata.get("metavar") or usual
         parser.add_argument(flag, **settings)
 
 

@@ -182,3 +182,5 @@ def _plot(folder: Path, report: Report) -> None:
         plot_log(folder / "log.jsonl", path=folder / "curve.png")
     except ImportError:
         report(f"no {folder / 'curve.png'}: matplotlib is not installed")
+    except OSError as error:
+        report(f"no {folder / 'curve.png'}: {error.filename or folder}: {error.strerror}")

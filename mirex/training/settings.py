@@ -34,7 +34,9 @@ class Corpus:
     )
     links: Path | None = option(None, "links.tsv: works that are in both chroma and scores")
     anthems: Path | None = option(None, "anthems.npz, for validation only")
-    corpus: Path = option(Path(), "folder that the other paths are relative to (the current one)")
+    corpus: Path = option(
+        Path(), "folder that the paths of data are relative to (the current one)", metavar="FOLDER"
+    )
     scratch: Path = Path("scratch")
     decoders: int = 1
 
@@ -88,12 +90,14 @@ class RunSettings:
 class BatchSettings:
     """Batches of P works x K versions; all crops of a view in a batch have one length."""
 
-    works: tuple[int, ...] = option((12, 9), "works per batch, one number per source (12 9)")
+    works: tuple[int, ...] = option(
+        (12, 9), "works per batch, a number for each of scores, chroma, recordings that is given (12 9)"
+    )
     versions: int = option(3, "versions of each work in a batch (3)")
     lengths: tuple[int, ...] = option(
         (64, 96), "crop lengths in the CQT view, in steps of 0.93 s; each batch has one (64 96)"
     )
-    chroma_lengths: tuple[int, ...] = option((80, 128, 192), "the same for the folded view (80 128 192)")
+    chroma_lengths: tuple[int, ...] = option((80, 128, 192), "the same for the chroma view (80 128 192)")
     growing_steps: int = option(
         0,
         "batches in which crops grow from the first length to the last, which all later batches have; 0: "
@@ -115,7 +119,7 @@ class BatchSettings:
         "bottleneck (0)",
     )
     curriculum_steps: int = option(
-        800, "batches in which the strength of augmentation rises by 1, up to --strength (800)"
+        800, "the strength of augmentation rises by 1 in this many batches, until it reaches --strength (800)"
     )
     start_strength: float = option(0.25, "initial strength of augmentation (0.25)")
     end_strength: float = option(0.5, "final strength of augmentation (0.5)", flag="strength")
@@ -144,6 +148,11 @@ class LoopSettings:
     warmup_steps: int = option(100, "steps at the start with a rising learning rate (100)")
     learning_rate: float = option(2e-3, "learning rate between warm-up and decay (2e-3)")
     weight_decay: float = option(1e-4, "weight decay of kernels and matrices (1e-4)")
+    frozen_stages: int = option(
+        0,
+        "how many of the network's four stages keep their weights and statistics, and the stem with them; "
+        "with --start-from, for a shorter run; 0: everything learns (0)",
+    )
     clip_norm: float = option(5.0, "maximum norm of the gradient (5)")
     average_decay: float = option(0.998, "decay of the moving average of the weights; 0: none (0.998)")
     classification_weight: float = option(0.3, "weight of cross entropy over works (0.3)")
@@ -176,7 +185,7 @@ class Recipe:
     stitching: StitchSettings = dataclasses.field(default_factory=StitchSettings)
     loop: LoopSettings = dataclasses.field(default_factory=LoopSettings)
     fold_share: float = option(
-        0.25, "share of crops of scores, recordings and voiced chroma in the folded view (0.25)"
+        0.25, "share of crops of scores, recordings and voiced chroma in the chroma view (0.25)"
     )
     backwards_weight: float = option(
         0.0, "relative frequency of chroma works played backwards, as works of their own (0)"
@@ -185,17 +194,19 @@ class Recipe:
         0.0, "relative frequency of chroma works with mirrored intervals, as works of their own (0)"
     )
     voiced_share: float = option(
-        0.0, "share of chroma crops that are sounded by instruments, in both views; needs --patches (0)"
+        0.0, "share of chroma crops that instruments resynthesise, in both views; needs --patches (0)"
     )
     chroma_stitching: float | None = option(
         None, "share of stitched chroma crops, if it is to differ from --stitching (the same)"
     )
     sounded_share: float = option(
         0.0,
-        "share of recording crops that are sounded by instruments; with --patches, the second crop of a "
+        "share of recording crops that instruments resynthesise; with --patches, the second crop of a "
         "recording in a batch always is (0)",
     )
-    registers_share: float = option(0.5, "share of sounded recording crops that keep their octaves (0.5)")
+    registers_share: float = option(
+        0.5, "share of resynthesised recording crops that keep their octaves (0.5)"
+    )
     multiple_weight: float = option(
         4.0, "relative frequency of works with several versions; that of others is 1 (4)"
     )

@@ -5,7 +5,7 @@ from the activations of the averaged weights on training batches (Izmailov et al
 Wider Optima", UAI 2018, section 3.3).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,13 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @torch.no_grad()
-def renew_statistics(network: TwoViewNetwork, views: Iterable[tuple[Tensor, Tensor]], *, device: str) -> None:
+def renew_statistics(
+    network: TwoViewNetwork,
+    views: Iterable[tuple[Tensor, Tensor]],
+    *,
+    device: str,
+    kept: Sequence[nn.Module] = (),
+) -> None:
     """Replace the running means and variances of a network with those over some batches.
 
     Parameters
@@ -29,8 +35,11 @@ def renew_statistics(network: TwoViewNetwork, views: Iterable[tuple[Tensor, Tens
         view without any crops keeps its statistics.
     device : str
         As PyTorch names it.
+    kept : sequence of Module
+        Parts of the network that keep their statistics, and are used with them.
     """
-    norms = [module for module in network.modules() if isinstance(module, NORMS)]
+    fixed = {id(module) for part in kept for module in part.modules()}
+    norms = [module for module in network.modules() if isinstance(module, NORMS) and id(module) not in fixed]
     before = [
         (norm.momentum, norm.running_mean, norm.running_var, norm.num_batches_tracked) for norm in norms
     ]
@@ -40,6 +49,8 @@ def renew_statistics(network: TwoViewNetwork, views: Iterable[tuple[Tensor, Tens
         norm.running_mean, norm.running_var = (torch.zeros_like(_there(t)) for t in _running(norm))
         norm.num_batches_tracked = torch.zeros_like(_there(norm.num_batches_tracked))
     network.train()
+    for part in kept:
+        part.eval()
     for cqt, chroma in views:
         with half_precision(device):
             network(cqt, chroma)

@@ -119,6 +119,35 @@ def test_the_log_can_be_read_and_plotted(finished, tmp_path):
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_log_that_is_cut_off_or_has_other_terms_is_plotted(tmp_path):
+    pytest.importorskip("matplotlib")
+    entries: list[dict[str, Any]] = [
+        {"step": 0, "triplet": 1.0, "contrastive": 1.0, "validation": {"pop": 0.5}},
+        {"step": 1, "classification": 2.0, "triplet": 1.0, "contrastive": 1.0, "validation": {"scores": 0.5}},
+    ]
+    log = "".join(json.dumps(entry) + "\n" for entry in entries) + '{"step": 2, "trip'
+    (tmp_path / "log.jsonl").write_text(log)
+    assert read_log(tmp_path / "log.jsonl") == entries
+    plot_log(tmp_path / "log.jsonl", path=tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 0
+
+
+def test_a_loss_that_is_no_longer_finite_ends_the_run_before_its_checkpoint(corpus, tmp_path):
+    maker = make_batches(corpus, recipe=RECIPE)
+    trainer = Trainer(maker.works, settings=LOOP, embedding_size=256)
+
+    def batches():
+        yield from (maker.batch(0), maker.batch(1))
+        broken = maker.batch(2)
+        yield broken._replace(chroma=broken.chroma * math.nan, cqt=broken.cqt * math.nan)
+        yield maker.batch(3)
+
+    options: dict[str, Any] = {"validation": {}, "folder": tmp_path, "metadata": {}}
+    with pytest.raises(TrainingError, match=r"is nan at step 3.* lower --learning-rate"):
+        train(trainer, batches=batches(), report=lambda line: None, **options)
+    assert read_metadata(tmp_path / "checkpoint.safetensors")["step"] == 2
+
+
 def test_sealed_weights_load_and_say_what_they_were_trained_on(finished, tmp_path):
     path = tmp_path / "weights.safetensors"
     fingerprint = seal(finished, path=path, results={"x": 1}, date="2026-01-01")
