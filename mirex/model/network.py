@@ -365,8 +365,9 @@ class TwoViewNetwork(nn.Module):
         -------
         list of Module
         """
-        views = (self.cqt, self.chroma) if count else ()
-        return [part for view in views for part in (view.stem, *view.stages[:count])]
+        if count == 0:
+            return []
+        return [part for view in (self.cqt, self.chroma) for part in (view.stem, *list(view.stages)[:count])]
 
     def forward(self, cqt: Tensor, chroma: Tensor) -> tuple[Tensor, Tensor]:
         """Compute pooled vectors and embeddings of both views.

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mirex._typing import Array
 from mirex.files import appearing_whole
 
 TERMS = ("classification", "triplet", "contrastive")
@@ -74,7 +74,7 @@ def plot_log(log: Path, *, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def _series(entries: Sequence[Mapping[str, Any]], name: str) -> tuple[Array, Array]:
+def _series(entries: Sequence[Mapping[str, Any]], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps, from 1, and values of the entries that have this name."""
     found = [(entry["step"] + 1, entry[name]) for entry in entries if name in entry]
     steps, values = np.array(found, np.float64).reshape(-1, 2).T
