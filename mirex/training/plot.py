@@ -74,7 +74,9 @@ def plot_log(log: Path, *, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=120)
 
 
-def _series(entries: Sequence[Mapping[str, Any]], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _series(
+    entries: Sequence[Mapping[str, Any]], name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps, from 1, and values of the entries that have this name."""
     found = [(entry["step"] + 1, entry[name]) for entry in entries if name in entry]
     steps, values = np.array(found, np.float64).reshape(-1, 2).T
