@@ -10,6 +10,7 @@ matrix with its bytes unchanged.
 import codecs
 import dataclasses
 import errno
+import filecmp
 import itertools
 import logging
 import os
@@ -346,7 +347,8 @@ def number_collection(
     A duplicate path keeps both lines. A query gets the first entry with its path as written or else, if
     places are given, the first entry that is the same file under another path. Queries that the
     collection lacks are appended to it, each once, in query-list order, so that the matrix has a column for
-    every query.
+    every query. A path that both lists have must lead to the same file in both, or to a copy of it: a reader
+    of the matrix has nothing but the path to find a query by. A file missing on one side is not compared.
 
     Parameters
     ----------
@@ -358,7 +360,14 @@ def number_collection(
     Returns
     -------
     Numbering
+
+    Raises
+    ------
+    ListFileError
+        If a path leads to different files in the two lists.
     """
+    if places:
+        _check_alike(collection, queries, places)
     paths = list(collection)
     first: dict[str, int] = {}
     for position, path in enumerate(paths):
@@ -380,6 +389,31 @@ def number_collection(
         paths.append(query)
     positions = tuple(first[query] for query in queries)
     return Numbering(tuple(paths), positions, appended=len(paths) - len(collection), renamed=renamed)
+
+
+def _check_alike(
+    collection: Sequence[str], queries: Sequence[str], places: tuple[Sequence[str], Sequence[str]]
+) -> None:
+    """Raise `ListFileError` for a path that leads to different files in the two lists."""
+    place_of = dict(zip(collection, places[0], strict=True))
+    for query, place in dict(zip(queries, places[1], strict=True)).items():
+        other = place_of.get(query, place)
+        if other != place and _differ(other, place):
+            raise ListFileError(
+                f"{quoted(query)} is {quoted(other)} in the collection list and another file, "
+                f"{quoted(place)}, in the query list; a matrix cannot tell them apart: give absolute paths"
+            )
+
+
+def _differ(place: str, other: str) -> bool:
+    """Whether two files are there, and neither the same nor copies."""
+    files = _file_of(place), _file_of(other)
+    if None in files or files[0] == files[1]:
+        return False
+    try:
+        return not filecmp.cmp(place, other, shallow=False)
+    except OSError:  # of an unreadable file nobody knows that it is a copy
+        return True
 
 
 def _first_of_each_file(places: Sequence[str]) -> dict[tuple[int, int] | None, int]:

@@ -50,6 +50,21 @@ def test_one_file_that_can_be_read_gives_a_matrix(tmp_path, weights, capsys):
     np.testing.assert_array_equal(matrix.distances, [[0, 2]])
 
 
+def test_one_path_for_two_recordings_gives_no_matrix(tmp_path, weights, capsys):
+    lists = []
+    for number, name in enumerate("cq"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "song.wav", song(number, seconds=2))
+        lists.append(tmp_path / name / "list.txt")
+        lists[-1].write_text("song.wav\n")
+    places = [*map(str, lists), str(tmp_path / "scratch"), str(tmp_path / "matrix.txt")]
+    assert main(["query", "--weights", weights, "--device", "cpu", "-numThreads", "1", *places]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert str(tmp_path / "c" / "song.wav") in last
+    assert str(tmp_path / "q" / "song.wav") in last
+    assert not (tmp_path / "matrix.txt").exists()
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_name_in_the_other_unicode_form_is_found(tmp_path, turned):
     forms = [unicodedata.normalize("NFC", "größe.wav"), unicodedata.normalize("NFD", "größe.wav")]

@@ -305,6 +305,54 @@ def test_a_query_that_is_the_same_file_by_another_path_is_numbered_there(tmp_pat
     assert (numbering.appended, numbering.renamed) == (2, 3)
 
 
+def two_lists(
+    folder: Path, *, collection: bytes | None, queries: bytes | None
+) -> tuple[list[str], list[str]]:
+    """Locations of a.ogg, which two lists in folders of their own have beside b.ogg; None: no such file."""
+    places = []
+    for name, data in (("c", collection), ("q", queries)):
+        (folder / name).mkdir()
+        (folder / name / "b.ogg").touch()
+        if data is not None:
+            (folder / name / "a.ogg").write_bytes(data)
+        places.append(locate(["b.ogg", "a.ogg"], list_file=folder / name / "list.txt"))
+    return places[0], places[1]
+
+
+def test_different_files_under_one_path_are_an_error_that_names_both(tmp_path: Path) -> None:
+    lists = two_lists(tmp_path, collection=b"one", queries=b"two")
+    with pytest.raises(ListFileError, match="give absolute paths") as raised:
+        number_collection(["b.ogg", "a.ogg"], ["b.ogg", "a.ogg"], places=lists)
+    assert f"'a.ogg' is '{tmp_path}/c/a.ogg' in the collection" in str(raised.value)
+    assert f"'{tmp_path}/q/a.ogg'" in str(raised.value)
+    numbering = number_collection(lists[0], lists[1], places=lists)
+    assert numbering.query_positions == (2, 3), "absolute paths tell them apart"
+
+
+@pytest.mark.parametrize(
+    ("collection", "queries"),
+    [
+        pytest.param(b"one", b"one", id="a copy"),
+        pytest.param(b"one", None, id="missing beside the query list"),
+        pytest.param(None, b"two", id="missing in the collection"),
+        pytest.param(None, None, id="missing in both"),
+    ],
+)
+def test_copies_and_missing_files_under_one_path_share_a_number(
+    tmp_path: Path, collection: bytes | None, queries: bytes | None
+) -> None:
+    lists = two_lists(tmp_path, collection=collection, queries=queries)
+    numbering = number_collection(["b.ogg", "a.ogg"], ["a.ogg"], places=(lists[0], lists[1][1:]))
+    assert (numbering.query_positions, numbering.appended) == ((1,), 0)
+
+
+def test_a_link_to_the_same_file_under_one_path_shares_its_number(tmp_path: Path) -> None:
+    lists = two_lists(tmp_path, collection=b"one", queries=None)
+    (tmp_path / "q" / "a.ogg").symlink_to("../c/a.ogg")
+    places = lists[0], [str(tmp_path / "q" / "a.ogg")]
+    assert number_collection(["b.ogg", "a.ogg"], ["a.ogg"], places=places).query_positions == (1,)
+
+
 def test_a_query_is_numbered_by_its_position_in_the_collection() -> None:
     numbering = number_collection(["a", "b", "c", "d"], ["d", "b"])
     assert numbering.paths == ("a", "b", "c", "d")
