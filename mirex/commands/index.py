@@ -29,7 +29,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--scratch", metavar="FOLDER", help="folder where 'mirex extract' keeps embeddings")
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
-        "--append", action="store_true", help="add to the index; songs with the same path are replaced"
+        "--append",
+        action="store_true",
+        help="add to the index; songs with the same path are replaced, with a warning if the file is another",
     )
     change.add_argument("--remove", action="store_true", help="remove the songs of the list from the index")
     change.add_argument("--export", metavar="FILE", help="write the embeddings as .npy or .parquet")

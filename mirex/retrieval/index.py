@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mirex.errors import IndexFileError, SettingsMismatch, UsageError
+from mirex.logs import printable
 from mirex.retrieval import index_file
 from mirex.retrieval.distance import distance_matrix
 from mirex.retrieval.index_file import BLOCK, FINGERPRINTS, Part
@@ -31,6 +33,8 @@ _ROUNDING = 3e-4
 """Twice the error bound of a float32 product of two unit vectors of 2,048 values, sum(|x y|) n 2^-24."""
 _IN_CACHE = 512  # rows multiplied at a time
 _MOST_SCORES = 1 << 24  # held at a time: 64 MB
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -316,6 +320,9 @@ def append(
 ) -> Index:
     """Add songs to the end of an index; a song with an existing name replaces the old one.
 
+    If its file has another content, a warning is logged: it may be another song, since an index keeps the
+    names as lists have them, not where the files are.
+
     Parameters
     ----------
     path : path-like
@@ -346,11 +353,27 @@ def append(
                 f"{os.fspath(path)}: its windows are {index.window_layout or 'none'}, "
                 f"but those of the new songs are {window_layout or 'none'}; use the index's layout"
             )
-        new = set(songs.names)
+        new = dict(zip(songs.names, songs.contents, strict=True))
         kept = np.array([name not in new for name in index.names], bool)
         sources = [_Source.kept(index, kept), _Source.of(songs)]
         _write(path, sources, {**fingerprints, "window_layout": window_layout})
+        _warn_of_changed(index, new)
     return Index(path)
+
+
+def _warn_of_changed(index: Index, new: Mapping[str, str]) -> None:
+    """Warn of songs whose file has another content than the new one of the same name."""
+    changed = [
+        name
+        for name, content in zip(index.names, index.contents, strict=True)
+        if new.get(name, content) != content
+    ]
+    if changed:
+        log.warning(
+            "%d songs of the index were replaced by files of the same path with another content, the first: "
+            "%s; if these are other songs, append both lists with absolute paths",
+            len(changed), printable(changed[0]),
+        )  # fmt: skip
 
 
 def remove(path: str | os.PathLike[str], names: Iterable[str]) -> tuple[Index, list[str]]:

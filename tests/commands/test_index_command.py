@@ -140,6 +140,19 @@ def test_append_remove_export_describe(place, capsys, caplog):
     assert "2 songs, 2048 dimensions, no windows" in capsys.readouterr().out
 
 
+def test_append_warns_of_another_file_under_a_listed_path(place, caplog):
+    build(place)
+    (place / "q").mkdir()
+    (place / "q" / "0.wav").write_bytes((place / "1.wav").read_bytes())
+    (place / "q" / "2.wav").write_bytes((place / "2.wav").read_bytes())
+    (place / "q" / "list.txt").write_text("0.wav\n2.wav\n")
+    with caplog.at_level(logging.WARNING, "mirex"):
+        arguments = [place / "q" / "list.txt", "-o", place / "songs.mirex", "--scratch", place / "scratch"]
+        assert run(index_command, place, *arguments, "--append") == 0
+    assert "1 songs of the index were replaced" in caplog.text
+    assert "the first: 0.wav; if these are other songs, append both lists with absolute paths" in caplog.text
+
+
 def test_other_weights_are_refused_before_anything_is_extracted(place, monkeypatch):
     build(place)
     seal_without_tensors(place / "w.safetensors", fingerprint="f" * 16)

@@ -134,6 +134,17 @@ def test_append_and_remove_equal_an_index_made_at_once(path, tmp_path, rng, wind
     assert len(left) == 6
 
 
+def test_append_warns_of_a_song_that_it_replaces_by_another_content(made, path, rng, caplog):
+    append(path, songs(rng, 3, 4, 50), fingerprints=MARKS)
+    assert not caplog.records, "the same files again, and a new one"
+    new = Songs(["song 3.mp3", "song 4.mp3"], [content(1000), content(4)], np.ones((2, SIZE)))
+    append(path, new, fingerprints=MARKS)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith("1 songs of the index were replaced by files of the same path with")
+    assert "the first: song 3.mp3; " in record.getMessage()
+
+
 def test_append_replaces_a_song_of_the_same_name(made, path, rng):
     new = songs(rng, 3)
     grown = append(path, Songs(new.names, [content(1000)], new.embeddings), fingerprints=MARKS)
