@@ -209,6 +209,7 @@ def extract(
         run=json.dumps(paths) if run is None else run,
         paths=paths,
         failures=[(paths[index], reason) for index, reason in failures.items()],
+        locations=locations,
     )
     if failures and strict:
         raise AudioError(

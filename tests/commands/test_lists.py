@@ -65,6 +65,20 @@ def test_one_path_for_two_recordings_gives_no_matrix(tmp_path, weights, capsys):
     assert not (tmp_path / "matrix.txt").exists()
 
 
+def test_a_failure_is_not_taken_back_by_another_file_of_the_same_path(tmp_path, weights):
+    for name, lines in (("c", "good.wav\nsong.wav\n"), ("q", "song.wav\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "list.txt").write_text(lines)
+    write(tmp_path / "c" / "good.wav", song(0, seconds=2))
+    (tmp_path / "c" / "song.wav").write_text("no audio")
+    write(tmp_path / "q" / "song.wav", song(1, seconds=2))
+    scratch = tmp_path / "scratch"
+    for name in "cq":
+        arguments = [str(scratch), str(tmp_path / name / "list.txt")]
+        assert main(["extract", "--weights", weights, "--device", "cpu", "-numThreads", "1", *arguments]) == 0
+        assert (scratch / "failed.tsv").read_text().startswith("song.wav\t"), name
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_name_in_the_other_unicode_form_is_found(tmp_path, turned):
     forms = [unicodedata.normalize("NFC", "größe.wav"), unicodedata.normalize("NFD", "größe.wav")]

@@ -40,6 +40,36 @@ def test_what_runs_do_to_the_report(scratch):
     assert (scratch / NAME).read_bytes() == b""
 
 
+def test_a_path_may_lead_to_different_files(scratch):
+    places = [scratch / name / "a" for name in ("one", "two")]
+    for place in places:
+        place.parent.mkdir()
+        place.touch()
+    (scratch / "link").symlink_to("one")
+
+    def report_of(run: str, place: Path, *reasons: str) -> list[str]:
+        failures = [("a", reason) for reason in reasons]
+        write_report(scratch, run=run, paths=["a"], failures=failures, locations=[str(place)])
+        return (scratch / NAME).read_text().splitlines()
+
+    assert report_of("one", places[0], "bad") == ["a\tbad"]
+    assert report_of("two", places[1]) == ["a\tbad"], "another file"
+    assert report_of("two", places[1], "worse") == ["a\tworse", "a\tbad"]
+    assert report_of("three", places[0]) == ["a\tworse"], "the same file in another list"
+    assert report_of("one", places[0], "bad") == ["a\tbad", "a\tworse"]
+    assert report_of("four", scratch / "link" / "a", "bad") == ["a\tbad", "a\tworse"], "each file once"
+    assert report_of("four", scratch / "link" / "a") == ["a\tworse"], "the same file through a link"
+
+
+def test_a_missing_file_is_known_by_its_path_alone(scratch):
+    assert write(scratch, "one", "a", "a") == ["a"]
+    (kept,) = (scratch / FOLDER / "failed").iterdir()
+    assert kept.name.count("-") == 1, "as older versions kept all failures"
+    (scratch / "a").touch()
+    write_report(scratch, run="two", paths=["a"], failures=[], locations=[str(scratch / "a")])
+    assert letters(scratch) == []
+
+
 def test_names_may_be_of_any_bytes(scratch):
     name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
     write_report(scratch, run="one", paths=[name], failures=[(name, "reason")])
