@@ -149,10 +149,11 @@ def _match(args: argparse.Namespace, front_end: str) -> dict[str, Any] | None:
     from mirex.settings import FrontEndSettings
 
     settings = FrontEndSettings.from_json(front_end)
-    columns = [
-        cqt.columns(audio.decode(path), settings=settings, implementation=args.cqt)
-        for path in args.recordings
-    ]
+    columns = []
+    for path in args.recordings:
+        with audio.named(path, logged=False):  # its warnings were logged when it was embedded
+            samples = audio.decode(path)
+        columns.append(cqt.columns(samples, settings=settings, implementation=args.cqt))
     result = cross_similarity(*columns)
     seconds = settings.seconds_per_column
     if args.plot:

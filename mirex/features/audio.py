@@ -21,9 +21,12 @@ Unusual recordings:
 * channels that cancel each other out: the louder one, with an `AudioWarning`.
 """
 
+import contextlib
+import logging
 import os
 import stat
 import warnings
+from collections.abc import Iterator
 from io import BufferedReader
 
 from mirex._typing import Samples
@@ -33,11 +36,14 @@ from mirex.features.containers import Window
 from mirex.features.spool import NoRoom, Spool
 from mirex.features.steps import Reader
 from mirex.features.track import Recording, Target, record
+from mirex.logs import printable
 from mirex.settings import SAMPLE_RATE
 
 _LITTLE = 0.1  # seconds; decoders differ by this much in what they cut off at the ends
 # Raised whenever any file decodes to other samples, so that results of the old ones are not reused.
 DECODER_REVISION = 4
+
+log = logging.getLogger(__name__)
 
 
 class AudioWarning(UserWarning):
@@ -112,6 +118,41 @@ def decode_long(
         As `decode`.
     """
     return _warned(path, Target(sample_rate, in_memory, folder))
+
+
+@contextlib.contextmanager
+def named(path: str | os.PathLike[str], *, logged: bool = True) -> Iterator[None]:
+    """Name the recording in the errors and warnings about it.
+
+    Parameters
+    ----------
+    path : str or path
+        The recording that the block reads.
+    logged : bool
+        Log each `AudioWarning`; otherwise drop it, for a recording whose warnings have been logged before.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    AudioError
+        Of the block, with the path in its message.
+    """
+    name = os.fspath(path)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", AudioWarning)
+            yield
+    except AudioError as error:
+        raise AudioError(f"{name!r} cannot be analysed: {error}") from error
+    finally:
+        for each in caught:
+            if not issubclass(each.category, AudioWarning):
+                warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+            elif logged:
+                log.warning("%s: %s", printable(name), each.message)
 
 
 def open_recording(path: str | os.PathLike[str]) -> BufferedReader:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from mirex._typing import Array
 from mirex.errors import UsageError
 from mirex.extraction.store import Store, content_hash
+from mirex.features.audio import named
 from mirex.features.short import is_short, seconds_of_sound, warning
 from mirex.features.streaming import Heard, columns_of_file
 from mirex.features.trimming import with_silence
@@ -147,7 +148,8 @@ def scan(
     ----------
     recording : str
         Path. Memory does not hold the signal, only the columns (3 MB per hour) and the windows' embeddings.
-        With less than 20 s of sound, nothing is found, and a warning is logged.
+        With less than 20 s of sound, nothing is found, and a warning is logged. So is what was wrong with a
+        recording that could be decoded all the same, if its columns are not in `scratch` yet.
     index : Index
         Made with the same weights and front end. Entries with the recording's own content are left out.
     scratch : path-like, optional
@@ -184,7 +186,8 @@ def scan(
     cqt = cqt or index.fingerprints["cqt"]
     sealed = _sealed_like(index, weights, device=device, cqt=cqt, backend=backend)
     marks = {"front_end": sealed.front_end.fingerprint(), "weights": sealed.fingerprint, "cqt": cqt}
-    content = content_hash(recording)
+    with named(recording):
+        content = content_hash(recording)
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         folder = os.fspath(scratch or temporary)
         columns, silences = _heard(
@@ -235,9 +238,14 @@ def _heard(
     key = _key(content)
     columns, silences = store.get(key, kind="columns"), store.get(f"{key}, silences")
     if columns is None or silences is None:
-        found = columns_of_file(
-            recording, settings=settings, implementation=cqt, folder=store.folder.parent, progress=progress
-        )
+        with named(recording):
+            found = columns_of_file(
+                recording,
+                settings=settings,
+                implementation=cqt,
+                folder=store.folder.parent,
+                progress=progress,
+            )
         columns, silences = found.columns.astype(np.float16), found.silences.astype(np.float32)
         store.put(key, columns, kind="columns")
         store.put(f"{key}, silences", silences)

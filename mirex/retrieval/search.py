@@ -20,6 +20,7 @@ from mirex.extraction.contents import identify
 from mirex.extraction.pool import TIME_LIMIT
 from mirex.extraction.store import Entry, Store, content_hash
 from mirex.features import short
+from mirex.features.audio import named
 from mirex.retrieval.calibration import EVEN, Calibration, from_metadata
 from mirex.retrieval.distance import distance_matrix
 from mirex.retrieval.index import Index
@@ -159,7 +160,8 @@ def search(
         raise UsageError(f"top {top}: give 1 or more")
     settings, fingerprint, calibration = _sealed(weights, backend)
     store = Store(scratch, front_end=settings.fingerprint(), weights=fingerprint, cqt=cqt)
-    content = content_hash(query)
+    with named(query):
+        content = content_hash(query)
     own = _query_entry(
         query, content, store=store, weights=weights, device=device, cqt=cqt, backend=backend,
         time_limit=time_limit,

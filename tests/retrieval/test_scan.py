@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from mirex.commands import index as index_command
 from mirex.commands import scan as scan_command
-from mirex.errors import MirexError, SettingsMismatch, UsageError
+from mirex.errors import AudioError, MirexError, SettingsMismatch, UsageError
 from mirex.extraction.store import Store, content_hash
+from mirex.features.audio import AudioWarning
 from mirex.retrieval import tracklist
 from mirex.retrieval import windows as windows_module
 from mirex.retrieval.index import Index, Songs
@@ -496,6 +497,22 @@ def test_nothing_is_named_in_a_short_recording(place, capsys, caplog):
         assert run(scan_command, place, place / "short.wav", *listed, "--at-least", "0") == 0
     assert json.loads(capsys.readouterr().out)["occurrences"] == []
     assert "short.wav" in caplog.text
+
+
+def test_messages_name_the_recording(place, caplog, recwarn):
+    content = (place / "set.wav").read_bytes()
+    (place / "cut.wav").write_bytes(content[: len(content) // 2])
+    listed = ["--collection", place / "list.txt", "--scratch", place / "s"]
+    with caplog.at_level("WARNING", "mirex"):
+        assert run(scan_command, place, place / "cut.wav", *listed) == 0
+    assert caplog.text.count("cut.wav: ") == 1
+    assert "seconds" in next(line for line in caplog.messages if "cut.wav" in line)
+    assert not [each for each in recwarn if issubclass(each.category, AudioWarning)]
+    for name, content in (("gone.wav", None), ("text.wav", "no audio")):
+        if content:
+            (place / name).write_text(content)
+        with pytest.raises(AudioError, match=rf"{name}' cannot be analysed"):
+            run(scan_command, place, place / name, *listed)
 
 
 def test_command_wrong_usage(place):

@@ -13,6 +13,7 @@ from mirex.commands import compare as compare_command
 from mirex.commands import search as search_command
 from mirex.errors import AudioError, UsageError
 from mirex.extraction.store import Store, content_hash
+from mirex.features.audio import AudioWarning
 from mirex.retrieval import search as ranking
 from mirex.settings import FrontEndSettings, NetworkSettings
 from sealed_metadata import CALIBRATION, FINGERPRINT, parse, seal_without_tensors
@@ -84,7 +85,7 @@ def test_top_and_prior(tmp_path, collection):
 
 
 def test_query_that_cannot_be_read(tmp_path, collection):
-    with pytest.raises(AudioError):
+    with pytest.raises(AudioError, match=r"gone\.wav' cannot be analysed: no such file"):
         search(tmp_path, [str(tmp_path / "gone.wav"), *collection])
 
 
@@ -301,3 +302,12 @@ def test_compare_names_the_file_that_is_no_audio(tmp_path, sealed, songs):
     text.write_text("no audio")
     with pytest.raises(AudioError, match=r"text\.wav"):
         run_compare(songs[0], text, "--weights", sealed, "--device", "cpu")
+
+
+def test_compare_says_once_what_is_wrong_with_a_recording(sealed, songs, caplog, recwarn):
+    content = Path(songs[1]).read_bytes()
+    Path(songs[1]).write_bytes(content[: 3 * len(content) // 4])
+    with caplog.at_level("WARNING", "mirex"):
+        run_compare(*songs[:2], "--weights", sealed, "--device", "cpu", "--num-threads", "1")
+    assert caplog.text.count("higher.wav: has only") == 1
+    assert not [each for each in recwarn if issubclass(each.category, AudioWarning)]
