@@ -5,6 +5,7 @@ This module holds what the commands that extract have in common.
 
 import argparse
 import os
+from pathlib import Path
 from typing import Any
 
 from mirex.extraction.pool import TIME_LIMIT
@@ -83,6 +84,74 @@ def extraction_options(args: argparse.Namespace) -> dict[str, Any]:
     """
     names = ("threads", "device", "cqt", "backend", "weights", "strict", "rehash", "time_limit")
     return {name: getattr(args, name) for name in names}
+
+
+def read_object(path: Path | None) -> dict[str, Any] | None:
+    """Read the JSON object of a file that an option names.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None if the option was not given.
+
+    Returns
+    -------
+    dict or None
+        None without a file.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or has no JSON object.
+    """
+    from mirex.errors import UsageError
+    from mirex.untrusted import parse_json
+
+    if path is None:
+        return None
+    try:
+        value = parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); name another file") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON ({error}); give a JSON object") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: {type(value).__name__} instead of a JSON object; give an object")
+    return value
+
+
+def read_calibration(path: Path | None) -> dict[str, Any] | None:
+    """Read a file of `mirex calibrate`, as JSON, and check it.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None if the option was not given.
+
+    Returns
+    -------
+    dict or None
+        None without a file.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or has no calibration.
+    """
+    import json
+
+    from mirex.errors import UsageError, WeightsError
+    from mirex.retrieval.calibration import METADATA_KEY, from_metadata
+
+    value = read_object(path)
+    if value is None:
+        return None
+    try:
+        from_metadata({METADATA_KEY: json.dumps(value)})
+    except WeightsError as error:
+        reason = repr(error.__cause__)
+        raise UsageError(f"{path}: not a calibration ({reason}); make one with 'mirex calibrate'") from error
+    return value
 
 
 def _count(text: str) -> int:

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mirex.commands import read_calibration, read_object
+
 if TYPE_CHECKING:
     from mirex.training.batches import Batch
 
@@ -60,16 +62,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the JSON files and seal."""
-    import json
-
     from mirex.training.options import build, given
     from mirex.training.plan import read_values
     from mirex.training.run import statistics_batches
     from mirex.training.seal import seal
     from mirex.training.settings import Corpus
-
-    def read(path: Path | None) -> Any:
-        return json.loads(path.read_text(encoding="utf-8")) if path else None
 
     batches: Iterable[Batch] = ()
     if args.start_share > 0:
@@ -78,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
     fingerprint = seal(
         args.checkpoint,
         path=args.output,
-        results=read(args.results),
-        calibration=read(args.calibration),
+        results=read_object(args.results),
+        calibration=read_calibration(args.calibration),
         chroma_weight=args.chroma_weight,
         start=args.start,
         start_share=args.start_share,

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mirex.commands import read_calibration, read_object
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
@@ -73,13 +75,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, seal, print the fingerprint."""
-    import json
-
     from mirex.logs import ProgressLine
     from mirex.training.whiten import Window, whiten
-
-    def read(path: Path | None) -> Any:
-        return json.loads(path.read_text(encoding="utf-8")) if path else None
 
     with ProgressLine() as progress:
         fingerprint = whiten(
@@ -96,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
             power=args.power,
             shrinkage=args.shrinkage,
             seed=args.seed,
-            calibration=read(args.calibration),
-            results=read(args.results),
+            calibration=read_calibration(args.calibration),
+            results=read_object(args.results),
             date=args.date,
             progress=progress,
         )

@@ -226,6 +226,11 @@ def save(
     -------
     str
         The fingerprint.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be written.
     """
     import torch
 
@@ -255,7 +260,7 @@ def replace_metadata(path: Path, *, entries: Mapping[str, str]) -> str:
     Raises
     ------
     WeightsError
-        If the file is missing, damaged or of another kind.
+        If the file is missing, damaged or of another kind, or cannot be written.
     """
     metadata, arrays = read_metadata(path), _read_arrays(path)
     front_end, settings = _checked_settings(path, metadata)
@@ -273,6 +278,7 @@ def _write(
     path: Path,
 ) -> str:
     """Seal tensors as they are."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     sealed = {
@@ -285,9 +291,15 @@ def _write(
     }
     sealed["content_sha256"] = content_hash(kept, metadata=sealed)
     sealed["metadata_sha256"] = metadata_hash(sealed)
-    with appearing_whole(path) as temporary:
-        save_file(dict(kept), temporary, metadata=sealed)
-        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
+    try:
+        with appearing_whole(path) as temporary:
+            save_file(dict(kept), temporary, metadata=sealed)
+            temporary.chmod(0o644)  # safetensors makes files that only their owner can read
+    except (OSError, SafetensorError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise WeightsError(
+            f"{path}: cannot be written ({reason}); free some space or name another file"
+        ) from error
     return fingerprint(sealed)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from mirex.errors import TrainingError
 from mirex.model import weights
 from mirex.model.network import TwoViewNetwork, tensors_of
+from mirex.retrieval.calibration import METADATA_KEY, from_metadata
 from mirex.settings import FrontEndSettings, NetworkSettings
 from mirex.training.batches import Batch
 from mirex.training.checkpoint import read_metadata
@@ -70,8 +72,10 @@ def seal(
     Raises
     ------
     TrainingError
-        If the file is not a checkpoint, the weight is negative, the share is out of range, the run started
-        from other weights, or averaging lacks batches.
+        If the file is not a checkpoint, the weight is negative or not finite, the share is out of range, the
+        run started from other weights, or averaging lacks batches.
+    WeightsError
+        If the calibration cannot be read, or the file cannot be written.
     SettingsMismatch
         If the checkpoint was made by a version with other settings.
     """
@@ -95,7 +99,8 @@ def seal(
         "licence": LICENCE,
     }
     if calibration is not None:
-        metadata["calibration"] = json.dumps(calibration, sort_keys=True)
+        metadata[METADATA_KEY] = json.dumps(calibration, sort_keys=True)
+        from_metadata(metadata)  # otherwise only whoever uses the weights would find out
     with safe_open(checkpoint, framework="pt") as file:
         prefix = "average/"
         tensors = {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
@@ -105,8 +110,10 @@ def seal(
         tensors = _with_new_statistics(tensors, recipe["network"]["embedding_size"], batches)
     settings = NetworkSettings.from_json(json.dumps(recipe["network"]))
     if chroma_weight is not None:
-        if not chroma_weight >= 0:
-            raise TrainingError(f"weight of the folded view {chroma_weight}: give 0 or more")
+        if not 0 <= chroma_weight < math.inf:
+            raise TrainingError(
+                f"weight of the folded view {chroma_weight}: give a finite number of 0 or more"
+            )
         settings = dataclasses.replace(settings, chroma_weight=chroma_weight)
     return weights.save(
         tensors, front_end=FrontEndSettings(), settings=settings, metadata=metadata, path=path, half=half

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,25 @@ def save_state(state: dict[str, torch.Tensor], path: Path, **changes: Any) -> st
         "front_end": FrontEndSettings(), "settings": NetworkSettings(), "metadata": {}
     }  # fmt: skip
     return weights.save(state, **(arguments | changes), path=path)
+
+
+# --- files that cannot be written ---------------------------------------------------------------
+
+
+def test_weights_that_cannot_be_written(tmp_path):
+    save_random(tmp_path / "whole.safetensors")
+    before = (tmp_path / "whole.safetensors").read_bytes()
+    with pytest.raises(WeightsError, match=r"none/w: cannot be written \(.*[Nn]o such file.*\); free"):
+        save_random(tmp_path / "none" / "w")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(WeightsError, match=r"whole.safetensors: cannot be written .*name another file"):
+            weights.replace_metadata(tmp_path / "whole.safetensors", entries={"date": "2026-01-01"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole.safetensors"]
+    assert (tmp_path / "whole.safetensors").read_bytes() == before
 
 
 # --- whole files --------------------------------------------------------------------------------

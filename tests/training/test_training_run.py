@@ -15,7 +15,7 @@ import torch
 import made_corpus
 from mirex.cli import main
 from mirex.corpora.recordings import load_columns, read_recordings
-from mirex.errors import SettingsMismatch, TrainingError, UsageError
+from mirex.errors import SettingsMismatch, TrainingError, UsageError, WeightsError
 from mirex.features.audio import decode
 from mirex.features.cqt import columns
 from mirex.model import weights
@@ -167,6 +167,10 @@ def test_the_weight_of_the_folded_view_is_chosen_when_sealing(finished, tmp_path
     assert weights.load(path).settings == dataclasses.replace(RECIPE.network, chroma_weight=0.5)
     with pytest.raises(TrainingError, match="-1"):
         seal(finished, path=path, chroma_weight=-1.0)
+    with pytest.raises(TrainingError, match="weight of the folded view inf: give a finite number"):
+        seal(finished, path=path, chroma_weight=float("inf"))
+    with pytest.raises(WeightsError, match="slope"):
+        seal(finished, path=path, calibration={"slope": 3})
 
 
 @pytest.fixture(scope="module")
