@@ -72,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except MirexError as error:
             return _report(f"{error}{_notes(error)}", error.exit_code)
         except KeyboardInterrupt:
-            return _report("interrupted; finished work is kept, so run the same command again to resume", 1)
+            kept = "; finished work is kept, so run the same command again to resume"
+            return _report(f"interrupted{kept if _resumes(args) else ''}", 1)
         except BrokenPipeError:
             _drop_unwritten_output()  # the reader has gone
             return 1
@@ -104,6 +105,11 @@ def build_parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         importlib.import_module(f"mirex.commands.{command.replace('-', '_')}").add_parser(subparsers)
     return parser
+
+
+def _resumes(args: argparse.Namespace) -> bool:
+    """Whether the command, run again, goes on where it was: only with a folder that keeps its work."""
+    return getattr(args, "scratch", None) is not None or getattr(args, "resumes", False)
 
 
 def _drop_unwritten_output() -> None:

@@ -4,6 +4,7 @@ In a checkout they are in `tests/demo`; an installed package has them beside the
 another version of `x.ogg`; the folder's README names authors and licence.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,13 +53,15 @@ def demo_cliques(names: list[str]) -> dict[str, str]:
     return {name: Path(name).stem.removesuffix(VARIANT) for name in names}
 
 
-def run_demo(folder: Path) -> Made:
+def run_demo(folder: Path, *, weights: str | os.PathLike[str] | None = None) -> Made:
     """Extract the bundled recordings; write their matrix and a report page.
 
     Parameters
     ----------
     folder : Path
         For the embeddings, the matrix and the page; created if missing.
+    weights : path-like, optional
+        A sealed file; the shipped one by default.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def run_demo(folder: Path) -> Made:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"folder {folder} cannot be created: {error.strerror}; name another") from error
-    embeddings = extract(names, scratch=folder / "scratch").embeddings
+    embeddings = extract(names, scratch=folder / "scratch", weights=weights).embeddings
     positions = list(range(len(names)))
     distances = distance_matrix(embeddings, embeddings, query_positions=positions)
     write_matrix(made.matrix, names=names, query_positions=positions, rows=distances)

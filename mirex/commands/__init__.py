@@ -154,6 +154,32 @@ def read_calibration(path: Path | None) -> dict[str, Any] | None:
     return value
 
 
+def seed(text: str) -> int:
+    """Read the seed of random draws, as a type of argparse.
+
+    Parameters
+    ----------
+    text : str
+        The argument.
+
+    Returns
+    -------
+    int
+        0 or more.
+
+    Raises
+    ------
+    ArgumentTypeError
+        Below 0.
+    ValueError
+        If it is not a number.
+    """
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number}: give 0 or more")
+    return number
+
+
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:

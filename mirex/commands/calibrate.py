@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mirex.commands import seed
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
@@ -26,7 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         help="a data set: its name, a distance matrix, a cliques file; repeat it for each set",
     )
     parser.add_argument("--into", metavar="WEIGHTS", help="also seal the calibration into this weights file")
-    parser.add_argument("--seed", type=int, default=0, help="seed for drawing unrelated pairs (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed for drawing unrelated pairs (default 0)")
     parser.set_defaults(run=run)
 
 

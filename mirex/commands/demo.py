@@ -1,6 +1,7 @@
 """`mirex demo`: the bundled recordings, from audio to the report page."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "folder", nargs="?", default="mirex-demo", help="where to write (default: mirex-demo)"
     )
     parser.add_argument("--open", action="store_true", help="open the page in the web browser")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, resumes=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Make matrix and page; print their paths."""
     from mirex.demo import run_demo
 
-    made = run_demo(Path(args.folder))
+    made = run_demo(Path(args.folder), weights=os.environ.get("MIREX_WEIGHTS"))
     print(f"matrix: {made.matrix}\nreport: {made.report}")
     if args.open:
         import webbrowser

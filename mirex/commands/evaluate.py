@@ -4,6 +4,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from mirex.commands import seed
+
 if TYPE_CHECKING:
     from mirex.evaluation.evaluate import Comparison, Evaluation, Interval
     from mirex.evaluation.hubness import Hubness
@@ -44,7 +46,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         metavar="N",
         help="permutations of the paired test (default 10000)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the random draws (default 0)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--explain", action="store_true", help="add the definitions of all figures")
     parser.set_defaults(run=run)

@@ -67,14 +67,16 @@ def run(args: argparse.Namespace) -> int:
         need(["faiss"], extra="faiss")
     if args.collection is None:
         return _export(args) if args.export else _link(args) if args.approximate else _describe(args)
-    status = _remove(args) if args.remove else _build(args)
+    changed = _remove(args) if args.remove else _build(args)
     if args.approximate:
         return _link(args)
-    _mention_stale_graph(args.index)
-    return status
+    if changed:
+        _mention_stale_graph(args.index)
+    return 0
 
 
-def _build(args: argparse.Namespace) -> int:
+def _build(args: argparse.Namespace) -> bool:
+    """Whether the index is another one now, as for `_remove`."""
     from mirex.formats.filelist import locate, read_list
     from mirex.logs import ProgressLine
     from mirex.retrieval.indexing import index_collection
@@ -94,10 +96,10 @@ def _build(args: argparse.Namespace) -> int:
         )
     failed = f", {len(made.failures)} left out (see failed.tsv in {args.scratch})" if made.failures else ""
     print(f"{made.added} songs added to {args.index}, which now holds {len(made.index)}{failed}")
-    return 0
+    return True
 
 
-def _remove(args: argparse.Namespace) -> int:
+def _remove(args: argparse.Namespace) -> bool:
     from mirex.formats.filelist import read_list
     from mirex.logs import printable
     from mirex.retrieval.index import remove
@@ -106,8 +108,9 @@ def _remove(args: argparse.Namespace) -> int:
     index, absent = remove(args.index, names)
     if absent:
         log.warning("%d songs were not in the index, the first: %s", len(absent), printable(absent[0]))
-    print(f"{len(set(names)) - len(absent)} songs removed from {args.index}, which now holds {len(index)}")
-    return 0
+    removed = len(set(names)) - len(absent)
+    print(f"{removed} songs removed from {args.index}, which now holds {len(index)}")
+    return removed > 0
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from mirex.commands import seed
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     """Add the command to the argument tree."""
@@ -28,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         metavar="FOLDER",
         help="folder that relative paths start from (default: current)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the bootstrap (default 0)")
     parser.set_defaults(run=run)
 
 

@@ -30,7 +30,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     add_flags(parser.add_argument_group("data"), Corpus, prefix="data.")
     add_flags(parser.add_argument_group("run"), RunSettings, prefix="run.")
     add_flags(parser.add_argument_group("recipe"), Recipe, prefix="recipe.", help=EMBEDDING_SIZE)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, resumes=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """`mirex weights`: describe a sealed weights file."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "2 usage error.",
         allow_abbrev=False,
     )
-    parser.add_argument("file", type=Path, nargs="?", help="a weights file (default: the shipped one)")
+    parser.add_argument(
+        "file", type=Path, nargs="?", help="a weights file (default: $MIREX_WEIGHTS or the shipped one)"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--history", action="store_true", help="its training runs, with their recipes")
     form.add_argument("--json", action="store_true", help="print all metadata as JSON")
@@ -29,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     from mirex.model import description
     from mirex.model.weights import read_metadata
 
-    metadata = read_metadata(args.file)
+    named = os.environ.get("MIREX_WEIGHTS")
+    metadata = read_metadata(args.file or (Path(named) if named else None))
     if args.json:
         print(json.dumps(description.parsed(metadata), indent=2, sort_keys=True))
     else:

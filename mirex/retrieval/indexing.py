@@ -29,7 +29,7 @@ class Indexing:
     index : Index
         As it is now.
     added : int
-        Songs that were added.
+        Songs that were added; a path that is listed twice is one song.
     failures : mapping of str to str
         {path: reason} of those that could not be.
     """
@@ -108,7 +108,7 @@ def index_collection(
         index = append(output, songs, fingerprints=marks, window_layout=str(layout or ""))
     else:
         index = Index.create(output, songs, fingerprints=marks, window_layout=str(layout or ""))
-    return Indexing(index, len(rows), failures)
+    return Indexing(index, len(set(names)), failures)
 
 
 class StoredWindows(Sequence[tuple[Array, Array]]):

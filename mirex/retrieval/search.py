@@ -261,7 +261,7 @@ def search_index(
     SettingsMismatch
         If the index was made with other weights or another front end.
     AudioError
-        If no query can be analysed.
+        If no query can be analysed, or not all of them and `strict` is given.
     UsageError, IndexFileError
         As for `Index.search`; also if the graph is missing or stale.
     MirexError
@@ -274,8 +274,14 @@ def search_index(
     index.check(fingerprints(options.get("weights"), cqt=chosen["cqt"], backend=chosen["backend"]))
     _, weights, calibration = _sealed(options.get("weights"), chosen["backend"])
     graph = open_graph(index) if approximate else None
+    strict = options.pop("strict", False)
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         result = extract(queries, scratch=scratch or temporary, **options)
+    if strict and result.failures:
+        raise AudioError(
+            f"{len(result.failures)} of {len(queries)} queries could not be analysed, which is an error with "
+            "--strict; the log has the reasons"
+        )
     rows = [row for row in range(len(queries)) if row not in result.failures]
     if not rows:
         raise AudioError(f"no query can be analysed; the first, {queries[0]!r}: {result.failures[0]}")
@@ -404,6 +410,7 @@ def embed_recordings(
     """
     from mirex.extraction.extract import extract
 
+    options["strict"] = False  # a failure is an error anyway, and the report may be in a temporary folder
     with tempfile.TemporaryDirectory(prefix="mirex-") as temporary:
         result = extract(paths, scratch=scratch or temporary, **options)
     if result.failures:

@@ -67,6 +67,9 @@ def test_help_fits_a_screen(command, capsys, monkeypatch):
         ["extract", "scratch"],
         ["extract", "-numThreads", "0", "scratch", "list"],
         ["extract", "-numThreads", "two", "scratch", "list"],
+        ["evaluate", "--seed", "-1", "matrix", "cliques"],
+        ["report", "--seed", "-1", "matrix", "cliques", "-o", "page"],
+        ["calibrate", "--seed", "-1", "c.json", "--on", "a", "b", "c"],
         ["extract", "--device", "tpu", "scratch", "list"],
         ["extract", "--shard", "0/3", "scratch", "list"],
         ["extract", "--shard", "4/3", "scratch", "list"],
@@ -139,6 +142,31 @@ def test_sigterm_ends_like_ctrl_c(monkeypatch, capsys):
     assert main(["extract", "scratch", "list"]) == 1
     assert "interrupted" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_interrupted_command_is_resumed_only_if_it_keeps_its_work(monkeypatch, capsys):
+    def run(args):
+        raise KeyboardInterrupt
+
+    scan = ["scan", "set.wav", "--index", "i.mirex"]
+    kept = {"scan": [*scan, "--scratch", "s"], "extract": ["extract", "s", "list"], "train": ["train", "run"]}
+    lost = {"scan": scan, "weights": ["weights"], "whiten": ["whiten", "a", "b", "--recordings", "c"]}
+    for commands, resumed in ((kept, True), (lost, False)):
+        for name, arguments in commands.items():
+            monkeypatch.setattr(f"mirex.commands.{name}.run", run)
+            assert main(arguments) == 1
+            message = capsys.readouterr().err
+            assert "interrupted" in message
+            assert ("run the same command again" in message) == resumed, name
+
+
+@pytest.mark.parametrize("command", [["weights"], ["demo", "folder"]])
+def test_the_environment_chooses_the_weights(command, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MIREX_WEIGHTS", str(tmp_path / "none"))
+    assert main(command) == 1
+    assert f"{tmp_path / 'none'}: no such weights file" in capsys.readouterr().err
 
 
 def test_query_writes_what_the_readers_want(collection, capsys):

@@ -153,6 +153,28 @@ def test_append_warns_of_another_file_under_a_listed_path(place, caplog):
     assert "the first: 0.wav; if these are other songs, append both lists with absolute paths" in caplog.text
 
 
+def test_a_path_that_is_listed_twice_is_one_song(place, capsys):
+    (place / "list.txt").write_text("0.wav\n1.wav\n0.wav\n")
+    assert build(place) == 0
+    assert "2 songs added to" in capsys.readouterr().out
+
+
+def test_a_graph_stays_current_if_nothing_is_removed(place, caplog):
+    build(place)
+    (place / "songs.mirex.graph").touch()
+    (place / "gone.txt").write_text("9.wav\n")
+    with caplog.at_level(logging.WARNING, "mirex"):
+        run(index_command, place, place / "gone.txt", "-o", place / "songs.mirex", "--remove")
+    assert "outdated" not in caplog.text
+
+
+def test_a_strict_search_names_no_folder_that_is_gone(place):
+    build(place)
+    query = [place / "gone.wav", "--index", place / "songs.mirex", "--strict"]
+    with pytest.raises(AudioError, match="1 of 1 queries .* the log has the reasons"):
+        run(search_command, place, *query)
+
+
 def test_other_weights_are_refused_before_anything_is_extracted(place, monkeypatch):
     build(place)
     seal_without_tensors(place / "w.safetensors", fingerprint="f" * 16)

@@ -302,6 +302,8 @@ def test_compare_names_the_file_that_is_no_audio(tmp_path, sealed, songs):
     text.write_text("no audio")
     with pytest.raises(AudioError, match=r"text\.wav"):
         run_compare(songs[0], text, "--weights", sealed, "--device", "cpu")
+    with pytest.raises(AudioError, match=r"text\.wav' cannot be analysed"):
+        run_compare(songs[0], text, "--weights", sealed, "--device", "cpu", "--strict")
 
 
 def test_compare_says_once_what_is_wrong_with_a_recording(sealed, songs, caplog, recwarn):
