@@ -16,8 +16,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "corpus",
         help="make training archives from your own files",
         description="Make an archive for 'mirex train' from your own files; mirex/corpora/FORMATS.md "
-        "describes the formats. A file that cannot be read is reported and left out. Exit status: 0 "
-        "complete, 1 failed, 2 usage error.",
+        "describes the formats. In archives of one kind that are used together, works of the same name (or "
+        "number) are one work. A file that cannot be read is reported and left out. Exit status: 0 complete, "
+        "1 failed, 2 usage error.",
         allow_abbrev=False,
     )
     kinds = parser.add_subparsers(metavar="<kind>", required=True)

@@ -1,12 +1,13 @@
 """Making archives from a table of the user's files: scores from MIDI, recordings and profiles from audio.
 
 The table is a CSV with the columns `path` and `work`, and optionally `split` (train or validation; empty:
-train) and `name` ("artist - title"; empty: the file's name). Works that are whole numbers keep their numbers,
-so that archives can agree on them; others are numbered in order of their first occurrence. A file that cannot
-be read is reported and left out.
+train) and `name` ("artist - title"; empty: the file's name). Archives that are used together join works by
+number, so a work's number depends on its name alone (`work_number`). A file that cannot be read is reported
+and left out.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +15,7 @@ from typing import TypeVar
 from mirex.corpora.archive import SPLITS, save_archive
 from mirex.corpora.cqt_levels import level_arrays
 from mirex.corpora.midi import read_midi
-from mirex.corpora.profiles import profile_arrays, profile_of
+from mirex.corpora.profiles import NO_WORK, profile_arrays, profile_of
 from mirex.corpora.recordings import Report, StoredColumns, read_table
 from mirex.corpora.scores import Score, score_arrays
 from mirex.errors import TrainingError
@@ -80,7 +81,7 @@ def read_versions(table: Path, *, folder: Path | None = None) -> Versions:
     Raises
     ------
     TrainingError
-        If the table cannot be read, has no rows, or has an invalid value.
+        If the table cannot be read, has no rows, has an invalid value, or has two works with one number.
     """
     rows = read_table(table, columns=("work", "path"), folder=folder)
     if not rows:
@@ -92,6 +93,25 @@ def read_versions(table: Path, *, folder: Path | None = None) -> Versions:
     paths = tuple(Path(row["path"]) for row in rows)
     names = tuple(row.get("name") or path.stem for row, path in zip(rows, paths, strict=True))
     return Versions(paths, _numbers([row["work"] for row in rows], table), splits, names)
+
+
+def work_number(work: str) -> int:
+    """Number a work by its name alone, so that archives agree on it.
+
+    Parameters
+    ----------
+    work : str
+        Its name; a whole number stands for itself.
+
+    Returns
+    -------
+    int
+        Otherwise the first 32 bits of the name's SHA-256, but never NO_WORK.
+    """
+    if work.isdecimal():
+        return int(work)
+    first = int.from_bytes(hashlib.sha256(work.encode()).digest()[:4], "big")
+    return min(first, NO_WORK - 1)
 
 
 def make_scores(versions: Versions, *, path: Path, report: Report, progress: Progress | None = None) -> int:
@@ -201,10 +221,16 @@ def _kept(versions: Versions, found: dict[int, Score] | dict[int, str], kind: st
 
 
 def _numbers(works: Sequence[str], table: Path) -> tuple[int, ...]:
-    if all(work.isdecimal() for work in works):
-        numbers = tuple(int(work) for work in works)
-        if max(numbers) >= 2**32:
-            raise TrainingError(f"{table}: work {max(numbers)}; give numbers below 2^32, or names")
-        return numbers
-    order = {work: number for number, work in enumerate(dict.fromkeys(works))}
-    return tuple(order[work] for work in works)
+    numbers = {work: work_number(work) for work in dict.fromkeys(works)}
+    if max(numbers.values()) >= NO_WORK:
+        raise TrainingError(f"{table}: work {max(numbers.values())}; give numbers below 2^32 - 1, or names")
+    first: dict[int, str] = {}
+    for work, number in numbers.items():
+        other = first.setdefault(number, work)
+        # 7 and 007 are one number, as written.
+        if other != work and not (other.isdecimal() and work.isdecimal()):
+            raise TrainingError(
+                f"{table}: works {other!r} and {work!r} both have the number {number}, which is taken from "
+                "the name; rename one of them, in every table that has it"
+            )
+    return tuple(numbers[work] for work in works)

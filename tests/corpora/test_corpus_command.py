@@ -1,5 +1,8 @@
 """`mirex corpus`: archives of one's own files, and training on them."""
 
+import hashlib
+from types import SimpleNamespace
+
 import mido
 import numpy as np
 import pytest
@@ -7,10 +10,12 @@ import soundfile
 
 import made_corpus
 from mirex.cli import main
-from mirex.corpora.archive import save_archive
+from mirex.corpora import making
+from mirex.corpora.archive import Joined, save_archive
 from mirex.corpora.cqt_levels import LevelCorpus
+from mirex.corpora.making import read_versions, work_number
 from mirex.corpora.midi import estimate_chords, read_midi
-from mirex.corpora.profiles import ProfileCorpus, profile_arrays
+from mirex.corpora.profiles import NO_WORK, ProfileCorpus, profile_arrays
 from mirex.corpora.scores import ScoreCorpus, score_arrays
 from mirex.errors import TrainingError
 from mirex.features.audio import decode
@@ -123,12 +128,18 @@ def archives(files):
     return made
 
 
+def _works(corpus):
+    """The versions of each work, by its number."""
+    versions = [work.tolist() for work in corpus.works]
+    return dict(zip(corpus.numbers.tolist(), versions, strict=True))
+
+
 def test_archives_hold_what_the_table_says_but_for_damaged_files(archives, files):
     kinds = {"scores": ScoreCorpus, "recordings": LevelCorpus, "profiles": ProfileCorpus}
     for kind, corpus in kinds.items():
         train, held_out = (corpus.load(archives[kind], split=split) for split in ("train", "validation"))
-        assert [work.tolist() for work in train.works] == [[0, 1], [2, 3]]
-        assert [work.tolist() for work in held_out.works] == [[4, 5]]
+        assert _works(train) == {work_number("a"): [0, 1], work_number("b"): [2, 3]}
+        assert _works(held_out) == {work_number("c"): [4, 5]}
         assert train.names == ["X - a", "X - a", "X - b", "X - b", "X - c", "X - c"]
     heard = columns(decode(files / "b1.wav"))
     levels = LevelCorpus.load(archives["recordings"]).columns(2, generator=None)
@@ -150,6 +161,41 @@ def test_training_goes_on_what_was_made(archives, tmp_path):
     assert read_metadata(tmp_path / "run" / "checkpoint.safetensors")["step"] == 3
 
 
+def _numbers(folder, *works):
+    table = folder / "numbers.csv"
+    table.write_text("work,path\n" + "".join(f"{work},any.wav\n" for work in works), "utf-8")
+    return list(read_versions(table).works)
+
+
+def test_the_number_of_a_work_is_that_of_its_name_in_every_table(tmp_path):
+    raven, west = (int(hashlib.sha256(name).hexdigest()[:8], 16) for name in (b"raven", b"west"))
+    assert _numbers(tmp_path, "raven", "west", "raven") == [raven, west, raven]
+    assert _numbers(tmp_path, "jump", "west", "12")[1:] == [west, 12]
+    assert _numbers(tmp_path, "7", "12", "007") == [7, 12, 7]
+
+
+def test_no_work_has_the_number_that_means_none(monkeypatch):
+    digest = SimpleNamespace(digest=lambda: b"\xff" * 32)
+    monkeypatch.setattr(making, "hashlib", SimpleNamespace(sha256=lambda data: digest))
+    assert work_number("any") == NO_WORK - 1
+
+
+def test_archives_of_different_tables_share_only_works_of_one_name(files, tmp_path):
+    made = []
+    for table, works in (("one", ("raven", "west")), ("other", ("jump", "raven"))):
+        rows = [f"{work},{files / name}1.wav" for work, name in zip(works, "ab", strict=True)]
+        (tmp_path / f"{table}.csv").write_text("\n".join(["work,path", *rows]), "utf-8")
+        made.append(tmp_path / f"{table}.npz")
+        command = ["corpus", "recordings", str(tmp_path / f"{table}.csv"), "-o", str(made[-1])]
+        assert main([*command, "--scratch", str(files / "scratch")]) == 0
+    joined = Joined([LevelCorpus.load(path) for path in made])
+    assert _works(joined) == {
+        work_number("raven"): [0, 3],
+        work_number("west"): [1],
+        work_number("jump"): [2],
+    }
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -159,6 +205,13 @@ def test_training_goes_on_what_was_made(archives, tmp_path):
         ("work,path\n,a.wav\n", "row 2: fill in work and path"),
         ("work,file\na,a.wav\n", "needs the columns work and path"),
         ("work,path\n4294967296,a.wav\n", "give numbers below 2"),
+        ("work,path\n4294967295,a.wav\n", "work 4294967295; give numbers below 2"),
+        ("work,path\n4294967296,a.wav\nwest,b.wav\n", "work 4294967296; give numbers below 2"),
+        (
+            "work,path\nsong 11607,a.wav\nsong 17126,b.wav\n",
+            "works 'song 11607' and 'song 17126' both have the number 242615692",
+        ),
+        ("work,path\na,a.wav\n3398926610,b.wav\n", "works 'a' and '3398926610' both have the number"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(tmp_path, capsys, table, message):
