@@ -43,11 +43,14 @@ class PackedRecordings:
         Recording i has the columns offsets[i] to offsets[i + 1].
     works : tuple of tuples of int
         The recordings of each work.
+    names : tuple of str
+        Of each work, as the CSV has it.
     """
 
     path: Path
     offsets: tuple[int, ...]
     works: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...]
 
     def columns(self, recording: int) -> Array:
         """Read a whole recording.
@@ -233,7 +236,7 @@ def load_columns(
     groups: dict[str, dict[str, int]] = {}
     for index, content in stored.contents.items():
         groups.setdefault(of_work[index], {}).setdefault(content, index)
-    kept = [list(found.values()) for found in groups.values() if len(found) >= 2]
+    kept = {work: list(found.values()) for work, found in groups.items() if len(found) >= 2}
     if not kept:
         raise TrainingError(
             f"none of {len(works)} works has two readable recordings; give at least two versions of a work"
@@ -241,9 +244,9 @@ def load_columns(
     return _packed(kept, stored, folder=scratch)
 
 
-def _packed(works: list[list[int]], stored: StoredColumns, *, folder: Path) -> PackedRecordings:
+def _packed(works: dict[str, list[int]], stored: StoredColumns, *, folder: Path) -> PackedRecordings:
     """Write the columns of these recordings to one file, named by its content."""
-    order = [index for work in works for index in work]
+    order = [index for found in works.values() for index in found]
     digest = hashlib.sha256(" ".join(stored.contents[index] for index in order).encode()).hexdigest()
     path = folder / f"columns-{digest[:16]}"
     offsets = [0]
@@ -258,4 +261,5 @@ def _packed(works: list[list[int]], stored: StoredColumns, *, folder: Path) -> P
             f"{path}: cannot be written ({error.strerror}); free some space or name another folder"
         ) from error
     numbers = iter(range(len(order)))
-    return PackedRecordings(path, tuple(offsets), tuple(tuple(next(numbers) for _ in work) for work in works))
+    packed = tuple(tuple(next(numbers) for _ in found) for found in works.values())
+    return PackedRecordings(path, tuple(offsets), packed, tuple(works))

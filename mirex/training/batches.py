@@ -62,6 +62,8 @@ class BatchMaker:
     numbering : Numbering, optional
         Labels and families of the sources' works. By default the works of all sources are numbered one after
         the other.
+    digest : str
+        Of the works and their labels, in order; kept as an attribute, to tell other data from these.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class BatchMaker:
         settings: BatchSettings,
         seed: int,
         numbering: Numbering | None = None,
+        digest: str = "",
     ) -> None:
+        self.digest = digest
         self._sources = sources
         self._settings = settings
         self._seed = seed

@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from mirex.training.sources import (
     RecordingSource,
     ScoreSource,
     Source,
+    turns,
 )
 from mirex.training.synthesis.patches import load_patches
 from mirex.training.validation import (
@@ -136,18 +138,20 @@ def make_batches(corpus: Corpus | Prepared, *, recipe: Recipe) -> BatchMaker:
     assert isinstance(data, Corpus)
     check(data, recipe)
     prepared = found or prepare(data)
-    sources, numbering = _sources(prepared, recipe)
+    sources, numbering, digest = _sources(prepared, recipe)
     for name, source, wanted in zip(data.sources, sources, recipe.batch.works, strict=True):
         there = int(np.count_nonzero(source.work_weights))
         if wanted > there:
             raise UsageError(
                 f"{wanted} works of {name} per batch, but there are only {there}; give at most that"
             )
-    return BatchMaker(sources, settings=recipe.batch, seed=recipe.loop.seed, numbering=numbering)
+    return BatchMaker(
+        sources, settings=recipe.batch, seed=recipe.loop.seed, numbering=numbering, digest=digest
+    )
 
 
-def _sources(prepared: Prepared, recipe: Recipe) -> tuple[list[Source], Numbering]:
-    """The sources, mixed where their works have versions in others, and their works' labels."""
+def _sources(prepared: Prepared, recipe: Recipe) -> tuple[list[Source], Numbering, str]:
+    """The sources, mixed where their works have versions in others, their works' labels, and their digest."""
     corpus = prepared.corpus
     patches = [load_patches(path) for path in corpus.patches]
     made: list[Source] = []
@@ -174,7 +178,26 @@ def _sources(prepared: Prepared, recipe: Recipe) -> tuple[list[Source], Numberin
         MixedSource(place, made, numbering=numbering, multiple_weight=recipe.multiple_weight)
         for place in range(len(made))
     ]
-    return mixed, numbering
+    return mixed, numbering, _digest(_works_of(archives, prepared.packed, recipe), numbering)
+
+
+def _works_of(
+    archives: dict[str, tuple[int, Joined]], packed: PackedRecordings | None, recipe: Recipe
+) -> dict[str, list[Any]]:
+    """What tells the works of each source apart, in the source's order: number or name, and turn."""
+    works: dict[str, list[Any]] = {name: found.numbers.tolist() for name, (_, found) in archives.items()}
+    if "chroma" in works:
+        played = turns(backwards_weight=recipe.backwards_weight, mirrored_weight=recipe.mirrored_weight)
+        works["chroma"] = [
+            [number, turn.rows.step, turn.columns.step] for turn in played for number in works["chroma"]
+        ]
+    return works | ({"recordings": list(packed.names)} if packed else {})
+
+
+def _digest(works: dict[str, list[Any]], numbering: Numbering) -> str:
+    labels = [found.tolist() for found in numbering.labels]
+    told = [[*found, label] for found, label in zip(works.items(), labels, strict=True)]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def changed_recipes(metadata: dict[str, Any], *, recipe: dict[str, Any]) -> list[dict[str, Any]]:

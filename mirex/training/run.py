@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mirex.errors import UsageError
+from mirex.errors import TrainingError, UsageError
 from mirex.extraction.extract import resolve_device
 from mirex.model import weights
 from mirex.training.batches import Batch, stream
@@ -60,7 +60,8 @@ def run(folder: Path, *, corpus: Corpus, recipe: Recipe, settings: RunSettings, 
     Raises
     ------
     UsageError, TrainingError, WeightsError
-        As in `make_batches`, `Trainer.load` and `Trainer.start_from`.
+        As in `make_batches`, `Trainer.load` and `Trainer.start_from`; or if the run in the folder had other
+        works, or another order of works.
     """
     deadline = time.monotonic() + 60 * settings.minutes
     torch.set_num_threads(settings.threads)
@@ -72,6 +73,8 @@ def run(folder: Path, *, corpus: Corpus, recipe: Recipe, settings: RunSettings, 
     size = recipe.network.embedding_size
     trainer = Trainer(maker.works, settings=recipe.loop, embedding_size=size, device=device)
     _make(folder)
+    if checkpoint.exists():
+        _check_works(checkpoint, digest=maker.digest)
     origin = _begin(trainer, recipe, checkpoint=checkpoint, start=settings.start_from, report=report)
     new = trainer.step == 0 and origin["started_from"] is not None
     new &= recipe.loop.classification_weight > 0 or recipe.loop.center_weight > 0
@@ -97,6 +100,7 @@ def run(folder: Path, *, corpus: Corpus, recipe: Recipe, settings: RunSettings, 
             "recipe": dataclasses.asdict(recipe),
             "data": summary(corpus),
             "works": maker.works,
+            "works_digest": maker.digest,
             **origin,
         },
         report=report,
@@ -162,6 +166,15 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"run folder {folder}: {error.strerror}; name another folder") from error
+
+
+def _check_works(checkpoint: Path, *, digest: str) -> None:
+    """Refuse to go on where labels would mean other works; old checkpoints do not say what they mean."""
+    if read_metadata(checkpoint).get("works_digest", digest) != digest:
+        raise TrainingError(
+            f"the data have other works, or another order of works, than the run in {checkpoint.parent}; "
+            "restore them or start in a new folder"
+        )
 
 
 def _begin(

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 
 import made_corpus
 from mirex.cli import main
@@ -508,6 +509,61 @@ def test_recordings_of_ones_own_are_learned_from_in_several_processes(tmp_path, 
     assert said.out.count("left out") == 1, "they are read once, not once a process"
     assert "none.wav" in said.out
     assert read_metadata(tmp_path / "run" / "checkpoint.safetensors")["step"] == 2
+
+
+def _train_on(folder, rows, *more):
+    """Train in `folder / "run"` on a table of these rows."""
+    table = folder / "works.csv"
+    table.write_text("\n".join(["work,path", *rows]), encoding="utf-8")
+    command = ["train", str(folder / "run"), "--recordings", str(table), "--works", "2", "--versions", "2"]
+    command += ["--lengths", "16", "--chroma-lengths", "16", "--embedding-size", "256"]
+    return main([*command, "--validate-every", "0", *more])
+
+
+@pytest.fixture
+def rows(tmp_path, rng):
+    names = [f"{work}{version}" for work in "ABC" for version in (1, 2)]
+    for name in names:
+        soundfile.write(tmp_path / f"{name}.wav", rng.normal(0, 0.1, 4 * 22050), 22050)
+    return [f"{name[0]},{name}.wav" for name in names]
+
+
+def test_a_run_does_not_go_on_where_its_labels_would_mean_other_works(tmp_path, rows, capsys):
+    assert _train_on(tmp_path, rows, "--steps", "1") == 0
+    renamed = [row.replace("C,", "D,") for row in rows]
+    for other in (rows[::-1], renamed, rows[:4]):
+        assert _train_on(tmp_path, other, "--steps", "2") == 1
+        said = capsys.readouterr().err
+        assert f"other works, or another order of works, than the run in {tmp_path / 'run'}; restore" in said
+    assert _train_on(tmp_path, [rows[1], rows[0], *rows[2:]], "--steps", "2") == 0
+    assert read_metadata(tmp_path / "run" / "checkpoint.safetensors")["step"] == 2
+
+
+def test_a_checkpoint_that_does_not_name_its_works_can_be_gone_on_from(tmp_path, rows):
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    assert _train_on(tmp_path, rows, "--steps", "1") == 0
+    metadata = read_metadata(checkpoint)
+    digest = metadata.pop("works_digest")
+    save_file(load_file(checkpoint), checkpoint, metadata={"checkpoint": json.dumps(metadata)})
+    assert _train_on(tmp_path, rows, "--steps", "2") == 0
+    assert read_metadata(checkpoint)["works_digest"] == digest
+    seal(checkpoint, path=tmp_path / "sealed.safetensors")
+    assert "digest" not in weights.load(tmp_path / "sealed.safetensors").metadata["training"]
+
+
+def test_the_digest_tells_works_and_their_turns_apart(corpus, tmp_path):
+    made_corpus.write_chroma(tmp_path / "more.npz", works=12)
+    more = Corpus(chroma=(*corpus.chroma, tmp_path / "more.npz"))
+
+    def maker(data, **change: Any):
+        return make_batches(data, recipe=dataclasses.replace(RECIPE, **change))
+
+    plain, further = maker(corpus), maker(more)
+    backwards, mirrored = maker(more, backwards_weight=0.5), maker(more, mirrored_weight=0.5)
+    assert backwards.works == mirrored.works
+    assert len({each.digest for each in (plain, further, backwards, mirrored)}) == 4
+    assert maker(more, fold_share=0.5).digest == further.digest
+    assert maker(more, mirrored_weight=0.25).digest == mirrored.digest
 
 
 def test_a_csv_without_the_columns_is_an_error(tmp_path):
