@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mirex.errors import UsageError
 from mirex.training.options import build, check_known, leaves, read_toml
 from mirex.training.run import CHECKPOINT, choose_seed
 from mirex.training.settings import Corpus, Recipe, RunSettings
@@ -83,6 +84,9 @@ def make_plan(values: Mapping[str, Any], *, folder: Path) -> Plan:
         For an invalid value.
     """
     settings = build(RunSettings, values, prefix="run.")
+    for name, least in (("threads", 1), ("processes", 0)):
+        if getattr(settings, name) < least:
+            raise UsageError(f"{name} {getattr(settings, name)}: give {least} or more")
     corpus = dataclasses.replace(
         build(Corpus, values, prefix="data.").located(),
         scratch=folder / "scratch",

@@ -19,6 +19,7 @@ from mirex.corpora.profiles import ProfileCorpus
 from mirex.corpora.recordings import PackedRecordings, load_columns, read_recordings
 from mirex.corpora.scores import ScoreCorpus
 from mirex.errors import UsageError
+from mirex.model.network import EMBEDDING_UNITS
 from mirex.training.batches import BatchMaker
 from mirex.training.mixing import MixedSource, Numbering, find_links, number_works
 from mirex.training.settings import Corpus, Recipe
@@ -42,6 +43,9 @@ from mirex.training.validation import (
     score_set,
     voiced_set,
 )
+
+SMALLEST_EMBEDDING = 2 * EMBEDDING_UNITS  # of the narrowest network
+SEEDS = 2**64  # that PyTorch takes
 
 SUMMARY = {
     "scores": "split train: MIDI transcriptions, rendered to CQT as new arrangements",
@@ -322,6 +326,9 @@ def check(corpus: Corpus, recipe: Recipe) -> None:
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise UsageError(f"share of {name} crops {share}: give 0 to 1")
+    for name, strength in (("initial", batch.start_strength), ("final", batch.end_strength)):
+        if not 0 <= strength <= 1:
+            raise UsageError(f"{name} strength of augmentation {strength}: give 0 to 1")
     if not recipe.multiple_weight > 0:
         raise UsageError(f"weight of works with several versions {recipe.multiple_weight}: give more than 0")
     if batch.growing_steps < 0:
@@ -329,6 +336,7 @@ def check(corpus: Corpus, recipe: Recipe) -> None:
     if batch.echoes < 0:
         raise UsageError(f"echoes {batch.echoes}: give 0 or more")
     _check_crops(recipe)
+    _check_numbers(recipe)
     _check_files(corpus, recipe)
 
 
@@ -344,6 +352,27 @@ def _check_crops(recipe: Recipe) -> None:
             f"{crops} crops in a batch may leave a single one in each view, from which nothing can be "
             "learned: give more works or versions"
         )
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    size, seed = recipe.network.embedding_size, recipe.loop.seed
+    if size < SMALLEST_EMBEDDING or size % SMALLEST_EMBEDDING:
+        raise UsageError(f"embedding size {size}: give a multiple of {SMALLEST_EMBEDDING}")
+    if not 0 <= seed < SEEDS:
+        raise UsageError(f"seed {seed}: give 0 or more, below 2^64")
+    views = {"lengths": recipe.batch.lengths, "chroma lengths": recipe.batch.chroma_lengths}
+    for name, lengths in views.items():
+        if min(lengths, default=0) < 1:
+            raise UsageError(f"{name} of crops {lengths}: give one or more, each of 1 step or more")
+    counts = {
+        "steps of the shortest part": (recipe.stitching.shortest, 1),
+        "training steps": (recipe.loop.steps, 1),
+        "steps between checkpoints": (recipe.loop.checkpoint_every, 1),
+        "batches for statistics": (recipe.loop.statistics_batches, 0),
+    }
+    for name, (count, least) in counts.items():
+        if count < least:
+            raise UsageError(f"{name} {count}: give {least} or more")
 
 
 def _check_files(corpus: Corpus, recipe: Recipe) -> None:
