@@ -333,6 +333,6 @@ def test_export_of_an_unknown_kind(made, tmp_path):
 
 def test_export_without_pyarrow(made, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(MirexError, match=r"mirex\[parquet\]"):
+    with pytest.raises(MirexError, match=r"pip install .*\[parquet\]"):
         export(made, tmp_path / "e.parquet")
     assert not Path(tmp_path / "e.parquet").exists()

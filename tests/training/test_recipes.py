@@ -109,8 +109,9 @@ def training():
     return json.loads(weights.read_metadata(weights.default_path())["training"])
 
 
-def test_the_next_run_can_be_made():
-    plan = _plan("--recipe", ROOT / "weights" / "recipes" / "next.toml", "--corpus", "there", "--seed", 5)
+@pytest.mark.parametrize("name", ["next", "next-cpu"])
+def test_the_next_run_can_be_made(name):
+    plan = _plan("--recipe", ROOT / "weights" / "recipes" / f"{name}.toml", "--corpus", "there", "--seed", 5)
     check(plan.corpus, plan.recipe)
     assert plan.corpus.sources == ("scores", "chroma", "recordings")
     assert plan.recipe.chroma_stitching == 1.0
