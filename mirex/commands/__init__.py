@@ -65,7 +65,7 @@ def add_extraction_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="fail if any file cannot be decoded")
     parser.add_argument(
         "--time-limit", type=float, default=TIME_LIMIT, metavar="S",
-        help=f"seconds per file, plus 1/10 of its length; 0: no limit (default {TIME_LIMIT:.0f})",
+        help=f"seconds per file plus 1/10 of its length ({TIME_LIMIT:.0f}; 0: none)",
     )  # fmt: skip
     parser.add_argument("--rehash", action="store_true", help="read all files again, even unchanged ones")
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mirex.commands import seed
 from mirex.errors import UsageError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--resamples", type=int, default=2000, metavar="N", help="bootstrap resamples (default 2000)"
     )
     parser.add_argument("--level", type=float, default=0.95, help="confidence level (default 0.95)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of all random draws (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of all random draws (default 0)")
     parser.add_argument(
         "--json",
         nargs="?",

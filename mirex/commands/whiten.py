@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mirex.commands import read_calibration, read_object
+from mirex.commands import read_calibration, read_object, seed
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -65,7 +65,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "--shrinkage", type=float, default=0.02, help="share of the identity in the covariance (0.02)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the dither that replaces rounded digits (0)"
+        "--seed", type=seed, default=0, help="seed of the dither that replaces rounded digits (0)"
     )
     parser.add_argument("--calibration", type=Path, help="JSON of a calibration, for the metadata")
     parser.add_argument("--results", type=Path, help="JSON of measured results, for the metadata")

@@ -206,7 +206,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Calibration | None:
         return None
     try:
         return _from_values(parse_json(text))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise WeightsError(f"the calibration of the weights cannot be read ({error!r}): {text}") from error
 
 

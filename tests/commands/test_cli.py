@@ -70,6 +70,8 @@ def test_help_fits_a_screen(command, capsys, monkeypatch):
         ["evaluate", "--seed", "-1", "matrix", "cliques"],
         ["report", "--seed", "-1", "matrix", "cliques", "-o", "page"],
         ["calibrate", "--seed", "-1", "c.json", "--on", "a", "b", "c"],
+        ["whiten", "--seed", "-1", "old", "new", "--recordings", "a.npz"],
+        ["benchmark-accuracy", "--seed", "-1", "demo"],
         ["extract", "--device", "tpu", "scratch", "list"],
         ["extract", "--shard", "0/3", "scratch", "list"],
         ["extract", "--shard", "4/3", "scratch", "list"],

@@ -159,6 +159,7 @@ def test_no_calibration_sealed(metadata):
         {"level": float("inf")},
         {"above": 0},
         {"data": None},
+        {"pairs": float("inf")},
     ],
 )
 def test_damaged_calibration(change):
