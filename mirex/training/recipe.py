@@ -19,7 +19,7 @@ from mirex.corpora.profiles import ProfileCorpus
 from mirex.corpora.recordings import PackedRecordings, load_columns, read_recordings
 from mirex.corpora.scores import ScoreCorpus
 from mirex.errors import UsageError
-from mirex.model.network import EMBEDDING_UNITS
+from mirex.model.network import EMBEDDING_UNITS, STAGE_BLOCKS
 from mirex.training.batches import BatchMaker
 from mirex.training.mixing import MixedSource, Numbering, find_links, number_works
 from mirex.training.settings import Corpus, Recipe
@@ -360,6 +360,9 @@ def _check_numbers(recipe: Recipe) -> None:
         raise UsageError(f"embedding size {size}: give a multiple of {SMALLEST_EMBEDDING}")
     if not 0 <= seed < SEEDS:
         raise UsageError(f"seed {seed}: give 0 or more, below 2^64")
+    frozen = recipe.loop.frozen_stages
+    if not 0 <= frozen <= len(STAGE_BLOCKS):
+        raise UsageError(f"frozen stages {frozen}: give 0 to {len(STAGE_BLOCKS)}")
     views = {"lengths": recipe.batch.lengths, "chroma lengths": recipe.batch.chroma_lengths}
     for name, lengths in views.items():
         if min(lengths, default=0) < 1:

@@ -302,6 +302,13 @@ def test_numbers_less_than_none_are_refused(corpus, name, said):
         make_batches(corpus, recipe=dataclasses.replace(RECIPE, batch=batch))
 
 
+@pytest.mark.parametrize("frozen", [-1, 5])
+def test_stages_that_there_are_not_cannot_be_frozen(corpus, frozen):
+    loop = dataclasses.replace(LOOP, frozen_stages=frozen)
+    with pytest.raises(UsageError, match=f"frozen stages {frozen}: give 0 to 4"):
+        make_batches(corpus, recipe=dataclasses.replace(RECIPE, loop=loop))
+
+
 @pytest.mark.parametrize("multiple", [0, 3])
 def test_a_multiple_that_leaves_no_crops_is_refused(corpus, multiple):
     batch = dataclasses.replace(RECIPE.batch, multiple=multiple)
