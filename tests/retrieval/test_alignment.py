@@ -185,7 +185,7 @@ def test_svg_is_the_same_twice_and_has_no_ids_of_groups():
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(MirexError, match=r"mirex\[plots\]"):
+    with pytest.raises(MirexError, match=r"pip install .*\[plots\]"):
         plots.new_figure(1, 1)
 
 

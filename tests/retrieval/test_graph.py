@@ -159,7 +159,7 @@ def test_no_graph_and_no_songs(small):
 def test_without_faiss(small, monkeypatch):
     monkeypatch.setattr("mirex.extras.find_spec", lambda name: None)
     for act in (make, open_graph):
-        with pytest.raises(MirexError, match=r"mirex\[faiss\]"):
+        with pytest.raises(MirexError, match=r"pip install .*\[faiss\]"):
             act(small)
 
 
