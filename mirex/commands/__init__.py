@@ -1,6 +1,6 @@
 """One module per command of the command line; each has `add_parser` and `run`.
 
-This module holds what the commands that extract have in common.
+This module holds what several commands have in common.
 """
 
 import argparse

@@ -60,7 +60,7 @@ class Trainer:
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.classifier = losses.CosineClassifier(works, size=embedding_size, generator=generator).to(device)
         self.centers = losses.Centers(works, size=embedding_size).to(device)
-        # On a CPU, a classifier of many works that counts for nothing would take a tenth of the time.
+        # Each step passes over the whole classifier, which is as large as the network or larger.
         self.classifies = settings.classification_weight > 0
         self.classifier.requires_grad_(self.classifies)
         self.parameters = {

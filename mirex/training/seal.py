@@ -107,7 +107,7 @@ def seal(
     if start is not None or start_share != 0:
         tensors = _mixed(tensors, start=start, share=start_share, origin=found.get("started_from"))
     if start_share > 0:
-        tensors = _with_new_statistics(tensors, recipe["network"]["embedding_size"], batches)
+        tensors = _with_new_statistics(tensors, recipe, batches)
     settings = NetworkSettings.from_json(json.dumps(recipe["network"]))
     if chroma_weight is not None:
         if not 0 <= chroma_weight < math.inf:
@@ -140,18 +140,22 @@ def _mixed(
 
 
 def _with_new_statistics(
-    tensors: dict[str, Tensor], embedding_size: int, batches: Iterable[Batch]
+    tensors: dict[str, Tensor], recipe: dict[str, Any], batches: Iterable[Batch]
 ) -> dict[str, Tensor]:
-    """Recompute the network's statistics: the mean of two networks' statistics is meaningless."""
+    """Recompute the statistics of what was trained: the mean of two networks' statistics is meaningless."""
     views = [(batch.cqt, batch.chroma) for batch in batches]
     if not views:
         raise TrainingError(
             "averaged weights need training batches to recompute the BatchNorm statistics; give the run's "
             "data"
         )
-    network = TwoViewNetwork(embedding_size=embedding_size, generator=torch.Generator())
+    network = TwoViewNetwork(
+        embedding_size=recipe["network"]["embedding_size"], generator=torch.Generator()
+    )
     network.load_state_dict(tensors, strict=False)
-    renew_statistics(network, views, device="cpu")
+    # Older recipes do not have the option.
+    kept = network.first_stages(recipe["loop"].get("frozen_stages", 0))
+    renew_statistics(network, views, device="cpu", kept=kept)
     return tensors_of(network)
 
 

@@ -222,6 +222,26 @@ def test_averaged_weights_get_statistics_of_their_own(continued, corpus, tmp_pat
     assert weights.load(tmp_path / "by command").fingerprint == weights.load(path).fingerprint
 
 
+def test_averaged_weights_keep_the_statistics_of_frozen_stages(continued, corpus, tmp_path):
+    start, _ = continued
+    recipe = dataclasses.replace(RECIPE, loop=dataclasses.replace(LOOP, frozen_stages=1))
+    batches = make_batches(corpus, recipe=recipe)
+    trainer = Trainer(batches.works, settings=recipe.loop, embedding_size=256)
+    origin = trainer.start_from(start)
+    trainer.train_step(batches.batch(0))
+    metadata = {"recipe": dataclasses.asdict(recipe), "data": ["made"], "works": batches.works}
+    trainer.save(tmp_path / "checkpoint", metadata=metadata | {"started_from": origin})
+    options: dict[str, Any] = {"start": start, "start_share": 0.4, "batches": [batches.batch(1)]}
+    seal(tmp_path / "checkpoint", path=tmp_path / "mixed", half=False, **options)
+    before, after = (tensors_of(weights.load(path).network) for path in (start, tmp_path / "mixed"))
+    torch.testing.assert_close(
+        after["chroma.stages.0.2.norm3.running_var"], before["chroma.stages.0.2.norm3.running_var"]
+    )
+    torch.testing.assert_close(after["chroma.stem.1.running_mean"], before["chroma.stem.1.running_mean"])
+    name = "chroma.stages.1.0.norm2.running_mean"
+    assert not torch.allclose(after[name], before[name])
+
+
 def test_only_the_weights_that_the_run_started_from_are_mixed_in(continued, finished, tmp_path):
     start, checkpoint = continued
     other = tmp_path / "other.safetensors"
